@@ -1,0 +1,35 @@
+# Each target works in a fresh clone on a bare Debian with Python 3.11 and its venv module.
+PYTHON ?= python3
+IMAGE ?= examples/synthetic-knee.png
+
+.PHONY: predict test test-fast lint clean
+
+# The main job: installs the runtime alone and answers for a picture. make predict IMAGE=path/to/image.png
+predict: .venv-run/installed
+	.venv-run/bin/osteo-edge predict "$(IMAGE)" || [ $$? -eq 4 ]
+
+# Installs what the tests need and runs them all.
+test: lint
+	.venv/bin/python -m pytest
+
+# The everyday tests: what takes a fresh environment or a training run is left out.
+test-fast: .venv/installed
+	.venv/bin/python -m pytest -m "not slow"
+
+lint: .venv/installed
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+.venv-run/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-run
+	.venv-run/bin/pip install --quiet --constraint constraints.txt .
+	touch $@
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv .venv-run build dist *.egg-info

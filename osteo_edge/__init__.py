@@ -1,0 +1,109 @@
+"""osteo-edge: screening of knee radiographs for low bone density on cheap machines. For research, not a diagnosis.
+
+Importing this package loads neither numpy, OpenCV nor an engine; the public names do so when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from osteo_edge.bundle import Bundle, embedded_bundles, open_bundle
+    from osteo_edge.errors import (
+        BundleError,
+        BundleNotFoundError,
+        EngineError,
+        EngineUnavailableError,
+        ImageTooLargeError,
+        IncompatibleBundleError,
+        InferenceError,
+        InputError,
+        IntegrityError,
+        ManifestError,
+        OsteoEdgeError,
+        QualityRejected,
+        ReportError,
+        SelfTestError,
+        UnreadableImageError,
+        UnsupportedImageError,
+    )
+    from osteo_edge.labels import BodyPart, BoneStatus, Laterality, Status
+    from osteo_edge.prediction import Knee, Prediction
+    from osteo_edge.predictor import OsteoPredictor
+    from osteo_edge.radiograph import Radiograph
+
+_HOMES = {
+    "Bundle": "bundle",
+    "BodyPart": "labels",
+    "BoneStatus": "labels",
+    "BundleError": "errors",
+    "BundleNotFoundError": "errors",
+    "EngineError": "errors",
+    "EngineUnavailableError": "errors",
+    "ImageTooLargeError": "errors",
+    "IncompatibleBundleError": "errors",
+    "InferenceError": "errors",
+    "InputError": "errors",
+    "IntegrityError": "errors",
+    "Knee": "prediction",
+    "Laterality": "labels",
+    "ManifestError": "errors",
+    "OsteoEdgeError": "errors",
+    "OsteoPredictor": "predictor",
+    "Prediction": "prediction",
+    "QualityRejected": "errors",
+    "Radiograph": "radiograph",
+    "ReportError": "errors",
+    "SelfTestError": "errors",
+    "Status": "labels",
+    "UnreadableImageError": "errors",
+    "UnsupportedImageError": "errors",
+    "embedded_bundles": "bundle",
+    "open_bundle": "bundle",
+}
+
+__all__ = [
+    "BodyPart",
+    "BoneStatus",
+    "Bundle",
+    "BundleError",
+    "BundleNotFoundError",
+    "EngineError",
+    "EngineUnavailableError",
+    "ImageTooLargeError",
+    "IncompatibleBundleError",
+    "InferenceError",
+    "InputError",
+    "IntegrityError",
+    "Knee",
+    "Laterality",
+    "ManifestError",
+    "OsteoEdgeError",
+    "OsteoPredictor",
+    "Prediction",
+    "QualityRejected",
+    "Radiograph",
+    "ReportError",
+    "SelfTestError",
+    "Status",
+    "UnreadableImageError",
+    "UnsupportedImageError",
+    "__version__",
+    "embedded_bundles",
+    "open_bundle",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,94 @@
+"""``osteo-edge doctor``: is everything here, whole, and right on this machine?"""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import click
+
+from osteo_edge import __version__
+from osteo_edge.cli import exit_codes
+from osteo_edge.cli.options import bundle_option
+from osteo_edge.errors import OsteoEdgeError
+
+_PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "ai-edge-litert", "tflite-runtime", "click")
+
+
+@click.command("doctor", epilog="Example: osteo-edge doctor")
+@bundle_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+def command(bundle: str, as_json: bool) -> int:
+    """Check versions, processor, engines and the bundle, and run its self-test on this device."""
+    report = _machine()
+    report["bundle"], code = _examine(bundle)
+    click.echo(json.dumps(report, indent=2) if as_json else _to_text(report))
+    return code
+
+
+def _machine() -> dict[str, Any]:
+    from osteo_edge.engines.device import processor
+    from osteo_edge.engines.select import available_threads, is_installed
+    from osteo_edge.manifest import ENGINE_NAMES
+    from osteo_edge.records import to_plain
+
+    return {
+        "osteo_edge": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "packages": {name: _version_of(name) for name in _PACKAGES},
+        "processor": to_plain(processor()),
+        "threads": available_threads(),
+        "engines": {name: is_installed(name) for name in ENGINE_NAMES},
+    }
+
+
+def _examine(name: str) -> tuple[dict[str, Any], int]:
+    """Everything about the bundle that can still be told after a fault, and the exit code."""
+    from osteo_edge.bundle import open_bundle
+    from osteo_edge.records import to_plain
+    from osteo_edge.selftest import run_self_test
+
+    found: dict[str, Any] = {"name": name}
+    try:
+        bundle = open_bundle(name)
+        found |= {"version": bundle.manifest.version, "digest": bundle.digest}
+        found["files_verified"] = sum(1 for _ in bundle.verify())
+        results = run_self_test(bundle)
+    except OsteoEdgeError as error:
+        return found | {"fault": str(error)}, exit_codes.of_error(error)
+    found["self_test"] = [to_plain(result) for result in results]
+    if not any(result.status == "passed" for result in results):
+        return found | {"fault": "no file of the bundle passed its self-test on this device"}, exit_codes.BUNDLE
+    if any(result.status == "failed" for result in results):
+        return found | {"fault": "a file of the bundle failed its self-test on this device"}, exit_codes.BUNDLE
+    return found, exit_codes.ANSWERED
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _to_text(report: dict[str, Any]) -> str:
+    processor, bundle = report["processor"], report["bundle"]
+    lines = [
+        f"osteo-edge  {report['osteo_edge']} on Python {report['python']}, {report['system']}",
+        f"processor   {processor['model']} ({processor['architecture']}), {report['threads']} threads",
+        f"features    {' '.join(processor['features']) or 'unknown'}",
+        *(f"package     {name} {found or 'not installed'}" for name, found in report["packages"].items()),
+        *(f"engine      {name}: {'available' if found else 'not installed'}" for name, found in report["engines"].items()),
+        f"bundle      {bundle['name']} {bundle.get('version', '')} {bundle.get('digest', '')[:12]}",
+    ]
+    if "files_verified" in bundle:
+        lines.append(f"files       {bundle['files_verified']} verified")
+    lines += [
+        f"self-test   {result['status']:<7} {result['engine']} {result['precision']}: {result['message']}"
+        for result in bundle.get("self_test", ())
+    ]
+    lines.append(f"FAULT       {bundle['fault']}" if "fault" in bundle else "all is well")
+    return "\n".join(lines)

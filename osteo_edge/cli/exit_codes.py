@@ -1,0 +1,57 @@
+"""The one table of exit codes.
+
+For several pictures the code is that of the gravest answer, in the order unreadable, too large, no answer, answered.
+What ends the whole run (a bad bundle, a missing engine) outranks every picture.
+
+==== =========================================================================================
+code meaning
+==== =========================================================================================
+0    every picture was answered (reported)
+2    wrong usage: unknown option, nothing to do
+3    a picture is unreadable: missing, empty, not an image, truncated, or a folder without files
+4    a picture was read but not answered: rejected by a gate, or referred
+5    the bundle is missing, damaged, incompatible, or fails its self-test
+6    a picture is over the limits of pixels or bytes
+7    an output could not be written; the answers were still printed
+8    the inference engine is missing or failed
+70   a fault of osteo-edge itself
+130  interrupted
+==== =========================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from osteo_edge.errors import BundleError, EngineError, InputError, OsteoEdgeError, ReportError
+
+ANSWERED = 0
+USAGE = 2
+UNREADABLE = 3
+NO_ANSWER = 4
+BUNDLE = 5
+TOO_LARGE = 6
+OUTPUT = 7
+ENGINE = 8
+INTERNAL = 70
+INTERRUPTED = 130
+
+_GRAVEST_FIRST = (OUTPUT, UNREADABLE, TOO_LARGE, NO_ANSWER, ANSWERED)
+
+
+def of_error(error: OsteoEdgeError) -> int:
+    """The code for an error that ends the run."""
+    by_class = ((InputError, UNREADABLE), (BundleError, BUNDLE), (EngineError, ENGINE), (ReportError, OUTPUT))
+    return next((code for kind, code in by_class if isinstance(error, kind)), INTERNAL)
+
+
+def of_finding(code: str) -> int:
+    """The exit code for the first finding of a rejected or referred picture."""
+    if code in ("too_many_pixels", "too_many_bytes"):
+        return TOO_LARGE
+    return NO_ANSWER if code in ("too_small", "constant", "no_knee", "not_sure") else UNREADABLE
+
+
+def gravest(codes: Iterable[int]) -> int:
+    """The code of a run over several pictures."""
+    return min(codes, key=_GRAVEST_FIRST.index, default=ANSWERED)

@@ -1,0 +1,191 @@
+"""``osteo-edge predict``: answers for files, folders and standard input."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from osteo_edge.cli import exit_codes
+from osteo_edge.cli.options import bundle_option, engine_options
+from osteo_edge.errors import InputError, ReportError, UnreadableImageError
+
+if TYPE_CHECKING:
+    from osteo_edge.prediction import Prediction
+    from osteo_edge.predictor import OsteoPredictor
+
+_STDIN = "-"
+_EPILOG = """\b
+Examples:
+  osteo-edge predict image.png
+  osteo-edge predict --format json --explain --output answers radiographs/
+  cat image.png | osteo-edge predict -
+
+Exit codes: 0 answered, 2 usage, 3 unreadable, 4 rejected or referred, 5 bundle, 6 too large, 7 output, 8 engine.
+For several pictures: the gravest, in the order 7, 3, 6, 4, 0."""
+
+
+@click.command("predict", epilog=_EPILOG)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH... | FOLDER | -")
+@click.option("--format", "style", type=click.Choice(["text", "json", "csv"]), default="text", show_default=True)
+@click.option("--recursive", is_flag=True, help="Also read the folders inside a folder.")
+@click.option("--explain", is_flag=True, help="Write an overlay picture for each answer.")
+@click.option("--output", "folder", type=click.Path(file_okay=False, path_type=Path), help="Folder for overlays [default: .].")
+@engine_options
+@bundle_option
+def command(
+    paths: tuple[str, ...],
+    style: str,
+    recursive: bool,
+    explain: bool,
+    folder: Path | None,
+    engine: str,
+    precision: str,
+    threads: int | None,
+    bundle: str,
+) -> int:
+    """Screen radiographs: PNG, JPEG, TIFF or BMP, 8 or 16 bit.
+
+    Each PATH is a picture, a folder of pictures, or - for standard input. What cannot be read gives a rejected
+    answer with its reason, and the run goes on.
+    """
+    if folder is not None and not explain:
+        raise click.UsageError("--output is the folder for overlays and needs --explain")
+    from osteo_edge.predictor import OsteoPredictor
+
+    inputs = list(_expand(paths, recursive=recursive))
+    overlays = _make_folder(folder or Path()) if explain else None
+    write = {"text": _write_text, "json": _write_json, "csv": _write_csv}[style]
+    codes = []
+    with OsteoPredictor(bundle, engine=engine, precision=precision, threads=threads) as predictor:
+        for number, (picture, bar) in enumerate(_with_progress(inputs)):
+            answer = _answer(predictor, picture, overlays)
+            bar.clear()
+            write(answer, is_first=number == 0)
+            codes.append(answer.exit_code)
+    return exit_codes.gravest(codes)
+
+
+@dataclass(frozen=True)
+class _Input:
+    """A path, or a fault found before any picture could be opened."""
+
+    name: str
+    fault: InputError | None = None
+
+
+@dataclass(frozen=True)
+class _Answer:
+    prediction: Prediction
+    overlay: Path | None
+    exit_code: int
+
+
+class _Bar:
+    """A progress bar on standard error for several pictures on a terminal; else nothing."""
+
+    def __init__(self, length: int) -> None:
+        shown = length > 1 and sys.stderr.isatty()
+        self._bar = click.progressbar(length=length, label="predicting", file=sys.stderr) if shown else None
+
+    def clear(self) -> None:
+        """Make room for lines on the same terminal."""
+        if self._bar and sys.stdout.isatty():
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+    def advance(self) -> None:
+        if self._bar:
+            self._bar.update(1)
+
+    def finish(self) -> None:
+        if self._bar:
+            self._bar.render_finish()
+
+
+def _with_progress(inputs: Sequence[_Input]) -> Iterator[tuple[_Input, _Bar]]:
+    bar = _Bar(len(inputs))
+    for picture in inputs:
+        yield picture, bar
+        bar.advance()
+    bar.finish()
+
+
+def _expand(paths: Sequence[str], *, recursive: bool) -> Iterator[_Input]:
+    """Folders as their files, sorted, hidden ones left out; everything else as it is."""
+    for path in paths:
+        if path == _STDIN or not Path(path).is_dir():
+            yield _Input(path)
+            continue
+        found = sorted(Path(path).rglob("*") if recursive else Path(path).iterdir())
+        files = [file for file in found if not file.is_dir() and not file.name.startswith(".")]
+        if not files:
+            hint = "" if recursive else "; --recursive also reads the folders inside it"
+            yield _Input(path, UnreadableImageError(f"the folder holds no files{hint}", code="empty_folder"))
+        yield from (_Input(str(file)) for file in files)
+
+
+def _answer(predictor: OsteoPredictor, picture: _Input, overlays: Path | None) -> _Answer:
+    prediction = _predict(predictor, picture, explain=overlays is not None)
+    code = exit_codes.of_finding(prediction.findings[0].code) if prediction.findings else exit_codes.ANSWERED
+    if overlays is None or not prediction.knees:
+        return _Answer(prediction, None, code)
+    # The digest keeps pictures of one name in different folders apart.
+    target = overlays / f"{Path(prediction.source).stem.strip('-') or 'stdin'}-{(prediction.digest or '')[:8]}.overlay.png"
+    try:
+        return _Answer(prediction, prediction.save_overlay(target), code)
+    except ReportError as error:
+        click.echo(f"osteo-edge: {error}", err=True)
+        return _Answer(prediction, None, exit_codes.OUTPUT)
+
+
+def _predict(predictor: OsteoPredictor, picture: _Input, *, explain: bool) -> Prediction:
+    try:
+        if picture.fault:
+            raise picture.fault
+        if picture.name == _STDIN:
+            from osteo_edge.images.reader import read_stream
+
+            return predictor.predict(read_stream(sys.stdin.buffer), explain=explain, source=_STDIN)
+        return predictor.predict(picture.name, explain=explain)
+    except InputError as error:
+        return predictor.reject(picture.name, error)
+
+
+def _make_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReportError(f"the folder {folder} cannot be made: {error.strerror}") from error
+    return folder
+
+
+def _write_text(answer: _Answer, *, is_first: bool) -> None:
+    from osteo_edge.reports.text import to_text
+
+    text = to_text(answer.prediction, overlay=str(answer.overlay) if answer.overlay else None)
+    click.echo(text if is_first else f"\n{text}")
+
+
+def _write_json(answer: _Answer, *, is_first: bool) -> None:
+    record = answer.prediction.to_dict()
+    if answer.overlay:
+        record["overlay"] = str(answer.overlay)
+    click.echo(json.dumps(record))
+
+
+def _write_csv(answer: _Answer, *, is_first: bool) -> None:
+    from osteo_edge.reports.structured import CSV_COLUMNS, to_row
+
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    if is_first:
+        writer.writerow(CSV_COLUMNS)
+    writer.writerow([cell.encode("utf-8", "backslashreplace").decode() for cell in to_row(answer.prediction)])
+    click.echo(buffer.getvalue(), nl=False)

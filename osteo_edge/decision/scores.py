@@ -1,0 +1,19 @@
+"""Score vectors: one a knee, their mean a picture, and probabilities from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def mean_logits(knees: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """The picture's logits, (labels,) float64: the mean over its accepted knees."""
+    return np.mean(np.asarray(knees, np.float64), axis=0)  # type: ignore[no-any-return]
+
+
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Probabilities, (..., labels) float64 summing to one along the last axis."""
+    shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]

@@ -1,0 +1,58 @@
+"""LiteRT (``ai-edge-litert``), or ``tflite-runtime`` where only that exists, on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osteo_edge.engines.base import Tensors, TensorSpec
+from osteo_edge.errors import InferenceError
+
+try:
+    from ai_edge_litert.interpreter import Interpreter
+except ImportError:
+    from tflite_runtime.interpreter import Interpreter
+
+
+class LitertEngine:
+    """A model that LiteRT has loaded from verified bytes; its tensors go by the names of its one signature."""
+
+    def __init__(self, model: bytes, *, threads: int) -> None:
+        """Load ``model``.
+
+        Raises:
+            InferenceError: LiteRT does not take the model.
+        """
+        try:
+            self._interpreter = Interpreter(model_content=model, num_threads=threads)
+            self._interpreter.allocate_tensors()
+            self._runner = self._interpreter.get_signature_runner()
+        except Exception as error:  # the bindings raise ValueError, RuntimeError and SystemError for a bad model
+            raise InferenceError(f"LiteRT cannot load the model: {_first_line(error)}") from error
+        self.inputs = _specs(self._runner.get_input_details())
+        self.outputs = _specs(self._runner.get_output_details())
+
+    def run(self, feeds: Mapping[str, NDArray[np.float32]]) -> Tensors:
+        """Run once; see ``Engine.run``."""
+        try:
+            return dict(self._runner(**feeds))
+        except Exception as error:  # as above
+            raise InferenceError(f"LiteRT failed: {_first_line(error)}") from error
+
+    def close(self) -> None:
+        """Release the interpreter."""
+        del self._runner, self._interpreter
+
+
+def _specs(details: Mapping[str, Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(name, tuple(int(side) for side in detail["shape"]), np.dtype(detail["dtype"]).name)
+        for name, detail in details.items()
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,67 @@
+"""ONNX Runtime, on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from osteo_edge.engines.base import Tensors, TensorSpec
+from osteo_edge.errors import InferenceError, IntegrityError
+
+# Every external-data entry of ONNX has a key of this name (StringStringEntryProto in onnx.proto), so bytes
+# without the word cannot point to another file. The exporter keeps the word out of its own names.
+_EXTERNAL_DATA_KEY = b"location"
+_SILENT_BUT_FATAL = 4
+
+
+class OnnxEngine:
+    """A model that ONNX Runtime has loaded from verified bytes."""
+
+    def __init__(self, model: bytes, *, threads: int) -> None:
+        """Load ``model``.
+
+        Raises:
+            IntegrityError: the model refers to data outside its own file.
+            InferenceError: ONNX Runtime does not take the model.
+        """
+        if _EXTERNAL_DATA_KEY in model:
+            raise IntegrityError("the ONNX model may refer to data in another file; only self-contained models are loaded")
+        try:
+            self._session = ort.InferenceSession(model, _options(threads), providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises a dozen unrelated classes; all mean the same here
+            raise InferenceError(f"ONNX Runtime {ort.__version__} cannot load the model: {_first_line(error)}") from error
+        self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
+        self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
+        self._output_names = [output.name for output in self.outputs]
+
+    def run(self, feeds: Mapping[str, NDArray[np.float32]]) -> Tensors:
+        """Run once; see ``Engine.run``."""
+        try:
+            results = self._session.run(self._output_names, dict(feeds))
+        except Exception as error:  # as above
+            raise InferenceError(f"ONNX Runtime failed: {_first_line(error)}") from error
+        return dict(zip(self._output_names, results, strict=True))
+
+    def close(self) -> None:
+        """Release the session."""
+        del self._session
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _SILENT_BUT_FATAL
+    return options
+
+
+def _spec(node: ort.NodeArg) -> TensorSpec:
+    dtype = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}.get(node.type, node.type)
+    return TensorSpec(node.name, tuple(side if isinstance(side, int) else -1 for side in node.shape), dtype)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

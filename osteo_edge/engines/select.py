@@ -1,0 +1,95 @@
+"""Which engine and precision to use on this device, and opening it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from osteo_edge.bundle import Bundle
+from osteo_edge.engines.base import Engine
+from osteo_edge.errors import EngineUnavailableError, IncompatibleBundleError
+from osteo_edge.manifest import ENGINE_NAMES, EngineName, Member
+
+AUTO = "auto"
+_PACKAGES: dict[EngineName, tuple[str, ...]] = {
+    "onnxruntime": ("onnxruntime",),
+    "litert": ("ai_edge_litert", "tflite_runtime"),
+}
+_INSTALL: dict[EngineName, str] = {
+    "onnxruntime": "pip install onnxruntime",
+    "litert": 'pip install "osteo-edge[litert]"',
+}
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """An engine, the precision of the member's file, and the file's path in the bundle."""
+
+    engine: EngineName
+    precision: str
+    path: str
+
+
+def is_installed(engine: EngineName) -> bool:
+    """Whether the engine's package is there; nothing is imported."""
+    return any(find_spec(package) is not None for package in _PACKAGES[engine])
+
+
+def choose(member: Member, *, engine: str = AUTO, precision: str = AUTO) -> EngineChoice:
+    """Resolve ``auto``: the first installed engine that the member has a file for, and its default precision.
+
+    Raises:
+        EngineUnavailableError: the engine is unknown or not installed.
+        IncompatibleBundleError: the bundle has no file of that engine or precision.
+    """
+    name = _choose_engine(member) if engine == AUTO else _require_engine(engine)
+    by_precision = member.files.get(name)
+    if not by_precision:
+        raise IncompatibleBundleError(f"this bundle has no file for {name}; it has {', '.join(member.files)}")
+    wanted = member.default_precision[name] if precision == AUTO else precision
+    if wanted not in by_precision:
+        raise IncompatibleBundleError(
+            f"this bundle has no {wanted} file for {name}; it has {', '.join(by_precision)} (--precision)"
+        )
+    return EngineChoice(name, wanted, by_precision[wanted])
+
+
+def open_engine(bundle: Bundle, choice: EngineChoice, *, threads: int) -> Engine:
+    """Verify the chosen file and load the very bytes that were verified.
+
+    Raises:
+        IntegrityError: the file is not the recorded one.
+        InferenceError: the engine does not take it.
+    """
+    model = bundle.read(choice.path)
+    if choice.engine == "onnxruntime":
+        from osteo_edge.engines.onnx import OnnxEngine
+
+        return OnnxEngine(model, threads=threads)
+    from osteo_edge.engines.litert import LitertEngine
+
+    return LitertEngine(model, threads=threads)
+
+
+def available_threads() -> int:
+    """Number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def _choose_engine(member: Member) -> EngineName:
+    for name in ENGINE_NAMES:
+        if name in member.files and is_installed(name):
+            return name
+    wanted = " or ".join(_INSTALL[name] for name in ENGINE_NAMES if name in member.files)
+    raise EngineUnavailableError(f"no inference engine is installed; run: {wanted}")
+
+
+def _require_engine(engine: str) -> EngineName:
+    if engine not in ENGINE_NAMES:
+        raise EngineUnavailableError(f"unknown engine {engine!r}; one of {', '.join(ENGINE_NAMES)}")
+    if not is_installed(engine):
+        raise EngineUnavailableError(f"{engine} is not installed; run: {_INSTALL[engine]}")
+    return engine

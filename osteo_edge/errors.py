@@ -1,0 +1,97 @@
+"""Every error that osteo-edge raises on purpose.
+
+OsteoEdgeError
+|- InputError                  the picture cannot be used; never carries a label
+|  |- UnreadableImageError     missing, empty, truncated, damaged, no permission
+|  |- ImageTooLargeError       over the limits of pixels or bytes; the pipeline answers it as a rejection
+|  |- UnsupportedImageError    a format, shape or data type that is not read here
+|  `- QualityRejected          only from Prediction.raise_for_status()
+|- BundleError                 the model's folder cannot be trusted or used
+|  |- BundleNotFoundError
+|  |- ManifestError            names the field
+|  |- IncompatibleBundleError  made for another version of this package
+|  |- IntegrityError           a file is missing, changed, linked or not listed
+|  `- SelfTestError            the bundle does not give its recorded numbers on this device
+|- EngineError
+|  |- EngineUnavailableError   names the extra to install
+|  `- InferenceError
+`- ReportError                 an answer could not be written
+
+Errors of other libraries are translated in the module that first meets them. A message is one line:
+what is wrong, where, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class OsteoEdgeError(Exception):
+    """Base of every error of this package."""
+
+
+class InputError(OsteoEdgeError):
+    """A picture that cannot be used.
+
+    Args:
+        message: one line for people.
+        code: stable machine-readable reason, for example ``"truncated"``.
+    """
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class UnreadableImageError(InputError):
+    """The file is missing, empty, truncated, damaged or may not be read."""
+
+
+class UnsupportedImageError(InputError):
+    """A format, shape or data type that this package does not read."""
+
+
+class ImageTooLargeError(InputError):
+    """More pixels or bytes than are read; found before anything is decoded."""
+
+
+class QualityRejected(InputError):  # noqa: N818  it reports a state of the picture, not a fault
+    """Raised by ``Prediction.raise_for_status`` alone: the picture was read but is unfit."""
+
+
+class BundleError(OsteoEdgeError):
+    """A bundle that cannot be trusted or used."""
+
+
+class BundleNotFoundError(BundleError):
+    """No bundle of that name or at that path."""
+
+
+class ManifestError(BundleError):
+    """The manifest is not what its schema asks for; the message names the field."""
+
+
+class IncompatibleBundleError(BundleError):
+    """The bundle was made for another version of this package."""
+
+
+class IntegrityError(BundleError):
+    """A file of the bundle is missing, changed, linked, or not listed."""
+
+
+class SelfTestError(BundleError):
+    """The bundle does not reproduce its recorded numbers on this device."""
+
+
+class EngineError(OsteoEdgeError):
+    """An inference engine that is missing or failed."""
+
+
+class EngineUnavailableError(EngineError):
+    """The engine is not installed; the message names the extra that installs it."""
+
+
+class InferenceError(EngineError):
+    """The engine refused the model or failed while running it."""
+
+
+class ReportError(OsteoEdgeError):
+    """An answer could not be written."""

@@ -1,0 +1,49 @@
+"""From a box of the radiograph to the tensor that a member takes. Training uses this same code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from osteo_edge.images.region import Box
+from osteo_edge.manifest import InputSpec
+
+
+def prepare(pixels: NDArray[np.uint8] | NDArray[np.uint16], box: Box, spec: InputSpec) -> NDArray[np.float32]:
+    """Cut, resize and stretch one box.
+
+    Args:
+        pixels: (height, width) of the upright radiograph, bone bright.
+        box: may reach beyond the picture; what lies outside is black.
+
+    Returns:
+        (1, height, width, 1) float32 within ``spec.value_range``.
+    """
+    crop = cut(pixels, box)
+    shrinks = crop.shape[0] * crop.shape[1] > spec.height_px * spec.width_px
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(crop, (spec.width_px, spec.height_px), interpolation=interpolation)
+    return _stretch(resized, spec)[np.newaxis, :, :, np.newaxis]
+
+
+def cut(pixels: NDArray[np.uint8] | NDArray[np.uint16], box: Box) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """The box's pixels, (box height, box width), black where it reaches beyond the picture."""
+    height, width = pixels.shape
+    top, left = max(-box.y0, 0), max(-box.x0, 0)
+    bottom, right = max(box.y1 - height, 0), max(box.x1 - width, 0)
+    inside = pixels[max(box.y0, 0) : min(box.y1, height), max(box.x0, 0) : min(box.x1, width)]
+    if not (top or left or bottom or right):
+        return inside
+    return cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0)  # type: ignore[return-value]
+
+
+def _stretch(pixels: NDArray[Any], spec: InputSpec) -> NDArray[np.float32]:
+    """Map the box's own low and high percentile to the value range, and clip what lies outside."""
+    low, high = np.percentile(pixels, (spec.low_percentile, spec.high_percentile))
+    bottom, top = spec.value_range
+    scale = (top - bottom) / max(float(high - low), 1.0)
+    stretched = (pixels.astype(np.float32) - np.float32(low)) * np.float32(scale) + np.float32(bottom)
+    return np.clip(stretched, bottom, top, out=stretched)

@@ -1,0 +1,49 @@
+"""Gates: what a radiograph must have before a network may see it. Every finding has a code and a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from osteo_edge.manifest import QualityLimits
+from osteo_edge.radiograph import Radiograph
+
+_SAMPLES_A_SIDE = 256
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One reason for a rejection or referral: a stable code for machines and a sentence for people."""
+
+    code: str
+    message: str
+
+
+def assess(radiograph: Radiograph, limits: QualityLimits) -> tuple[Finding, ...]:
+    """The reasons, if any, why this picture is unfit."""
+    return tuple(finding for finding in (_too_small(radiograph, limits), _constant(radiograph, limits)) if finding)
+
+
+def no_knee() -> Finding:
+    """The finding for a picture in which the finder saw no knee joint."""
+    return Finding("no_knee", "no knee joint was found in this picture")
+
+
+def _too_small(radiograph: Radiograph, limits: QualityLimits) -> Finding | None:
+    shorter = min(radiograph.width_px, radiograph.height_px)
+    if shorter >= limits.min_side_px:
+        return None
+    return Finding("too_small", f"the shorter side has {shorter} px; at least {limits.min_side_px} are needed")
+
+
+def _constant(radiograph: Radiograph, limits: QualityLimits) -> Finding | None:
+    """Range of the grey levels between the 0.5th and 99.5th percentile, as a share of the type's full range."""
+    pixels = radiograph.pixels
+    sample = pixels[:: max(1, pixels.shape[0] // _SAMPLES_A_SIDE), :: max(1, pixels.shape[1] // _SAMPLES_A_SIDE)]
+    low, high = np.percentile(sample, (0.5, 99.5))
+    # A 12-bit picture in a 16-bit file uses a sixteenth of the range, hence the picture's own maximum.
+    full = max(int(sample.max()), np.iinfo(pixels.dtype).max // 16, 1)
+    if (high - low) / full >= limits.min_dynamic_range:
+        return None
+    return Finding("constant", "the picture is almost one single grey")

@@ -1,0 +1,57 @@
+"""Digests, and reading a file of a folder so that the bytes that are checked are the bytes that are used."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from osteo_edge.errors import IntegrityError
+
+MAX_FILE_BYTES = 1 << 30
+
+
+def sha256_hex(data: bytes) -> str:
+    """SHA-256 in lower-case hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_regular_file(root: Path, relative: str) -> bytes:
+    """Read ``root/relative`` without following a link at any step below ``root``.
+
+    Hard links are allowed: package managers make them, and since the bytes read here are the bytes that are
+    hashed and loaded, a hard link cannot show one content to the check and another to the engine.
+
+    Raises:
+        IntegrityError: missing, a link, not a regular file, or too large.
+    """
+    path = root
+    for part in relative.split("/"):
+        path = path / part
+        if path.is_symlink():
+            raise IntegrityError(f"{relative} in {root} is a link; a bundle holds plain files only")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise IntegrityError(f"{relative} in {root} is not a regular file")
+            if status.st_size > MAX_FILE_BYTES:
+                raise IntegrityError(f"{relative} in {root} is larger than {MAX_FILE_BYTES >> 20} MiB")
+            return file.read()
+    except FileNotFoundError as error:
+        raise IntegrityError(f"{relative} is missing in {root}; install the bundle again") from error
+    except OSError as error:
+        raise IntegrityError(f"{relative} in {root} cannot be read: {error.strerror}") from error
+
+
+def require_digest(data: bytes, *, sha256: str, size: int, path: str) -> bytes:
+    """Return ``data`` when it is the file that was recorded.
+
+    Raises:
+        IntegrityError: the size or the digest differs.
+    """
+    if len(data) != size or sha256_hex(data) != sha256:
+        raise IntegrityError(f"{path} is not the file that the bundle recorded; install the bundle again")
+    return data

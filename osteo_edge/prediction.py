@@ -1,0 +1,104 @@
+"""The record at the pipeline's end: what is said of one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from osteo_edge.errors import QualityRejected
+from osteo_edge.images.quality import Finding
+from osteo_edge.labels import Status
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from osteo_edge.images.region import Box, Joint
+    from osteo_edge.radiograph import Radiograph
+
+
+@dataclass(frozen=True)
+class Knee:
+    """One knee that was found and scored.
+
+    Attributes:
+        joint: centre and width of the joint in pixels of the upright picture.
+        box: what the network was shown; may reach beyond the picture.
+        probabilities: label -> probability from this knee alone.
+        saliency: (rows, columns) float32 over the box, for the picture's likeliest class; only when asked for.
+    """
+
+    joint: Joint
+    box: Box
+    probabilities: Mapping[str, float]
+    saliency: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model answered: the bundle and its digest, the engine and precision that ran it."""
+
+    bundle: str
+    version: str
+    digest: str
+    engine: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one picture. A research screening aid, not a diagnosis.
+
+    Attributes:
+        source: the name by which the caller knows the picture.
+        digest: SHA-256 of the picture's bytes; None where they could not be read.
+        status: reported, referred or rejected.
+        findings: the reasons for a referral or rejection.
+        label: likeliest class; only a hint when referred; None when rejected.
+        probabilities: label -> probability; empty when rejected.
+        label_set: the classes that cannot be ruled out; empty when rejected.
+        knees: left to right in the picture.
+        timings_ms: stage -> milliseconds of wall clock.
+        radiograph: kept for the overlay, only when an explanation was asked for.
+    """
+
+    source: str
+    digest: str | None
+    status: Status
+    findings: tuple[Finding, ...]
+    label: str | None
+    probabilities: Mapping[str, float]
+    label_set: tuple[str, ...]
+    knees: tuple[Knee, ...]
+    timings_ms: Mapping[str, float]
+    model: ModelIdentity
+    intended_use: str
+    radiograph: Radiograph | None = field(default=None, repr=False, compare=False)
+
+    def raise_for_status(self) -> Prediction:
+        """Return self, or raise for callers who prefer exceptions.
+
+        Raises:
+            QualityRejected: the picture was rejected.
+        """
+        if self.status is Status.REJECTED:
+            raise QualityRejected("; ".join(finding.message for finding in self.findings), code=self.findings[0].code)
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, as ``osteo_edge/reports/prediction.schema.json`` describes it."""
+        from osteo_edge.reports.structured import to_dict
+
+        return to_dict(self)
+
+    def save_overlay(self, path: str | Path) -> Path:
+        """Write the radiograph with boxes and saliency as a PNG or JPEG.
+
+        Raises:
+            ReportError: nothing was explained (``predict(..., explain=True)``), or the file cannot be written.
+        """
+        from osteo_edge.reports.overlay import save_overlay
+
+        return save_overlay(self, Path(path))

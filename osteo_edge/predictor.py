@@ -1,0 +1,225 @@
+"""The pipeline: a radiograph in, an answer out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle, open_bundle
+from osteo_edge.decision.conformal import label_set
+from osteo_edge.decision.explanation import read_head_weights, saliency
+from osteo_edge.decision.scores import mean_logits, softmax
+from osteo_edge.engines import select
+from osteo_edge.errors import ImageTooLargeError, InferenceError, InputError
+from osteo_edge.images import quality, reader
+from osteo_edge.images.preprocess import prepare
+from osteo_edge.images.quality import Finding
+from osteo_edge.images.reader import ImageSource
+from osteo_edge.images.region import Box, Joint, JointFinder, box_around
+from osteo_edge.labels import Status
+from osteo_edge.prediction import Knee, ModelIdentity, Prediction
+from osteo_edge.radiograph import Radiograph
+
+
+class OsteoPredictor:
+    """Screens knee radiographs for low bone density with one bundle. Not shared between threads.
+
+    >>> predictor = OsteoPredictor()
+    >>> prediction = predictor.predict("image.png")
+    >>> prediction.status, prediction.label, dict(prediction.probabilities)
+    """
+
+    def __init__(
+        self, bundle: str | Path = DEFAULT_BUNDLE, *, engine: str = "auto", precision: str = "auto", threads: int | None = None
+    ) -> None:
+        """Open, verify and load a bundle.
+
+        Args:
+            bundle: name of an embedded bundle or path of a bundle's folder.
+            engine: ``auto``, ``onnxruntime`` or ``litert``.
+            precision: ``auto``, ``fp32``, ``fp16`` or ``int8`` (for LiteRT: dynamic range).
+            threads: number of threads of the engine; all processors of the process by default.
+
+        Raises:
+            BundleError: missing, damaged or incompatible.
+            EngineError: the engine is not installed or does not take the model.
+        """
+        self._bundle = open_bundle(bundle)
+        manifest = self._bundle.manifest
+        self._member = manifest.members[0]
+        self._choice = select.choose(self._member, engine=engine, precision=precision)
+        self._finder = JointFinder.from_bytes(self._bundle.read(manifest.finder))
+        self._head_weights = read_head_weights(self._bundle.read(self._member.head_weights), labels=len(manifest.labels))
+        self._engine = select.open_engine(self._bundle, self._choice, threads=threads or select.available_threads())
+
+    @property
+    def bundle(self) -> Bundle:
+        return self._bundle
+
+    @property
+    def model(self) -> ModelIdentity:
+        manifest = self._bundle.manifest
+        return ModelIdentity(manifest.name, manifest.version, self._bundle.digest, self._choice.engine, self._choice.precision)
+
+    def predict(self, image: ImageSource, *, explain: bool = False, source: str | None = None) -> Prediction:
+        """Answer for one picture.
+
+        Args:
+            image: path, bytes of a file, or array (H, W) uint8 or uint16 with bone bright.
+            explain: also keep saliency and radiograph, for ``Prediction.save_overlay``.
+            source: the name to give the picture.
+
+        Raises:
+            InputError: the picture cannot be read. What can be read but is unfit, or is too large to be read,
+                gives a prediction with status ``rejected``.
+            InferenceError: the engine failed.
+        """
+        clock = _Stopwatch()
+        with clock.stage("read"):
+            try:
+                radiograph = reader.read(image, source=source)
+            except ImageTooLargeError as error:
+                return self._rejection(source or _name_of(image), None, (_as_finding(error),), clock)
+        with clock.stage("quality"):
+            findings = quality.assess(radiograph, self._bundle.manifest.quality)
+        if findings:
+            return self._rejection(radiograph.source, radiograph.digest, findings, clock)
+        with clock.stage("region"):
+            joints = self._finder.find(radiograph.pixels)
+            boxes = [box_around(joint, self._member.region) for joint in joints]
+        if not joints:
+            return self._rejection(radiograph.source, radiograph.digest, (quality.no_knee(),), clock)
+        with clock.stage("prepare"):
+            tensors = [prepare(radiograph.pixels, box, self._member.input) for box in boxes]
+        with clock.stage("run"):
+            outputs = [self._run(tensor) for tensor in tensors]
+        with clock.stage("decide"):
+            return self._decide(radiograph, joints, boxes, outputs, clock, explain=explain)
+
+    def predict_many(self, images: Iterable[ImageSource], *, explain: bool = False) -> Iterator[Prediction]:
+        """Answer for each picture in turn, in order; one that cannot be read gives a rejected prediction."""
+        for image in images:
+            try:
+                yield self.predict(image, explain=explain)
+            except InputError as error:
+                yield self.reject(_name_of(image), error)
+
+    def reject(self, source: str, error: InputError) -> Prediction:
+        """The rejected prediction that stands for a picture which could not be read."""
+        return self._rejection(source, None, (_as_finding(error),), _Stopwatch())
+
+    def close(self) -> None:
+        """Release the engine's memory."""
+        self._engine.close()
+
+    def __enter__(self) -> OsteoPredictor:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _run(self, tensor: NDArray[np.float32]) -> _Output:
+        outputs = self._engine.run({self._engine.inputs[0].name: tensor})
+        logits = outputs["logits"][0]
+        if not np.isfinite(logits).all():
+            raise InferenceError("the model gave a score that is not a number; run: osteo-edge doctor")
+        return _Output(logits, outputs["features"])
+
+    def _decide(
+        self,
+        radiograph: Radiograph,
+        joints: tuple[Joint, ...],
+        boxes: list[Box],
+        outputs: list[_Output],
+        clock: _Stopwatch,
+        *,
+        explain: bool,
+    ) -> Prediction:
+        manifest = self._bundle.manifest
+        probabilities = self._named(softmax(mean_logits([output.logits for output in outputs])))
+        labels = label_set(probabilities, manifest.conformal)
+        label = max(probabilities, key=lambda name: probabilities[name])
+        knees = tuple(
+            Knee(
+                joint=joint,
+                box=box,
+                probabilities=self._named(softmax(output.logits)),
+                saliency=saliency(output.features, self._head_weights, manifest.labels.index(label)) if explain else None,
+            )
+            for joint, box, output in zip(joints, boxes, outputs, strict=True)
+        )
+        sure = len(labels) == 1
+        return Prediction(
+            source=radiograph.source,
+            digest=radiograph.digest,
+            status=Status.REPORTED if sure else Status.REFERRED,
+            findings=() if sure else (_not_sure(labels, manifest.conformal.coverage),),
+            label=label,
+            probabilities=probabilities,
+            label_set=labels,
+            knees=knees,
+            timings_ms=clock.timings_ms,
+            model=self.model,
+            intended_use=manifest.intended_use,
+            radiograph=radiograph if explain else None,
+        )
+
+    def _rejection(self, source: str, digest: str | None, findings: tuple[Finding, ...], clock: _Stopwatch) -> Prediction:
+        return Prediction(
+            source=source,
+            digest=digest,
+            status=Status.REJECTED,
+            findings=findings,
+            label=None,
+            probabilities=MappingProxyType({}),
+            label_set=(),
+            knees=(),
+            timings_ms=clock.timings_ms,
+            model=self.model,
+            intended_use=self._bundle.manifest.intended_use,
+        )
+
+    def _named(self, probabilities: NDArray[np.float64]) -> Mapping[str, float]:
+        return MappingProxyType(dict(zip(self._bundle.manifest.labels, probabilities.tolist(), strict=True)))
+
+
+@dataclass(frozen=True)
+class _Output:
+    logits: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+
+class _Stopwatch:
+    """Wall clock of each stage, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.timings_ms: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings_ms[name] = (time.perf_counter() - start) * 1000
+
+
+def _as_finding(error: InputError) -> Finding:
+    return Finding(error.code, str(error))
+
+
+def _not_sure(labels: tuple[str, ...], coverage: float) -> Finding:
+    return Finding("not_sure", f"the picture does not tell {' from '.join(labels)} at the bundle's coverage of {coverage:.0%}")
+
+
+def _name_of(image: ImageSource) -> str:
+    if isinstance(image, np.ndarray):
+        return "<array>"
+    return "<bytes>" if isinstance(image, bytes) else str(image)

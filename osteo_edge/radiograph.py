@@ -1,0 +1,38 @@
+"""The record at the pipeline's start: one decoded radiograph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """Pixels as stored, upright, bone bright.
+
+    Attributes:
+        pixels: (height, width) uint8 or uint16, read-only. Kept as integers: a 40-megapixel film as
+            floats would take 160 MB.
+        source: the name by which the caller knows the picture.
+        digest: SHA-256 of the bytes that were decoded (of the pixels, for an array).
+    """
+
+    pixels: NDArray[np.uint8] | NDArray[np.uint16] = field(repr=False)
+    source: str
+    digest: str
+
+    @property
+    def height_px(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def width_px(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def bit_depth(self) -> int:
+        return int(self.pixels.dtype.itemsize) * 8

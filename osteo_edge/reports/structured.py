@@ -1,0 +1,94 @@
+"""An answer for machines: one JSON object or one CSV row a picture.
+
+The JSON form is described by ``prediction.schema.json`` beside this file; a change of meaning raises its version.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from osteo_edge.labels import BoneStatus
+from osteo_edge.prediction import Knee, Prediction
+from osteo_edge.records import to_plain
+from osteo_edge.reports.wording import sentence
+
+SCHEMA_VERSION = 1
+
+CSV_COLUMNS = (
+    "source",
+    "sha256",
+    "status",
+    "reasons",
+    "label",
+    "label_set",
+    *(f"p_{status.value}" for status in BoneStatus),
+    "knees",
+    "total_ms",
+    "bundle",
+    "bundle_version",
+    "bundle_sha256",
+    "engine",
+    "precision",
+    "intended_use",
+)
+
+
+def to_dict(prediction: Prediction) -> dict[str, Any]:
+    """The JSON object: types of JSON alone."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "source": prediction.source,
+        "sha256": prediction.digest,
+        "status": prediction.status.value,
+        "message": sentence(prediction),
+        "findings": to_plain(prediction.findings),
+        "label": prediction.label,
+        "label_set": list(prediction.label_set),
+        "probabilities": _rounded(prediction.probabilities),
+        "knees": [_knee(knee) for knee in prediction.knees],
+        "timings_ms": {stage: round(ms, 3) for stage, ms in prediction.timings_ms.items()},
+        "model": to_plain(prediction.model),
+        "intended_use": prediction.intended_use,
+    }
+
+
+def to_row(prediction: Prediction) -> list[str]:
+    """The CSV row, in the order of ``CSV_COLUMNS``; lists are joined by ``;``."""
+    model = prediction.model
+    probabilities = [prediction.probabilities.get(status.value) for status in BoneStatus]
+    return [
+        prediction.source,
+        prediction.digest or "",
+        prediction.status.value,
+        ";".join(finding.code for finding in prediction.findings),
+        prediction.label or "",
+        ";".join(prediction.label_set),
+        *("" if probability is None else f"{probability:.6f}" for probability in probabilities),
+        str(len(prediction.knees)),
+        f"{sum(prediction.timings_ms.values()):.3f}",
+        model.bundle,
+        model.version,
+        model.digest,
+        model.engine,
+        model.precision,
+        prediction.intended_use,
+    ]
+
+
+def _knee(knee: Knee) -> dict[str, Any]:
+    joint = knee.joint
+    return {
+        "box": to_plain(knee.box),
+        "joint": {
+            "x_px": round(joint.x_px, 2),
+            "y_px": round(joint.y_px, 2),
+            "width_px": round(joint.width_px, 2),
+            "score": round(joint.score, 4),
+            "laterality": joint.laterality.value if joint.laterality else None,
+        },
+        "probabilities": _rounded(knee.probabilities),
+    }
+
+
+def _rounded(probabilities: Any) -> dict[str, float]:
+    return {label: round(probability, 6) for label, probability in probabilities.items()}

@@ -1,0 +1,49 @@
+"""An answer as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from osteo_edge.labels import Status
+from osteo_edge.prediction import Knee, Prediction
+from osteo_edge.reports.wording import sentence
+
+
+def to_text(prediction: Prediction, *, overlay: str | None = None) -> str:
+    """Several lines, without a final newline."""
+    lines = [f"{printable(prediction.source)}: {prediction.status.value}", f"  {sentence(prediction)}"]
+    lines += [f"  reason        {printable(finding.message)} [{finding.code}]" for finding in prediction.findings]
+    if prediction.status is not Status.REJECTED:
+        lines.append(f"  research code {_label(prediction)}")
+        lines.append(f"  probabilities {_probabilities(prediction.probabilities)}")
+        lines += [_knee(number, knee) for number, knee in enumerate(prediction.knees, start=1)]
+        lines.append("  time          " + ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in prediction.timings_ms.items()))
+    if overlay:
+        lines.append(f"  overlay       {printable(overlay)}")
+    model = prediction.model
+    lines.append(f"  model         {model.bundle} {model.version} ({model.digest[:12]}), {model.engine} {model.precision}")
+    lines.append(f"  {prediction.intended_use}")
+    return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """File names may hold line ends, terminal escapes or undecodable bytes: these are shown as escapes."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii") for character in text
+    )
+
+
+def _label(prediction: Prediction) -> str:
+    if prediction.status is Status.REFERRED:
+        return f"none; cannot be ruled out: {', '.join(prediction.label_set)} (likeliest: {prediction.label})"
+    return str(prediction.label)
+
+
+def _probabilities(probabilities: Mapping[str, float]) -> str:
+    return ", ".join(f"{label} {probability:.3f}" for label, probability in probabilities.items())
+
+
+def _knee(number: int, knee: Knee) -> str:
+    box = knee.box
+    side = f" ({knee.joint.laterality.value}?)" if knee.joint.laterality else ""
+    return f"  knee {number}{side:<9} box x {box.x0}..{box.x1}, y {box.y0}..{box.y1} px; {_probabilities(knee.probabilities)}"

@@ -1,0 +1,229 @@
+"""Does a bundle give its recorded numbers on this device?
+
+A synthetic picture travels with the bundle, with the joints that the finder must find on it and the
+probabilities that each model file must give. Members are run, not gates: a gate may rightly refuse the
+picture. The members see boxes around the recorded joints, so that a finder that is off is told apart from
+an engine that is off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from osteo_edge.errors import InferenceError, ManifestError, SelfTestError
+from osteo_edge.records import parse_json, parse_record
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from osteo_edge.bundle import Bundle
+    from osteo_edge.engines.select import EngineChoice
+    from osteo_edge.images.region import Joint
+    from osteo_edge.manifest import EngineName, Member
+
+EXPECTED = "reference/expected.json"
+FINDER = "finder"
+
+Outcome = Literal["passed", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class ExpectedJoint:
+    """A knee joint of the reference picture, in pixels of that picture."""
+
+    x_px: float
+    y_px: float
+    width_px: float
+
+
+@dataclass(frozen=True)
+class ExpectedFile:
+    """What one model file must answer for the reference picture: label -> probability, each within ``tolerance``."""
+
+    probabilities: Mapping[str, float]
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Expected:
+    """``reference/expected.json``.
+
+    Attributes:
+        picture: path of the reference picture in the bundle.
+        joints: left to right; the finder may miss each by ``joint_tolerance`` knee widths.
+        files: path of the model file -> its answer.
+    """
+
+    picture: str
+    joints: tuple[ExpectedJoint, ...]
+    joint_tolerance: float
+    files: Mapping[str, ExpectedFile]
+
+
+@dataclass(frozen=True)
+class SelfTestResult:
+    """What became of one model file, or of the finder (``engine`` is then ``"finder"`` and ``precision`` empty)."""
+
+    path: str
+    engine: str
+    precision: str
+    status: Outcome
+    message: str
+
+
+def run_self_test(bundle: Bundle, *, engines: Collection[EngineName] | None = None) -> tuple[SelfTestResult, ...]:
+    """Run the finder and every model file on the reference picture, and compare with the record.
+
+    Args:
+        engines: the engines to run; all that are installed by default. Files of others are listed as skipped.
+
+    Returns:
+        The finder's result, then one a file. A file that fails does not stop the others.
+
+    Raises:
+        EngineUnavailableError: no engine that the bundle has a file for is installed.
+        BundleError: the record is not there, not what its schema asks for, or a file of the bundle is damaged.
+    """
+    from osteo_edge.images import reader
+
+    expected = _read_expected(bundle)
+    pixels = reader.read(bundle.read(expected.picture)).pixels
+    results = [_test_finder(bundle, expected, pixels)]
+    for member in bundle.manifest.members:
+        tensors = _prepare(member, expected, pixels)
+        for choice in _choices(member):
+            results.append(_skip(choice, engines) or _test_file(bundle, choice, tensors, expected))
+    _require_an_engine(bundle)
+    return tuple(results)
+
+
+def require_self_test(bundle: Bundle, *, engines: Collection[EngineName] | None = None) -> tuple[SelfTestResult, ...]:
+    """Run the self-test, and return its results when none failed.
+
+    Raises:
+        SelfTestError: names what failed.
+        OsteoEdgeError: as ``run_self_test``.
+    """
+    results = run_self_test(bundle, engines=engines)
+    failed = [f"{result.path}: {result.message}" for result in results if result.status == "failed"]
+    if failed:
+        raise SelfTestError(f"the bundle {bundle.manifest.name} fails its self-test on this device ({'; '.join(failed)})")
+    return results
+
+
+def picture_probabilities(
+    bundle: Bundle, choice: EngineChoice, tensors: Collection[NDArray[np.float32]], *, threads: int = 1
+) -> Mapping[str, float]:
+    """Label -> probability of one picture by one model file, as the pipeline combines its knees.
+
+    Raises:
+        InferenceError: the engine does not take the file or fails.
+    """
+    from osteo_edge.decision.scores import mean_logits, softmax
+    from osteo_edge.engines.select import open_engine
+
+    engine = open_engine(bundle, choice, threads=threads)
+    try:
+        name = engine.inputs[0].name
+        logits = [engine.run({name: tensor})["logits"][0] for tensor in tensors]
+    finally:
+        engine.close()
+    return dict(zip(bundle.manifest.labels, softmax(mean_logits(logits)).tolist(), strict=True))
+
+
+def _read_expected(bundle: Bundle) -> Expected:
+    expected = parse_record(Expected, parse_json(bundle.read(EXPECTED), what=EXPECTED), where=EXPECTED)
+    paths = {choice.path for member in bundle.manifest.members for choice in _choices(member)}
+    if set(expected.files) != paths:
+        odd = sorted(set(expected.files) ^ paths)
+        raise ManifestError(f"{EXPECTED}: files must name every model file of the bundle and no other: {', '.join(odd)[:200]}")
+    for path, file in expected.files.items():
+        if set(file.probabilities) != set(bundle.manifest.labels):
+            raise ManifestError(f"{EXPECTED}: files.{path}.probabilities must name the bundle's labels")
+    if not expected.joints or min(joint.width_px for joint in expected.joints) <= 0:
+        raise ManifestError(f"{EXPECTED}: joints must hold at least one joint, each with a width above 0")
+    return expected
+
+
+def _choices(member: Member) -> Iterator[EngineChoice]:
+    from osteo_edge.engines.select import EngineChoice
+    from osteo_edge.manifest import ENGINE_NAMES
+
+    for engine in ENGINE_NAMES:
+        for precision, path in member.files.get(engine, {}).items():
+            yield EngineChoice(engine, precision, path)
+
+
+def _prepare(
+    member: Member, expected: Expected, pixels: NDArray[np.uint8] | NDArray[np.uint16]
+) -> list[NDArray[np.float32]]:
+    from osteo_edge.images.preprocess import prepare
+    from osteo_edge.images.region import box_around
+
+    return [prepare(pixels, box_around(_joint(joint), member.region), member.input) for joint in expected.joints]
+
+
+def _joint(expected: ExpectedJoint) -> Joint:
+    from osteo_edge.images.region import Joint
+
+    return Joint(x_px=expected.x_px, y_px=expected.y_px, width_px=expected.width_px, score=0.0, laterality=None)
+
+
+def _test_finder(
+    bundle: Bundle, expected: Expected, pixels: NDArray[np.uint8] | NDArray[np.uint16]
+) -> SelfTestResult:
+    from osteo_edge.images.region import JointFinder
+
+    path = bundle.manifest.finder
+    found = JointFinder.from_bytes(bundle.read(path)).find(pixels)
+    if len(found) != len(expected.joints):
+        message = f"found {len(found)} joints where {len(expected.joints)} were recorded"
+        return SelfTestResult(path, FINDER, "", "failed", message)
+    worst = max(_distance(joint, other) for joint, other in zip(found, expected.joints, strict=True))
+    return SelfTestResult(path, FINDER, "", *_verdict(worst, expected.joint_tolerance, "knee widths"))
+
+
+def _distance(found: Joint, expected: ExpectedJoint) -> float:
+    """Largest difference of place or width, in knee widths."""
+    differences = (found.x_px - expected.x_px, found.y_px - expected.y_px, found.width_px - expected.width_px)
+    return max(abs(difference) for difference in differences) / expected.width_px
+
+
+def _skip(choice: EngineChoice, engines: Collection[EngineName] | None) -> SelfTestResult | None:
+    from osteo_edge.engines.select import is_installed
+
+    if not is_installed(choice.engine):
+        reason = f"{choice.engine} is not installed"
+    elif engines is not None and choice.engine not in engines:
+        reason = f"{choice.engine} was not asked for"
+    else:
+        return None
+    return SelfTestResult(choice.path, choice.engine, choice.precision, "skipped", reason)
+
+
+def _test_file(
+    bundle: Bundle, choice: EngineChoice, tensors: list[NDArray[np.float32]], expected: Expected
+) -> SelfTestResult:
+    record = expected.files[choice.path]
+    try:
+        answer = picture_probabilities(bundle, choice, tensors)
+    except InferenceError as error:
+        return SelfTestResult(choice.path, choice.engine, choice.precision, "failed", str(error))
+    worst = max(abs(answer[label] - probability) for label, probability in record.probabilities.items())
+    return SelfTestResult(choice.path, choice.engine, choice.precision, *_verdict(worst, record.tolerance, "in probability"))
+
+
+def _verdict(worst: float, tolerance: float, unit: str) -> tuple[Outcome, str]:
+    """Not a number is a failure: it compares as not within any tolerance."""
+    status: Outcome = "passed" if worst <= tolerance else "failed"
+    return status, f"off by {worst:.2g} {unit}, {tolerance:g} allowed"
+
+
+def _require_an_engine(bundle: Bundle) -> None:
+    from osteo_edge.engines.select import choose
+
+    for member in bundle.manifest.members:
+        choose(member)

@@ -1,0 +1,50 @@
+"""Intermediate results under the run's folder, each named by a digest of all that it was made from."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osteo_edge.integrity import sha256_hex
+from osteo_edge.records import to_plain
+
+CACHE_FOLDER = "cache"
+
+
+def open_cache(run_folder: Path) -> Path:
+    """The cache's folder; it hides itself from git, since it holds pixels of patients."""
+    folder = run_folder / CACHE_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+    return folder
+
+
+def remove_cache(run_folder: Path) -> None:
+    shutil.rmtree(run_folder / CACHE_FOLDER)
+
+
+def key(*parts: Any) -> str:
+    """Twelve hexadecimal digits that change when any part (records, mappings, numbers, strings) changes."""
+    return sha256_hex(json.dumps(to_plain(parts), sort_keys=True).encode())[:12]
+
+
+def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write an ``.npz`` file in one step: a stopped run leaves the old file or the new one, never half of one."""
+    unfinished = path.with_suffix(".part")
+    with unfinished.open("wb") as file:
+        np.savez(file, **dict(arrays))
+    os.replace(unfinished, path)
+
+
+def save_json(path: Path, plain: Any) -> None:
+    """Write JSON in one step, as ``save_arrays``."""
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(to_plain(plain), indent=1) + "\n", encoding="utf-8")
+    os.replace(unfinished, path)

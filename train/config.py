@@ -1,0 +1,209 @@
+"""The settings of a run: TOML to frozen records; an unknown or missing key is an error that names it.
+
+Paths in the file are relative to the project's root, so that a configuration reads the same on every machine.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from osteo_edge.errors import ManifestError, OsteoEdgeError
+from osteo_edge.manifest import InputSpec, RegionProfile
+from osteo_edge.records import parse_record
+
+PROJECT = Path(__file__).resolve().parent.parent
+RANDOM_WEIGHTS = "random"
+IMAGENET_DOWNLOAD = "imagenet"
+
+_INPUT_MULTIPLE_PX = 32
+
+
+class ConfigError(OsteoEdgeError):
+    """A configuration that cannot be used; the message names the key."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One box around the knee that the run may choose, in knee widths, and the size it is shown at."""
+
+    name: str
+    half_width: float
+    above: float
+    below: float
+    height_px: int
+    width_px: int
+
+    @property
+    def region(self) -> RegionProfile:
+        return RegionProfile(self.name, self.half_width, self.above, self.below)
+
+    @property
+    def input(self) -> InputSpec:
+        return InputSpec(
+            height_px=self.height_px,
+            width_px=self.width_px,
+            dtype="float32",
+            layout="NHWC",
+            value_range=(0.0, 255.0),
+            low_percentile=1.0,
+            high_percentile=99.0,
+        )
+
+
+@dataclass(frozen=True)
+class Linear:
+    """The linear classifier on frozen features.
+
+    Attributes:
+        pca_variance: share of the features' variance that the principal components keep.
+        inverse_penalties: values of C (sklearn's word) among which the inner cross-validation chooses.
+        inner_folds: folds of that inner cross-validation.
+    """
+
+    pca_variance: float
+    inverse_penalties: tuple[float, ...]
+    inner_folds: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How the region is chosen: ``repeats`` times ``folds``-fold grouped cross-validation."""
+
+    repeats: int
+    folds: int
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Limits of the random changes of a training view.
+
+    Attributes:
+        views: augmented views per knee, the plain crop and its mirror image among them.
+        rotation_degrees, scale, shift: largest turn; largest change of size and place as a share of the crop.
+        contrast, gamma: largest change of the grey levels' spread and of the exponent's logarithm.
+        noise: standard deviation of the added grain, in grey levels of 0 to 255.
+    """
+
+    views: int
+    rotation_degrees: float
+    scale: float
+    shift: float
+    contrast: float
+    gamma: float
+    noise: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """Fine-tuning of the network's upper blocks.
+
+    Attributes:
+        trainable_from: name of the first trained layer; what comes before it keeps its ImageNet weights.
+        validation_folds: one in so many of the training groups is held back for early stopping.
+        patience: epochs without a lower validation loss before the training stops.
+    """
+
+    trainable_from: str
+    learning_rate: float
+    weight_decay: float
+    dropout: float
+    batch_size: int
+    max_epochs: int
+    patience: int
+    validation_folds: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Bootstrap resamples, permutations of the sanity check, and coverages of the label sets."""
+
+    resamples: int
+    permutations: int
+    coverages: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides what a run does.
+
+    Attributes:
+        data: folder with ``labels.csv``.
+        finder: the knee finder's file.
+        output: the run's folder.
+        backbone: a name of ``train.backbones``.
+        weights: a file, ``"imagenet"`` (Keras' own download) or ``"random"``.
+        split: ``split.json`` of an earlier run, to be reused; empty for a new one.
+    """
+
+    name: str
+    data: str
+    finder: str
+    output: str
+    backbone: str
+    weights: str
+    seed: int
+    folds: int
+    candidates: tuple[Candidate, ...]
+    linear: Linear
+    choice: Choice
+    augmentation: Augmentation
+    training: Training
+    evaluation: Evaluation
+    split: str = ""
+
+    def candidate(self, name: str) -> Candidate:
+        return next(candidate for candidate in self.candidates if candidate.name == name)
+
+
+def read_config(path: Path) -> Config:
+    """Read and check a TOML file.
+
+    Raises:
+        ConfigError: not readable, not TOML, or a key that is missing, unknown or out of range.
+    """
+    try:
+        plain = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
+    try:
+        config = parse_record(Config, plain, where=path.name)
+    except ManifestError as error:
+        raise ConfigError(str(error)) from error
+    _check(config, path.name)
+    return config
+
+
+def from_project(path: str) -> Path:
+    """A configured path, seen from the project's root."""
+    return PROJECT / path
+
+
+def _check(config: Config, where: str) -> None:
+    names = [candidate.name for candidate in config.candidates]
+    rules = (
+        (bool(names), "candidates", "is empty"),
+        (len(set(names)) == len(names), "candidates", "holds one name twice"),
+        (all(_fits_network(candidate) for candidate in config.candidates), "candidates", "needs sizes that are multiples of 32"),
+        (config.folds >= 2, "folds", "must be at least 2"),
+        (config.choice.folds >= 2 and config.choice.repeats >= 1, "choice", "needs 2 folds and 1 repeat or more"),
+        (config.linear.inner_folds >= 2, "linear.inner_folds", "must be at least 2"),
+        (0 < config.linear.pca_variance < 1, "linear.pca_variance", "must lie between 0 and 1"),
+        (bool(config.linear.inverse_penalties), "linear.inverse_penalties", "is empty"),
+        (config.augmentation.views >= 2, "augmentation.views", "must be at least 2"),
+        (config.training.validation_folds >= 2, "training.validation_folds", "must be at least 2"),
+        (0 <= config.training.dropout < 1, "training.dropout", "must lie in 0 to 1"),
+        (min(config.training.batch_size, config.training.max_epochs, config.training.patience) >= 1, "training", "needs counts of 1 or more"),
+        (all(0 < coverage < 1 for coverage in config.evaluation.coverages), "evaluation.coverages", "must lie between 0 and 1"),
+    )
+    for holds, key, message in rules:
+        if not holds:
+            raise ConfigError(f"{where}: {key} {message}")
+
+
+def _fits_network(candidate: Candidate) -> bool:
+    sides = (candidate.height_px, candidate.width_px)
+    return all(side >= _INPUT_MULTIPLE_PX and side % _INPUT_MULTIPLE_PX == 0 for side in sides)
