@@ -1,0 +1,1 @@
+"""What osteo-edge costs on the machine it runs on; run from the repository, never installed."""

@@ -1,0 +1,235 @@
+"""The command line without a terminal: answers, exit codes, formats, bad input."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import jsonschema
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = json.loads((ROOT / "osteo_edge/reports/prediction.schema.json").read_text())
+ANSWERED = (0, 4)  # reported, or referred: both are answers
+
+
+def osteo_edge(*arguments: object, stdin: bytes = b"", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "osteo_edge", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    result = subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    assert "Traceback" not in result.stderr + result.stdout
+    return result
+
+
+def answers(done: subprocess.CompletedProcess[str]) -> list[dict]:
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    for record in records:
+        jsonschema.validate(record, SCHEMA)
+    return records
+
+
+@pytest.fixture
+def folder(tmp_path: Path, example: Path) -> Path:
+    """A good picture, a truncated one, a small one, and a text file."""
+    shutil.copy(example, tmp_path / "a_good.png")
+    (tmp_path / "b_truncated.png").write_bytes(example.read_bytes()[:5000])
+    cv2.imwrite(str(tmp_path / "c_small.png"), np.random.default_rng(0).integers(0, 255, (100, 100), np.uint8))
+    (tmp_path / "d_notes.txt").write_text("not a picture")
+    (tmp_path / ".hidden").write_text("left out")
+    return tmp_path
+
+
+def test_text_for_people(example: Path) -> None:
+    done = osteo_edge("predict", example)
+    assert done.returncode in ANSWERED
+    for part in ("probabilities", "knee 1", "box x", "model", "time", "not a diagnosis"):
+        assert part in done.stdout
+    assert done.stderr == ""
+
+
+def test_json_follows_its_schema(example: Path) -> None:
+    done = osteo_edge("predict", "--format", "json", example)
+    (record,) = answers(done)
+    assert record["status"] in ("reported", "referred")
+    assert abs(sum(record["probabilities"].values()) - 1) < 1e-5
+    assert len(record["knees"]) == 1
+    assert set(record["timings_ms"]) == {"read", "quality", "region", "prepare", "run", "decide"}
+
+
+def test_standard_input_equals_the_file(example: Path) -> None:
+    (piped,) = answers(osteo_edge("predict", "--format", "json", "-", stdin=example.read_bytes()))
+    (named,) = answers(osteo_edge("predict", "--format", "json", example))
+    assert piped["source"] == "-"
+    assert (piped["probabilities"], piped["sha256"], piped["knees"]) == (
+        named["probabilities"],
+        named["sha256"],
+        named["knees"],
+    )
+
+
+def test_a_mixed_folder_goes_on_and_ends_with_the_gravest_code(folder: Path) -> None:
+    done = osteo_edge("predict", "--format", "json", folder)
+    assert done.returncode == 3
+    records = answers(done)
+    assert [Path(record["source"]).name for record in records] == [
+        "a_good.png",
+        "b_truncated.png",
+        "c_small.png",
+        "d_notes.txt",
+    ]
+    assert [record["findings"][0]["code"] for record in records[1:]] == ["truncated", "too_small", "unsupported_format"]
+    assert all(record["label"] is None and record["probabilities"] == {} for record in records[1:])
+
+
+def test_csv_has_one_row_a_picture(folder: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(osteo_edge("predict", "--format", "csv", folder).stdout)))
+    assert len(rows) == 4
+    assert [row["status"] for row in rows[1:]] == ["rejected"] * 3
+    assert rows[1]["label"] == rows[1]["p_normal"] == ""
+    assert 0 < float(rows[0]["p_osteopenia"]) < 1
+
+
+def test_recursive_reads_inner_folders(tmp_path: Path, example: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    shutil.copy(example, tmp_path / "inner" / "x.png")
+    assert osteo_edge("predict", tmp_path).returncode == 3
+    (record,) = answers(osteo_edge("predict", "--recursive", "--format", "json", tmp_path))
+    assert record["knees"]
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "exit_code"),
+    [
+        (None, "not_found", 3),
+        (b"", "empty", 3),
+        (b"text", "unsupported_format", 3),
+        ("folder", "empty_folder", 3),
+        ("black", "constant", 4),
+        ("noise", "no_knee", 4),
+        ("bomb", "too_many_pixels", 6),
+        ("sparse", "too_many_bytes", 6),
+    ],
+)
+def test_bad_input_gives_one_reason_its_code_and_no_label(tmp_path: Path, content: object, code: str, exit_code: int) -> None:
+    path = tmp_path / "picture.png"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content == "folder":
+        path.mkdir()
+    elif content == "black":
+        cv2.imwrite(str(path), np.zeros((400, 400), np.uint8))
+    elif content == "noise":
+        cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (600, 600), np.uint8))
+    elif content == "bomb":
+        cv2.imwrite(str(path), np.zeros((7000, 7000), np.uint8))
+    elif content == "sparse":
+        with path.open("wb") as file:
+            file.truncate(65 << 20)
+    done = osteo_edge("predict", "--format", "json", path)
+    (record,) = answers(done)
+    assert done.returncode == exit_code
+    assert (record["status"], record["label"], record["label_set"]) == ("rejected", None, [])
+    assert [finding["code"] for finding in record["findings"]] == [code]
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "said"),
+    [
+        (["predict"], 2, "Missing argument"),
+        (["predict", "--threads", "0", "x.png"], 2, "--threads"),
+        (["predict", "--output", "x", "x.png"], 2, "--explain"),
+        (["predict", "--engine", "magic", "x.png"], 2, "--engine"),
+        (["nothing"], 2, "No such command"),
+        (["predict", "--bundle", "nothing", "x.png"], 5, "no bundle named"),
+        (["predict", "--engine", "onnxruntime", "--precision", "fp16", "x.png"], 5, "no fp16 file"),
+        (["bundles", "verify", "nothing"], 5, "no bundle named"),
+    ],
+)
+def test_wrong_use_says_what_to_do(arguments: list[str], exit_code: int, said: str) -> None:
+    done = osteo_edge(*arguments)
+    assert done.returncode == exit_code
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_damaged_model_is_never_run(bundle_copy: Path, example: Path) -> None:
+    model = next((bundle_copy / "members").glob("*.fp32.onnx"))
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(bytes(content))
+    done = osteo_edge("predict", "--engine", "onnxruntime", "--precision", "fp32", "--bundle", bundle_copy, example)
+    assert done.returncode == 5
+    assert "not the file that the bundle recorded" in done.stderr
+    assert done.stdout == ""
+
+
+def test_explain_writes_an_overlay_for_each_answer(tmp_path: Path, example: Path) -> None:
+    done = osteo_edge(
+        "predict", "--explain", "--output", tmp_path / "new" / "folder", "--format", "json", example, "missing.png"
+    )
+    answered, missing = answers(done)
+    overlay = cv2.imread(answered["overlay"])
+    assert overlay is not None
+    assert "overlay" not in missing
+    assert [str(path) for path in target.iterdir()] == [answered["overlay"]]
+    picture = overlay[: 900 if overlay.shape[0] > 900 else None].astype(int)
+    assert (np.abs(picture[..., 0] - picture[..., 2]) > 20).any(), "no saliency was drawn"
+
+
+def test_an_overlay_that_cannot_be_written_keeps_the_answer(tmp_path: Path, example: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = osteo_edge("predict", "--explain", "--output", tmp_path / "file", example)
+    assert done.returncode in (2, 7)
+    assert done.stderr
+
+
+def test_odd_names_are_shown_escaped(tmp_path: Path, example: Path) -> None:
+    path = tmp_path / "a\nb\x1b[31m.png"
+    shutil.copy(example, path)
+    done = osteo_edge("predict", path)
+    assert done.returncode in ANSWERED
+    assert "\x1b" not in done.stdout
+    assert "a\\nb" in done.stdout
+
+
+def test_every_command_helps_with_an_example() -> None:
+    for command in ([], ["predict"], ["bundles"], ["bundles", "list"], ["bundles", "show"], ["bundles", "verify"], ["doctor"]):
+        done = osteo_edge(*command, "--help")
+        assert done.returncode == 0
+        assert "Example" in done.stdout, command
+
+
+def test_version_tells_the_intended_use() -> None:
+    done = osteo_edge("--version")
+    assert "osteo-edge" in done.stdout
+    assert "not a diagnosis" in done.stdout.replace("\n", " ")
+
+
+def test_bundles_and_doctor(bundle_copy: Path) -> None:
+    assert "(default)" in osteo_edge("bundles", "list").stdout
+    assert json.loads(osteo_edge("bundles", "show", "--json").stdout)["labels"] == ["normal", "osteopenia", "osteoporosis"]
+    assert osteo_edge("bundles", "show").stdout.startswith("#")
+    assert "is whole" in osteo_edge("bundles", "verify").stdout
+    report = json.loads(osteo_edge("doctor", "--json").stdout)
+    assert "fault" not in report["bundle"]
+    assert {result["status"] for result in report["bundle"]["self_test"]} == {"passed"}
+    (bundle_copy / "LICENSE").write_text("changed")
+    assert osteo_edge("bundles", "verify", bundle_copy).returncode == 5
+    broken = osteo_edge("doctor", "--bundle", bundle_copy)
+    assert broken.returncode == 5
+    assert "FAULT" in broken.stdout

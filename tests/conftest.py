@@ -1,0 +1,34 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from osteo_edge.bundle import DEFAULT_BUNDLE, EMBEDDED_FOLDER
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real radiographs; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("OSTEO_EDGE_DATA", ROOT / "../shared/data")).resolve()
+    if not (folder / "knee" / "labels.csv").is_file():
+        pytest.skip(f"no radiographs at {folder}; set OSTEO_EDGE_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def example() -> Path:
+    """The synthetic one-knee radiograph of the repository."""
+    return ROOT / "examples" / "synthetic-knee.png"
+
+
+@pytest.fixture
+def bundle_copy(tmp_path: Path) -> Path:
+    """A copy of the embedded bundle that a test may damage."""
+    return Path(shutil.copytree(EMBEDDED_FOLDER / DEFAULT_BUNDLE, tmp_path / "bundle"))

@@ -1,0 +1,58 @@
+"""Imports point one way, and the runtime knows nothing of training."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ALLOWED = {
+    "osteo_edge": {"osteo_edge"},
+    "train": {"osteo_edge", "train"},
+    "export": {"osteo_edge", "train", "export"},
+    "benchmarks": {"osteo_edge", "train", "export", "benchmarks"},
+}
+RUNTIME_LIBRARIES = {"numpy", "cv2", "onnxruntime", "click", "ai_edge_litert", "tflite_runtime"}
+
+
+def modules_of(tree: str) -> list[Path]:
+    return sorted((ROOT / tree).rglob("*.py"))
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Top-level names of all imports of a file, those inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield (node.module or "").split(".")[0]
+
+
+@pytest.mark.parametrize("tree", sorted(ALLOWED))
+def test_arrows_point_to_the_runtime_and_never_back(tree: str) -> None:
+    files = modules_of(tree)
+    assert files
+    for path in files:
+        wrong = (set(imports_of(path)) & set(ALLOWED)) - ALLOWED[tree]
+        assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
+
+
+def test_the_runtime_imports_its_few_libraries_only() -> None:
+    for path in modules_of("osteo_edge"):
+        foreign = set(imports_of(path)) - set(sys.stdlib_module_names) - RUNTIME_LIBRARIES - {"osteo_edge"}
+        assert not foreign, f"{path.relative_to(ROOT)} imports {foreign}"
+
+
+def test_nothing_below_the_command_line_prints_or_exits() -> None:
+    for path in modules_of("osteo_edge"):
+        if "cli" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = node.func if isinstance(node, ast.Call) else None
+            assert not (isinstance(name, ast.Name) and name.id in ("print", "exit", "quit")), path
+            assert not (isinstance(name, ast.Attribute) and ast.unparse(name) == "sys.exit"), path

@@ -1,0 +1,196 @@
+"""Every way into a Radiograph gives the same pixels; what cannot be read says why."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from osteo_edge.errors import ImageTooLargeError, InputError, UnsupportedImageError
+from osteo_edge.images import reader
+
+GREYS = np.arange(60 * 50, dtype=np.uint16).reshape(60, 50) * 21
+EXIF_ORIENTATIONS = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda a: np.rot90(a, 1),
+    7: lambda a: np.rot90(a.T, 2),
+    8: lambda a: np.rot90(a, -1),
+}
+
+
+def encoded(ending: str, pixels: np.ndarray) -> bytes:
+    done, data = cv2.imencode(ending, pixels)
+    assert done
+    return data.tobytes()
+
+
+def exif(orientation: int) -> bytes:
+    """A little-endian TIFF header with one directory of one tag."""
+    return b"II*\x00\x08\x00\x00\x00\x01\x00" + struct.pack("<HHII", 0x0112, 3, 1, orientation) + bytes(4)
+
+
+def with_exif(data: bytes, orientation: int) -> bytes:
+    block = exif(orientation)
+    if data.startswith(b"\xff\xd8"):
+        content = b"Exif\x00\x00" + block
+        return data[:2] + b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content + data[2:]
+    chunk = struct.pack(">I", len(block)) + b"eXIf" + block + struct.pack(">I", zlib.crc32(b"eXIf" + block))
+    return data[:33] + chunk + data[33:]
+
+
+def oriented_tiff(pixels: np.ndarray, orientation: int) -> bytes:
+    height, width = pixels.shape
+    strip = 8 + 2 + 12 * 9 + 4
+    values = [(256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, strip), (274, 3, orientation)]
+    values += [(278, 4, height), (279, 4, pixels.size)]
+    tags = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in values)
+    return b"II*\x00" + struct.pack("<I", 8) + struct.pack("<H", len(values)) + tags + bytes(4) + pixels.tobytes()
+
+
+@pytest.mark.parametrize("ending", [".png", ".tiff"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_lossless_formats_keep_every_grey(tmp_path: Path, ending: str, dtype: type) -> None:
+    pixels = (GREYS >> (8 if dtype is np.uint8 else 0)).astype(dtype)
+    data = encoded(ending, pixels)
+    path = tmp_path / "picture.dat"  # the name says nothing of the format
+    path.write_bytes(data)
+    for source in (data, path, str(path)):
+        radiograph = reader.read(source)
+        assert radiograph.pixels.dtype == dtype
+        np.testing.assert_array_equal(radiograph.pixels, pixels)
+        assert radiograph.bit_depth == np.dtype(dtype).itemsize * 8
+    assert reader.read(data).digest == reader.read(path).digest
+    assert reader.read(path).source == str(path)
+
+
+def test_bmp_and_jpeg_and_colour_are_read_as_grey() -> None:
+    grey = (GREYS >> 8).astype(np.uint8)
+    np.testing.assert_array_equal(reader.read(encoded(".bmp", grey)).pixels, grey)
+    np.testing.assert_array_equal(reader.read(encoded(".png", np.dstack([grey] * 3))).pixels, grey)
+    assert np.abs(reader.read(encoded(".jpg", grey)).pixels.astype(int) - grey).mean() < 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_all_eight_orientations_come_out_upright(orientation: int) -> None:
+    upright = (GREYS >> 8).astype(np.uint8)
+    stored = np.ascontiguousarray(EXIF_ORIENTATIONS[orientation](upright))
+    np.testing.assert_array_equal(reader.read(with_exif(encoded(".png", stored), orientation)).pixels, upright)
+    np.testing.assert_array_equal(reader.read(oriented_tiff(stored, orientation)).pixels, upright)
+    jpeg = reader.read(with_exif(encoded(".jpg", stored), orientation)).pixels
+    assert jpeg.shape == upright.shape
+    assert np.abs(jpeg.astype(int) - upright).mean() < 3
+
+
+def test_arrays_are_taken_as_they_are_and_copied() -> None:
+    pixels = GREYS.copy()
+    radiograph = reader.read(pixels)
+    pixels[:] = 0
+    np.testing.assert_array_equal(radiograph.pixels, GREYS)
+    assert not radiograph.pixels.flags.writeable
+    colour = np.dstack([(GREYS >> 8).astype(np.uint8)] * 3)
+    np.testing.assert_array_equal(reader.read(colour).pixels, colour[..., 0])
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.zeros((5, 5), np.float32),
+        np.zeros((5, 5), bool),
+        np.zeros((5,), np.uint8),
+        np.zeros((0, 5), np.uint8),
+        np.zeros((5, 5, 4), np.uint8),
+        12,
+        None,
+    ],
+)
+def test_other_arrays_and_types_are_refused(bad: object) -> None:
+    with pytest.raises(UnsupportedImageError):
+        reader.read(bad)  # type: ignore[arg-type]
+
+
+def test_transparency_is_refused_but_an_opaque_alpha_channel_is_not() -> None:
+    grey = (GREYS >> 8).astype(np.uint8)
+    opaque = np.dstack([grey, grey, grey, np.full_like(grey, 255)])
+    np.testing.assert_array_equal(reader.read(encoded(".png", opaque)).pixels, grey)
+    opaque[0, 0, 3] = 0
+    with pytest.raises(InputError) as caught:
+        reader.read(encoded(".png", opaque))
+    assert caught.value.code == "transparent"
+    invisible = np.dstack([grey, grey, grey, np.zeros_like(grey)])
+    with pytest.raises(InputError):
+        reader.read(encoded(".png", invisible))
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".tiff", ".bmp"])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.99])
+def test_truncated_files_are_refused(ending: str, share: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (300, 280), np.uint8)
+    data = encoded(ending, noise)
+    with pytest.raises(InputError):
+        reader.read(data[: int(len(data) * share)])
+
+
+def test_float_tiff_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        reader.read(encoded(".tiff", GREYS.astype(np.float32)))
+    assert caught.value.code == "unsupported_pixels"
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        (lambda path: None, "not_found"),
+        (lambda path: path.write_bytes(b""), "empty"),
+        (lambda path: path.mkdir(), "not_regular"),
+        (lambda path: os.mkfifo(path), "not_regular"),
+        (lambda path: path.symlink_to(path.parent / "nothing"), "not_found"),
+        (lambda path: path.write_text("not a picture"), "unsupported_format"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, make, code: str) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "picture.png"
+    make(path)
+    with pytest.raises(InputError) as caught:
+        reader.read(path)
+    assert caught.value.code == code
+    assert "\n" not in str(caught.value)
+
+
+def test_device_files_and_odd_names_are_refused() -> None:
+    for path in ("/dev/zero", "a\0b.png", "x" * 5000):
+        with pytest.raises(InputError):
+            reader.read(path)
+
+
+def test_limits_hold_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sparse = tmp_path / "large.png"
+    with sparse.open("wb") as file:
+        file.truncate(reader.MAX_FILE_BYTES + 1)
+    with pytest.raises(ImageTooLargeError) as caught:
+        reader.read(sparse)
+    assert caught.value.code == "too_many_bytes"
+    monkeypatch.setattr(reader, "MAX_PIXELS", GREYS.size - 1)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    for image in (encoded(".png", GREYS), GREYS):
+        with pytest.raises(ImageTooLargeError) as caught:
+            reader.read(image)
+        assert caught.value.code == "too_many_pixels"
+
+
+@given(
+    st.binary(max_size=400), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"II*\x00", b"MM\x00*", b"BM"])
+)
+def test_no_bytes_whatever_end_in_anything_but_an_input_error(data: bytes, start: bytes) -> None:
+    with pytest.raises(InputError):
+        reader.read(start + data)
