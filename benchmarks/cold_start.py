@@ -15,12 +15,13 @@ from benchmarks.processes import ProcessRun, paired_ratio, run_interleaved
 from osteo_edge.engines.device import processor
 from osteo_edge.records import to_plain
 
+EXAMPLE = Path("examples/synthetic-knee.png")
 REFERENCE = "import numpy, cv2, onnxruntime"
 
 
 @click.command("cold-start")
 @click.argument(
-    "image", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=Path("examples/synthetic-knee.png")
+    "image", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=EXAMPLE
 )
 @click.option("--rounds", type=click.IntRange(3), default=15, show_default=True)
 @click.option("--json", "target", type=click.Path(dir_okay=False, path_type=Path), help="Also write the raw samples.")

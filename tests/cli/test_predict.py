@@ -179,9 +179,8 @@ def test_a_damaged_model_is_never_run(bundle_copy: Path, example: Path) -> None:
 
 
 def test_explain_writes_an_overlay_for_each_answer(tmp_path: Path, example: Path) -> None:
-    done = osteo_edge(
-        "predict", "--explain", "--output", tmp_path / "new" / "folder", "--format", "json", example, "missing.png"
-    )
+    target = tmp_path / "new" / "folder"
+    done = osteo_edge("predict", "--explain", "--output", target, "--format", "json", example, "missing.png")
     answered, missing = answers(done)
     overlay = cv2.imread(answered["overlay"])
     assert overlay is not None
