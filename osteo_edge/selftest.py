@@ -157,9 +157,7 @@ def _choices(member: Member) -> Iterator[EngineChoice]:
             yield EngineChoice(engine, precision, path)
 
 
-def _prepare(
-    member: Member, expected: Expected, pixels: NDArray[np.uint8] | NDArray[np.uint16]
-) -> list[NDArray[np.float32]]:
+def _prepare(member: Member, expected: Expected, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> list[NDArray[np.float32]]:
     from osteo_edge.images.preprocess import prepare
     from osteo_edge.images.region import box_around
 
@@ -172,9 +170,7 @@ def _joint(expected: ExpectedJoint) -> Joint:
     return Joint(x_px=expected.x_px, y_px=expected.y_px, width_px=expected.width_px, score=0.0, laterality=None)
 
 
-def _test_finder(
-    bundle: Bundle, expected: Expected, pixels: NDArray[np.uint8] | NDArray[np.uint16]
-) -> SelfTestResult:
+def _test_finder(bundle: Bundle, expected: Expected, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> SelfTestResult:
     from osteo_edge.images.region import JointFinder
 
     path = bundle.manifest.finder
@@ -204,9 +200,7 @@ def _skip(choice: EngineChoice, engines: Collection[EngineName] | None) -> SelfT
     return SelfTestResult(choice.path, choice.engine, choice.precision, "skipped", reason)
 
 
-def _test_file(
-    bundle: Bundle, choice: EngineChoice, tensors: list[NDArray[np.float32]], expected: Expected
-) -> SelfTestResult:
+def _test_file(bundle: Bundle, choice: EngineChoice, tensors: list[NDArray[np.float32]], expected: Expected) -> SelfTestResult:
     record = expected.files[choice.path]
     try:
         answer = picture_probabilities(bundle, choice, tensors)

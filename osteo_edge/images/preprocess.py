@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from osteo_edge.images.greys import grey_range
 from osteo_edge.images.region import Box
 from osteo_edge.manifest import InputSpec
 
@@ -42,8 +43,8 @@ def cut(pixels: NDArray[np.uint8] | NDArray[np.uint16], box: Box) -> NDArray[np.
 
 def _stretch(pixels: NDArray[Any], spec: InputSpec) -> NDArray[np.float32]:
     """Map the box's own low and high percentile to the value range, and clip what lies outside."""
-    low, high = np.percentile(pixels, (spec.low_percentile, spec.high_percentile))
+    low, high = grey_range(pixels, spec.low_percentile, spec.high_percentile)
     bottom, top = spec.value_range
-    scale = (top - bottom) / max(float(high - low), 1.0)
+    scale = (top - bottom) / max(high - low, 1.0)
     stretched = (pixels.astype(np.float32) - np.float32(low)) * np.float32(scale) + np.float32(bottom)
     return np.clip(stretched, bottom, top, out=stretched)

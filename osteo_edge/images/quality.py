@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from osteo_edge.images.greys import grey_range
 from osteo_edge.manifest import QualityLimits
 from osteo_edge.radiograph import Radiograph
 
@@ -41,7 +42,7 @@ def _constant(radiograph: Radiograph, limits: QualityLimits) -> Finding | None:
     """Range of the grey levels between the 0.5th and 99.5th percentile, as a share of the type's full range."""
     pixels = radiograph.pixels
     sample = pixels[:: max(1, pixels.shape[0] // _SAMPLES_A_SIDE), :: max(1, pixels.shape[1] // _SAMPLES_A_SIDE)]
-    low, high = np.percentile(sample, (0.5, 99.5))
+    low, high = grey_range(sample, 0.5, 99.5)
     # A 12-bit picture in a 16-bit file uses a sixteenth of the range, hence the picture's own maximum.
     full = max(int(sample.max()), np.iinfo(pixels.dtype).max // 16, 1)
     if (high - low) / full >= limits.min_dynamic_range:

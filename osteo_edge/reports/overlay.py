@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.errors import ReportError
+from osteo_edge.images.greys import grey_range
 from osteo_edge.images.region import Box
 from osteo_edge.labels import Status
 from osteo_edge.prediction import Knee, Prediction
@@ -69,7 +70,7 @@ def _as_picture(radiograph: Radiograph, scale: float) -> Picture:
     size = (round(radiograph.width_px * scale), round(radiograph.height_px * scale))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     small = cv2.resize(radiograph.pixels, size, interpolation=interpolation)
-    low, high = np.percentile(small, (0.5, 99.5))
+    low, high = grey_range(small, 0.5, 99.5)
     grey = np.clip((small.astype(np.float32) - low) * (255 / max(high - low, 1)), 0, 255).astype(np.uint8)
     return np.repeat(grey[..., np.newaxis], 3, axis=2)
 
@@ -97,11 +98,9 @@ def _frame(canvas: Picture, box: Box, number: int) -> None:
 
 
 def _caption(prediction: Prediction, width: int) -> Picture:
-    classes = ", ".join(f"{label} {share:.2f}" for label, share in prediction.probabilities.items())
     sentences = [
         sentence(prediction),
-        f"Research scores: {classes}",
-        f"Orange: speaks for '{prediction.label}' ; blue: speaks against it",
+        "Orange: raises the score of the class that the picture is likeliest to belong to; blue: lowers it.",
         f"{BURNED_IN}. {prediction.model.bundle} {prediction.model.version}",
     ]
     lines = [line for text in sentences for line in _wrapped(text, width - 24)]

@@ -16,6 +16,8 @@ import jsonschema
 import numpy as np
 import pytest
 
+from osteo_edge import open_bundle
+
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "osteo_edge/reports/prediction.schema.json").read_text())
 ANSWERED = (0, 4)  # reported, or referred: both are answers
@@ -56,7 +58,7 @@ def folder(tmp_path: Path, example: Path) -> Path:
 def test_text_for_people(example: Path) -> None:
     done = osteo_edge("predict", example)
     assert done.returncode in ANSWERED
-    for part in ("probabilities", "knee 1", "box x", "model", "time", "not a diagnosis"):
+    for part in ("probabilities", "knee 1", "box x", "model", "time", open_bundle().manifest.intended_use):
         assert part in done.stdout
     assert done.stderr == ""
 

@@ -11,9 +11,10 @@ HEAVY = ("numpy", "cv2", "onnxruntime", "ai_edge_litert", "tflite_runtime", "ten
 
 
 def loaded_after(statement: str) -> set[str]:
-    code = f"import sys\n{statement}\nprint(*[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    report = f"print('loaded:', *[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    code = f"import sys\n{statement}\n{report}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(done.stderr.split())
+    return set(done.stderr.rpartition("loaded:")[2].split())  # LiteRT greets on standard error too
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,141 @@
+"""The embedded bundle gives its recorded numbers, the same by every way in, with every engine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from osteo_edge import OsteoPredictor, Status, open_bundle
+from osteo_edge.errors import InputError, QualityRejected, ReportError
+from osteo_edge.prediction import Prediction
+
+MEMBER = open_bundle().manifest.members[0]
+FILES = [(engine, precision) for engine, by_precision in MEMBER.files.items() for precision in by_precision]
+# The int8 files of one engine round differently on processors with other instructions.
+TOLERANCES = {"fp32": 1e-3, "fp16": 2e-3, "int8": 3e-2}
+
+# Recorded on x86-64 with the pinned versions; what every engine and precision must stay near to.
+GOLDEN_FILE = Path(__file__).with_name("synthetic-knee.json")
+
+
+def probabilities(prediction: Prediction) -> np.ndarray:
+    return np.array(list(prediction.probabilities.values()))
+
+
+@pytest.fixture(scope="module")
+def predictor() -> OsteoPredictor:
+    return OsteoPredictor()
+
+
+@pytest.mark.parametrize(("engine", "precision"), FILES)
+def test_golden_numbers(engine: str, precision: str, example: Path) -> None:
+    golden = json.loads(GOLDEN_FILE.read_text())
+    prediction = OsteoPredictor(engine=engine, precision=precision).predict(example)
+    assert prediction.model.digest == golden["bundle_sha256"], "the bundle was made anew: record its numbers anew"
+    assert (prediction.model.engine, prediction.model.precision) == (engine, precision)
+    expected = golden["probabilities"][f"{engine} {precision}"]
+    np.testing.assert_allclose(probabilities(prediction), expected, atol=TOLERANCES[precision])
+    (knee,), (joint,) = prediction.knees, golden["joints"]
+    np.testing.assert_allclose([knee.joint.x_px, knee.joint.y_px, knee.joint.width_px], joint, atol=0.01 * joint[2])
+
+
+def test_path_bytes_and_array_agree(predictor: OsteoPredictor, example: Path) -> None:
+    by_path = predictor.predict(example)
+    by_bytes = predictor.predict(example.read_bytes())
+    by_array = predictor.predict(cv2.imread(str(example), cv2.IMREAD_UNCHANGED))
+    deep = predictor.predict(cv2.imread(str(example), cv2.IMREAD_UNCHANGED).astype(np.uint16) * 257)
+    np.testing.assert_array_equal(probabilities(by_path), probabilities(by_bytes))
+    np.testing.assert_array_equal(probabilities(by_path), probabilities(by_array))
+    np.testing.assert_allclose(probabilities(by_path), probabilities(deep), atol=5e-3)
+    assert by_path.digest == by_bytes.digest
+
+
+def test_the_same_picture_twice_gives_the_same_numbers(predictor: OsteoPredictor, example: Path) -> None:
+    first, second = predictor.predict_many([example, example])
+    np.testing.assert_array_equal(probabilities(first), probabilities(second))
+    one_thread = OsteoPredictor(threads=1).predict(example)
+    np.testing.assert_allclose(probabilities(first), probabilities(one_thread), atol=1e-5)
+
+
+def test_the_box_holds_the_joint(predictor: OsteoPredictor, example: Path) -> None:
+    (knee,) = predictor.predict(example).knees
+    assert knee.box.x0 < knee.joint.x_px < knee.box.x1
+    assert knee.box.y0 < knee.joint.y_px < knee.box.y1
+    region = MEMBER.region
+    assert knee.box.height / knee.box.width == pytest.approx((region.above + region.below) / (2 * region.half_width), rel=0.02)
+
+
+def test_border_and_marker_change_nothing_much(predictor: OsteoPredictor, example: Path) -> None:
+    picture = cv2.imread(str(example), cv2.IMREAD_GRAYSCALE)
+    padded = cv2.copyMakeBorder(picture, 100, 60, 150, 90, cv2.BORDER_CONSTANT, value=0)
+    np.testing.assert_allclose(probabilities(predictor.predict(picture)), probabilities(predictor.predict(padded)), atol=0.1)
+
+
+def test_saliency_adds_up_to_the_score(predictor: OsteoPredictor, example: Path) -> None:
+    prediction = predictor.predict(example, explain=True)
+    (knee,) = prediction.knees
+    assert knee.saliency is not None
+    assert knee.saliency.ndim == 2
+    assert np.isfinite(knee.saliency).all()
+    assert knee.saliency.std() > 0
+
+
+def test_an_overlay_needs_an_explanation(predictor: OsteoPredictor, example: Path, tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="explain=True"):
+        predictor.predict(example).save_overlay(tmp_path / "overlay.png")
+    explained = predictor.predict(example, explain=True)
+    assert cv2.imread(str(explained.save_overlay(tmp_path / "overlay.jpg"))) is not None
+    for bad in (tmp_path / "overlay.xyz", tmp_path / "no" / "overlay.png"):
+        with pytest.raises(ReportError):
+            explained.save_overlay(bad)
+
+
+def test_what_cannot_be_read_raises_alone_and_is_rejected_among_many(
+    predictor: OsteoPredictor, example: Path, tmp_path: Path
+) -> None:
+    missing = tmp_path / "missing.png"
+    with pytest.raises(InputError):
+        predictor.predict(missing)
+    good, bad, small = predictor.predict_many([example, missing, np.zeros((10, 10), np.uint8)])
+    assert good.raise_for_status() is good
+    assert (bad.status, bad.label, bad.digest, bad.source) == (Status.REJECTED, None, None, str(missing))
+    assert [finding.code for finding in small.findings] == ["too_small", "constant"]
+    for rejected in (bad, small):
+        assert dict(rejected.probabilities) == {}
+        assert rejected.label_set == ()
+        with pytest.raises(QualityRejected):
+            rejected.raise_for_status()
+
+
+@pytest.mark.parametrize("kind", ["noise", "gradient", "document"])
+def test_pictures_without_a_knee_get_no_label(predictor: OsteoPredictor, kind: str) -> None:
+    if kind == "noise":
+        picture = np.random.default_rng(5).integers(0, 255, (700, 600), np.uint8)
+    elif kind == "gradient":
+        picture = np.tile(np.linspace(0, 255, 800).astype(np.uint8), (600, 1))
+    else:
+        picture = np.full((800, 600), 255, np.uint8)
+        for line in range(20, 780, 24):
+            cv2.putText(picture, "the quick brown fox jumps over the lazy dog", (20, line), cv2.FONT_HERSHEY_SIMPLEX, 0.7, 0, 2)
+    prediction = predictor.predict(picture)
+    assert (prediction.status, prediction.label) == (Status.REJECTED, None)
+    assert [finding.code for finding in prediction.findings] == ["no_knee"]
+
+
+@pytest.mark.slow
+def test_both_engines_agree_on_every_real_radiograph(data_folder: Path) -> None:
+    files = sorted(path for path in (data_folder / "knee").rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    assert len(files) >= 100
+    onnx, litert = (OsteoPredictor(engine=engine, precision="fp32") for engine in ("onnxruntime", "litert"))
+    answered = 0
+    for left, right in zip(onnx.predict_many(files), litert.predict_many(files), strict=True):
+        assert [knee.box for knee in left.knees] == [knee.box for knee in right.knees]
+        answered += bool(left.knees)
+        for one, other in zip((left, *left.knees), (right, *right.knees), strict=True):
+            for label, probability in one.probabilities.items():
+                assert abs(probability - other.probabilities[label]) <= 1e-4, left.source
+    assert answered >= 0.97 * len(files)

@@ -1,0 +1,211 @@
+"""Finding joints: the pieces on made-up input, the finder on drawn knees, and its promise on real ones."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from osteo_edge.errors import ManifestError
+from osteo_edge.images import region
+from osteo_edge.images.region import LAYOUT, Box, Hit, Joint, JointFinder, Pose
+from osteo_edge.labels import Laterality
+from osteo_edge.manifest import RegionProfile
+from train.finder import judge_finder, read_half, summary
+from train.synthetic import render, sample_case
+
+ROOT = Path(__file__).parents[2]
+FINDER = ROOT / "train" / "results" / "knee-finder" / "finder.npz"
+
+
+@pytest.fixture(scope="module")
+def finder() -> JointFinder:
+    return JointFinder.from_bytes(FINDER.read_bytes())
+
+
+def archive(**changes: object) -> bytes:
+    """A finder's file of zeros; a change of None leaves that array out."""
+    arrays = {name: np.zeros(shape, dtype) for name, (shape, dtype) in LAYOUT.items()} | changes
+    file = io.BytesIO()
+    np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
+    return file.getvalue()
+
+
+def noise(height: int = 300, width: int = 400) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width), np.uint8)
+
+
+class TestFromBytes:
+    def test_reads_what_the_layout_says(self) -> None:
+        finder = JointFinder.from_bytes(archive(threshold=np.float32(0.5)))
+        assert finder.threshold == 0.5
+        assert finder.template.dtype == finder.descent.dtype == np.float32
+
+    @pytest.mark.parametrize(
+        ("data", "words"),
+        [
+            (b"", "readable"),
+            (b"PK\x03\x04 and no more", "readable"),
+            (archive()[:-200], "readable"),
+            (archive().replace(b"\x93NUMPY", b"\x93DUMPY"), "readable|is"),
+            (archive(knee=np.array([{}], dtype=object)), "readable"),
+            (archive(side=None), "holds descent, knee, template, template_constant, threshold where"),
+            (archive(extra=np.zeros(3)), "extra"),
+            (archive(knee=np.zeros(7, np.float16)), r"knee is float16 \(7,\)"),
+            (archive(threshold=np.float64(0)), "threshold is float64"),
+            (archive(threshold=np.float32("nan")), "threshold holds numbers that are not finite"),
+        ],
+        ids=["empty", "cut", "tail", "magic", "pickle", "missing", "extra", "shape", "dtype", "nan"],
+    )
+    def test_refuses_in_one_line(self, data: bytes, words: str) -> None:
+        with pytest.raises(ManifestError, match=words) as caught:
+            JointFinder.from_bytes(data)
+        assert "\n" not in str(caught.value)
+
+    def test_refuses_a_plain_array(self) -> None:
+        file = io.BytesIO()
+        np.save(file, np.zeros(3))
+        with pytest.raises(ManifestError, match="readable"):
+            JointFinder.from_bytes(file.getvalue())
+
+
+class TestBoxAround:
+    profile = RegionProfile(name="joint", half_width=0.75, above=0.5, below=1.0)
+
+    def test_counts_in_knee_widths_from_the_centre(self) -> None:
+        box = region.box_around(Joint(300.0, 400.0, 200.0, 1.0, None), self.profile)
+        assert box == Box(150, 300, 450, 600)
+        assert (box.width, box.height) == (300, 300)
+
+    def test_may_reach_beyond_the_picture(self) -> None:
+        assert region.box_around(Joint(10.0, 10.0, 100.0, 1.0, None), self.profile) == Box(-65, -40, 85, 110)
+
+
+class TestDescribe:
+    def test_ignores_exposure(self) -> None:
+        picture = noise().astype(np.float32)
+        np.testing.assert_allclose(region.describe(picture, 4), region.describe(picture * 31 + 500, 4), atol=1e-4)
+
+    def test_of_the_mirror_image_is_mirrored(self) -> None:
+        picture = noise(48, 64).astype(np.float32)
+        seen = region.describe(np.ascontiguousarray(picture[:, ::-1]), 4)
+        np.testing.assert_allclose(seen, region.mirrored(region.describe(picture, 4)), atol=1e-5)
+
+    def test_of_a_flat_picture_is_nothing(self) -> None:
+        assert not region.describe(np.full((40, 40), 7, np.float32), 4).any()
+
+
+class TestChoose:
+    first = Hit(Pose(300, 200, 100), 0.9)
+
+    def second(self, x: float = 100, y: float = 210, width: float = 95, score: float = 0.5) -> Hit:
+        return Hit(Pose(x, y, width), score)
+
+    def test_gives_a_plausible_pair_left_to_right(self) -> None:
+        assert region.choose([self.first, self.second()], 0.1) == [self.second(), self.first]
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"x": 230}, {"y": 300}, {"width": 60}, {"width": 150}, {"score": 0.05}],
+        ids=["too near", "too low", "too narrow", "too wide", "too weak"],
+    )
+    def test_leaves_out_an_implausible_second(self, change: dict[str, float]) -> None:
+        assert region.choose([self.first, self.second(**change)], 0.1) == [self.first]
+
+    def test_skips_to_the_first_plausible_second(self) -> None:
+        assert region.choose([self.first, self.second(y=400), self.second()], 0.1) == [self.second(), self.first]
+
+    def test_gives_nothing_below_the_threshold(self) -> None:
+        assert region.choose([self.first], 0.95) == []
+        assert region.choose([], 0.1) == []
+
+
+def test_strongest_keeps_one_hit_a_joint() -> None:
+    best, same, other = (Hit(Pose(x, 50, 40), score) for x, score in ((50, 0.9), (60, 0.8), (150, 0.7)))
+    assert region.strongest([other, same, best], 5) == [best, other]
+    assert region.strongest([other, same, best], 1) == [best]
+
+
+def test_cut_out_has_the_joint_in_its_middle() -> None:
+    picture = np.zeros((512, 512), np.float32)
+    picture[300:320, 200:220] = 1
+    cut = region.cut_out(region.halvings(picture), Pose(210.0, 310.0, 96.0), region.CLOSE_UP)
+    rows, columns = np.nonzero(cut > 0.5)
+    middle = (region.CLOSE_UP.side_px - 1) / 2
+    assert rows.mean() == pytest.approx(middle, abs=0.01)
+    assert columns.mean() == pytest.approx(middle, abs=0.01)
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (600, 300), (300, 3000), (1, 400), (40, 40)])
+@pytest.mark.parametrize("value", [0, 255])
+def test_finds_nothing_in_empty_pictures(finder: JointFinder, shape: tuple[int, int], value: int) -> None:
+    assert finder.find(np.full(shape, value, np.uint8)) == ()
+
+
+def test_a_knee_wider_than_its_picture_is_none(finder: JointFinder) -> None:
+    bar = np.full((503, 1890), 255, np.uint8)
+    bar[136:366, 385:1613] = 0
+    assert finder.find(bar) == ()
+
+
+def test_finds_nothing_in_noise(finder: JointFinder) -> None:
+    assert finder.find(noise()) == ()
+
+
+class TestDrawnKnees:
+    """On pictures of `train/synthetic`, which had no part in the fitting."""
+
+    @pytest.mark.parametrize("layout", ["one_knee", "two_knees", "long_legs"])
+    @pytest.mark.parametrize("seed", [1, 2])
+    def test_are_found(self, finder: JointFinder, layout: str, seed: int) -> None:
+        anatomies, acquisition = sample_case(np.random.default_rng(seed), layout=layout)
+        drawn = render(anatomies, acquisition, seed=seed)
+        truths = sorted(drawn.knees, key=lambda knee: knee.joint_centre_px)
+        found = finder.find(drawn.pixels)
+        assert len(found) == len(truths)
+        for joint, truth in zip(found, truths, strict=True):
+            x, y = truth.joint_centre_px
+            assert np.hypot(joint.x_px - x, joint.y_px - y) < 0.1 * truth.width_px
+            assert joint.width_px == pytest.approx(truth.width_px, rel=0.1)
+
+    def test_do_not_depend_on_depth(self, finder: JointFinder) -> None:
+        pixels = drawn_pair()
+        assert_same(finder.find(pixels), finder.find(pixels.astype(np.uint16) * 257))
+
+    def test_do_not_depend_on_brightness(self, finder: JointFinder) -> None:
+        pixels = drawn_pair().astype(np.uint16)
+        assert_same(finder.find(pixels), finder.find(pixels * 40 + 700))
+
+    def test_are_the_same_again(self, finder: JointFinder) -> None:
+        pixels = drawn_pair()
+        assert finder.find(pixels) == finder.find(pixels)
+
+    def test_change_sides_in_a_mirror(self, finder: JointFinder) -> None:
+        pixels = drawn_pair()
+        seen = finder.find(np.ascontiguousarray(pixels[:, ::-1]))
+        for joint, other in zip(finder.find(pixels), reversed(seen), strict=True):
+            assert joint.x_px == pytest.approx(pixels.shape[1] - other.x_px, abs=0.03 * joint.width_px)
+            assert {joint.laterality, other.laterality} == {Laterality.RIGHT, Laterality.LEFT}
+
+
+class TestRealKnees:
+    def test_of_the_report_half_are_found(self, finder: JointFinder, data_folder: Path) -> None:
+        figures = summary(judge_finder(finder, read_half(data_folder, "report")))
+        assert figures["found_rate"] >= 0.97
+        assert figures["false_positives"] == 0
+        assert figures["centre_error"]["median"] < 0.02
+
+
+def drawn_pair() -> np.ndarray:
+    anatomies, acquisition = sample_case(np.random.default_rng(9), layout="two_knees")
+    return render(anatomies, replace(acquisition, bit_depth=8), seed=9).pixels
+
+
+def assert_same(joints: tuple[Joint, ...], others: tuple[Joint, ...]) -> None:
+    assert len(joints) == len(others) > 0
+    for joint, other in zip(joints, others, strict=True):
+        assert joint.laterality is other.laterality
+        assert (joint.x_px, joint.y_px, joint.width_px) == pytest.approx((other.x_px, other.y_px, other.width_px), rel=1e-3)
