@@ -12,11 +12,10 @@ from types import MappingProxyType, TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle, open_bundle
+from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle
 from osteo_edge.decision.conformal import label_set
 from osteo_edge.decision.explanation import read_head_weights, saliency
 from osteo_edge.decision.scores import mean_logits, softmax
-from osteo_edge.engines import select
 from osteo_edge.errors import ImageTooLargeError, InferenceError, InputError
 from osteo_edge.images import quality, reader
 from osteo_edge.images.preprocess import prepare
@@ -24,6 +23,7 @@ from osteo_edge.images.quality import Finding
 from osteo_edge.images.reader import ImageSource
 from osteo_edge.images.region import Box, Joint, JointFinder, box_around
 from osteo_edge.labels import Status
+from osteo_edge.model import LoadingModel
 from osteo_edge.prediction import Knee, ModelIdentity, Prediction
 from osteo_edge.radiograph import Radiograph
 
@@ -37,12 +37,18 @@ class OsteoPredictor:
     """
 
     def __init__(
-        self, bundle: str | Path = DEFAULT_BUNDLE, *, engine: str = "auto", precision: str = "auto", threads: int | None = None
+        self,
+        bundle: str | Path | LoadingModel = DEFAULT_BUNDLE,
+        *,
+        engine: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
     ) -> None:
         """Open, verify and load a bundle.
 
         Args:
-            bundle: name of an embedded bundle or path of a bundle's folder.
+            bundle: name of an embedded bundle or path of a bundle's folder; or a model that is being loaded, which
+                settles the other arguments too and whose faults are raised by the first ``predict``.
             engine: ``auto``, ``onnxruntime`` or ``litert``.
             precision: ``auto``, ``fp32``, ``fp16`` or ``int8`` (for LiteRT: dynamic range).
             threads: number of threads of the engine; all processors of the process by default.
@@ -51,22 +57,24 @@ class OsteoPredictor:
             BundleError: missing, damaged or incompatible.
             EngineError: the engine is not installed or does not take the model.
         """
-        self._bundle = open_bundle(bundle)
-        manifest = self._bundle.manifest
-        self._member = manifest.members[0]
-        self._choice = select.choose(self._member, engine=engine, precision=precision)
-        self._finder = JointFinder.from_bytes(self._bundle.read(manifest.finder))
-        self._head_weights = read_head_weights(self._bundle.read(self._member.head_weights), labels=len(manifest.labels))
-        self._engine = select.open_engine(self._bundle, self._choice, threads=threads or select.available_threads())
+        if isinstance(bundle, LoadingModel):
+            self._model = bundle
+        else:
+            self._model = LoadingModel(bundle, engine=engine, precision=precision, threads=threads)
+            self._model.engine()
+        manifest = self.bundle.manifest
+        self._region, self._input = self._model.member.region, self._model.member.input
+        self._finder = JointFinder.from_bytes(self.bundle.read(manifest.finder))
+        self._head_weights = read_head_weights(self.bundle.read(self._model.member.head_weights), labels=len(manifest.labels))
 
     @property
     def bundle(self) -> Bundle:
-        return self._bundle
+        return self._model.bundle
 
     @property
     def model(self) -> ModelIdentity:
-        manifest = self._bundle.manifest
-        return ModelIdentity(manifest.name, manifest.version, self._bundle.digest, self._choice.engine, self._choice.precision)
+        manifest, choice = self.bundle.manifest, self._model.choice
+        return ModelIdentity(manifest.name, manifest.version, self.bundle.digest, choice.engine, choice.precision)
 
     def predict(self, image: ImageSource, *, explain: bool = False, source: str | None = None) -> Prediction:
         """Answer for one picture.
@@ -88,16 +96,16 @@ class OsteoPredictor:
             except ImageTooLargeError as error:
                 return self._rejection(source or _name_of(image), None, (_as_finding(error),), clock)
         with clock.stage("quality"):
-            findings = quality.assess(radiograph, self._bundle.manifest.quality)
+            findings = quality.assess(radiograph, self.bundle.manifest.quality)
         if findings:
             return self._rejection(radiograph.source, radiograph.digest, findings, clock)
         with clock.stage("region"):
             joints = self._finder.find(radiograph.pixels)
-            boxes = [box_around(joint, self._member.region) for joint in joints]
+            boxes = [box_around(joint, self._region) for joint in joints]
         if not joints:
             return self._rejection(radiograph.source, radiograph.digest, (quality.no_knee(),), clock)
         with clock.stage("prepare"):
-            tensors = [prepare(radiograph.pixels, box, self._member.input) for box in boxes]
+            tensors = [prepare(radiograph.pixels, box, self._input) for box in boxes]
         with clock.stage("run"):
             outputs = [self._run(tensor) for tensor in tensors]
         with clock.stage("decide"):
@@ -117,7 +125,7 @@ class OsteoPredictor:
 
     def close(self) -> None:
         """Release the engine's memory."""
-        self._engine.close()
+        self._model.close()
 
     def __enter__(self) -> OsteoPredictor:
         return self
@@ -126,7 +134,8 @@ class OsteoPredictor:
         self.close()
 
     def _run(self, tensor: NDArray[np.float32]) -> _Output:
-        outputs = self._engine.run({self._engine.inputs[0].name: tensor})
+        engine = self._model.engine()
+        outputs = engine.run({engine.inputs[0].name: tensor})
         logits = outputs["logits"][0]
         if not np.isfinite(logits).all():
             raise InferenceError("the model gave a score that is not a number; run: osteo-edge doctor")
@@ -142,7 +151,7 @@ class OsteoPredictor:
         *,
         explain: bool,
     ) -> Prediction:
-        manifest = self._bundle.manifest
+        manifest = self.bundle.manifest
         probabilities = self._named(softmax(mean_logits([output.logits for output in outputs])))
         labels = label_set(probabilities, manifest.conformal)
         label = max(probabilities, key=lambda name: probabilities[name])
@@ -183,11 +192,11 @@ class OsteoPredictor:
             knees=(),
             timings_ms=clock.timings_ms,
             model=self.model,
-            intended_use=self._bundle.manifest.intended_use,
+            intended_use=self.bundle.manifest.intended_use,
         )
 
     def _named(self, probabilities: NDArray[np.float64]) -> Mapping[str, float]:
-        return MappingProxyType(dict(zip(self._bundle.manifest.labels, probabilities.tolist(), strict=True)))
+        return MappingProxyType(dict(zip(self.bundle.manifest.labels, probabilities.tolist(), strict=True)))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from importlib import import_module
@@ -34,19 +33,30 @@ class _CommandsOnDemand(click.Group):
 @click.group(cls=_CommandsOnDemand, help=_PURPOSE, epilog="Example: osteo-edge predict image.png")
 @click.version_option(__version__, prog_name="osteo-edge", message=f"%(prog)s %(version)s\n{_PURPOSE}")
 @click.option("--verbose", is_flag=True, help="Log what is done, and show the traceback of a fault, on standard error.")
-@click.pass_context
-def cli(context: click.Context, verbose: bool) -> None:
-    context.obj = verbose
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.DEBUG if verbose else logging.WARNING, format="osteo-edge: %(levelname)s: %(message)s"
-    )
+def cli(verbose: bool) -> None:
+    if verbose:
+        import logging
+
+        logging.basicConfig(stream=sys.stderr, level=logging.DEBUG, format="osteo-edge: %(levelname)s: %(message)s")
 
 
 def main() -> None:
     """Run the command line and end the process with a code of ``exit_codes``."""
     # OpenCV logs every refused file on standard error; the reason is in our answer. Read when cv2 is loaded.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    sys.exit(_run(sys.argv[1:]))
+    code = _flushed(_run(sys.argv[1:]))
+    # Taking numpy, OpenCV and the engine apart again would cost a tenth of a cold prediction and free nothing
+    # that the system does not free at once.
+    os._exit(code)
+
+
+def _flushed(code: int) -> int:
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # a full disk, or a reader that went away
+        return exit_codes.OUTPUT
+    return code
 
 
 def _run(arguments: list[str]) -> int:
@@ -64,12 +74,12 @@ def _run(arguments: list[str]) -> int:
         click.echo(f"osteo-edge: {error}", err=True)
         return exit_codes.of_error(error)
     except BrokenPipeError:
-        # The reader of our output went away, as `head` does: nothing is left to say to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exit_codes.OUTPUT
+        return exit_codes.OUTPUT  # the reader of our output went away, as `head` does
     except Exception as error:
         if "--verbose" in arguments:
-            logging.getLogger(__name__).exception("a fault of osteo-edge itself")
+            import traceback
+
+            traceback.print_exc()
         click.echo(f"osteo-edge: a fault of osteo-edge itself ({type(error).__name__}: {str(error)[:200]!r})", err=True)
         click.echo("osteo-edge: run 'osteo-edge --verbose ...' for the details, and report it", err=True)
         return exit_codes.INTERNAL

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +14,7 @@ import click
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.options import bundle_option, engine_options
 from osteo_edge.errors import InputError, ReportError, UnreadableImageError
+from osteo_edge.model import LoadingModel
 
 if TYPE_CHECKING:
     from osteo_edge.prediction import Prediction
@@ -58,13 +57,15 @@ def command(
     """
     if folder is not None and not explain:
         raise click.UsageError("--output is the folder for overlays and needs --explain")
+    # The engine starts to load first: numpy and OpenCV, the reading and the finding of the knees come meanwhile.
+    model = LoadingModel(bundle, engine=engine, precision=precision, threads=threads)
     from osteo_edge.predictor import OsteoPredictor
 
     inputs = list(_expand(paths, recursive=recursive))
     overlays = _make_folder(folder or Path()) if explain else None
     write = {"text": _write_text, "json": _write_json, "csv": _write_csv}[style]
     codes = []
-    with OsteoPredictor(bundle, engine=engine, precision=precision, threads=threads) as predictor:
+    with OsteoPredictor(model) as predictor:
         for number, (picture, bar) in enumerate(_with_progress(inputs)):
             answer = _answer(predictor, picture, overlays)
             bar.clear()
@@ -181,6 +182,9 @@ def _write_json(answer: _Answer, *, is_first: bool) -> None:
 
 
 def _write_csv(answer: _Answer, *, is_first: bool) -> None:
+    import csv
+    import io
+
     from osteo_edge.reports.structured import CSV_COLUMNS, to_row
 
     buffer = io.StringIO()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from osteo_edge.engines.base import Tensors, TensorSpec
+from osteo_edge.engines.base import TensorSpec
 from osteo_edge.errors import InferenceError
 
 try:
@@ -35,7 +35,7 @@ class LitertEngine:
         self.inputs = _specs(self._runner.get_input_details())
         self.outputs = _specs(self._runner.get_output_details())
 
-    def run(self, feeds: Mapping[str, NDArray[np.float32]]) -> Tensors:
+    def run(self, feeds: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """Run once; see ``Engine.run``."""
         try:
             return dict(self._runner(**feeds))

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from osteo_edge.engines.base import Tensors, TensorSpec
+from osteo_edge.engines.base import TensorSpec
 from osteo_edge.errors import InferenceError, IntegrityError
 
 # Every external-data entry of ONNX has a key of this name (StringStringEntryProto in onnx.proto), so bytes
@@ -37,7 +37,7 @@ class OnnxEngine:
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self._output_names = [output.name for output in self.outputs]
 
-    def run(self, feeds: Mapping[str, NDArray[np.float32]]) -> Tensors:
+    def run(self, feeds: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """Run once; see ``Engine.run``."""
         try:
             results = self._session.run(self._output_names, dict(feeds))
@@ -54,6 +54,7 @@ def _options(threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = _SILENT_BUT_FATAL
     return options
 
