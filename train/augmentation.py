@@ -44,7 +44,7 @@ def _grey_levels(crop: NDArray[np.float32], settings: Augmentation, rng: np.rand
     """Gamma and contrast; black stays black, since it may be the outside of the film."""
     exponent = np.float32(np.exp(rng.uniform(-1, 1) * settings.gamma))
     contrast = np.float32(1 + rng.uniform(-1, 1) * settings.contrast)
-    return np.clip((crop / WHITE) ** exponent * WHITE * contrast, 0, WHITE)
+    return np.clip((crop / WHITE) ** exponent * WHITE * contrast, 0, WHITE)  # type: ignore[no-any-return]
 
 
 def _grain(crop: NDArray[np.float32], settings: Augmentation, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -39,7 +39,7 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write an ``.npz`` file in one step: a stopped run leaves the old file or the new one, never half of one."""
     unfinished = path.with_suffix(".part")
     with unfinished.open("wb") as file:
-        np.savez(file, **dict(arrays))
+        np.savez(file, **arrays)  # type: ignore[arg-type]
     os.replace(unfinished, path)
 
 

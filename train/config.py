@@ -102,6 +102,7 @@ class Training:
     Attributes:
         trainable_from: name of the first trained layer; what comes before it keeps its ImageNet weights.
         validation_folds: one in so many of the training groups is held back for early stopping.
+        validation_parts: so many of these folds are held back in turn; the median of their best epochs is used.
         patience: epochs without a lower validation loss before the training stops.
     """
 
@@ -113,6 +114,7 @@ class Training:
     max_epochs: int
     patience: int
     validation_folds: int
+    validation_parts: int
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,11 @@ def _check(config: Config, where: str) -> None:
     rules = (
         (bool(names), "candidates", "is empty"),
         (len(set(names)) == len(names), "candidates", "holds one name twice"),
-        (all(_fits_network(candidate) for candidate in config.candidates), "candidates", "needs sizes that are multiples of 32"),
+        (
+            all(_fits_network(candidate) for candidate in config.candidates),
+            "candidates",
+            "needs sizes that are multiples of 32",
+        ),
         (config.folds >= 2, "folds", "must be at least 2"),
         (config.choice.folds >= 2 and config.choice.repeats >= 1, "choice", "needs 2 folds and 1 repeat or more"),
         (config.linear.inner_folds >= 2, "linear.inner_folds", "must be at least 2"),
@@ -195,8 +201,17 @@ def _check(config: Config, where: str) -> None:
         (bool(config.linear.inverse_penalties), "linear.inverse_penalties", "is empty"),
         (config.augmentation.views >= 2, "augmentation.views", "must be at least 2"),
         (config.training.validation_folds >= 2, "training.validation_folds", "must be at least 2"),
+        (
+            1 <= config.training.validation_parts <= config.training.validation_folds,
+            "training.validation_parts",
+            "must lie between 1 and training.validation_folds",
+        ),
         (0 <= config.training.dropout < 1, "training.dropout", "must lie in 0 to 1"),
-        (min(config.training.batch_size, config.training.max_epochs, config.training.patience) >= 1, "training", "needs counts of 1 or more"),
+        (
+            min(config.training.batch_size, config.training.max_epochs, config.training.patience) >= 1,
+            "training",
+            "needs counts of 1 or more",
+        ),
         (all(0 < coverage < 1 for coverage in config.evaluation.coverages), "evaluation.coverages", "must lie between 0 and 1"),
     )
     for holds, key, message in rules:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,14 +69,16 @@ def make_crops(dataset: Dataset, finder: Finder, candidates: Sequence[Candidate]
     """
     owner: list[int] = []
     images: dict[str, list[NDArray[np.float32]]] = {candidate.name: [] for candidate in candidates}
-    with click.progressbar(dataset.radiographs, label="Finding knees", file=click.get_text_stream("stderr")) as rows:
+    with click.progressbar(dataset.radiographs, label="Finding knees", file=sys.stderr) as rows:
         for index, row in enumerate(rows):
             radiograph = _read(row.path)
             for joint in finder.find(radiograph.pixels):
                 owner.append(index)
                 for candidate in candidates:
                     images[candidate.name].append(_cut(radiograph, joint, candidate))
-    return Crops(np.array(owner, np.int64), {candidate.name: _stack(images[candidate.name], candidate) for candidate in candidates})
+    return Crops(
+        np.array(owner, np.int64), {candidate.name: _stack(images[candidate.name], candidate) for candidate in candidates}
+    )
 
 
 def _read(path: Path) -> Radiograph:

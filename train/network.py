@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -62,13 +63,13 @@ def build_network(
 
 def _build_backbone(record: Backbone, **arguments: object) -> keras.Model:
     build = getattr(keras.applications, record.builder)
-    return build(**{"include_top": False, "weights": None, "alpha": record.width, **arguments})  # type: ignore[no-any-return]
+    return build(**{"include_top": False, "weights": None, "alpha": record.width, **arguments})
 
 
 def _copy_imagenet_weights(network: keras.Model, record: Backbone, source: Path | Literal["imagenet"]) -> None:
     """Copy by layer; the first kernel is summed over its three channels, which is exact for grey pictures."""
     for layer in _open_donor(record, source).layers:
-        weights = layer.get_weights()
+        weights = [variable.numpy() for variable in layer.weights]
         if not weights:
             continue
         if layer.name == record.stem:
@@ -117,20 +118,51 @@ def bag_of_two(upper: keras.Model) -> keras.Model:
     return keras.Model(slots, keras.layers.Average(name="mean_of_knees")([upper(slot) for slot in slots]), name="bag")
 
 
+def apply(model: keras.Model, inputs: NDArray[np.floating], *, batch_size: int = 16) -> NDArray[np.float32]:
+    """A model's output on (any number, ...) inputs, in inference mode, batch by batch.
+
+    Called directly: a run makes many short-lived models, and compiling each would cost more than it saves.
+    """
+    starts = range(0, len(inputs), batch_size)
+    batches = (inputs[start : start + batch_size].astype(np.float32) for start in starts)
+    return np.concatenate([keras.ops.convert_to_numpy(model(batch, training=False)) for batch in batches])
+
+
 def set_head(network: keras.Model, kernel: NDArray[np.floating], bias: NDArray[np.floating]) -> None:
     """Set the head's weights: kernel (features, labels), bias (labels,)."""
     network.get_layer(HEAD).set_weights([kernel, bias])
 
 
+def randomise(network: keras.Model, *, seed: int) -> None:
+    """Draw every kernel from He et al.'s normal distribution (ICCV 2015): without BatchNorm, Keras' own would fade out."""
+    rng = np.random.default_rng(seed)
+    for layer in network.layers:
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
+            shape = layer.kernel.shape
+            inputs = math.prod(shape[:2] if isinstance(layer, keras.layers.DepthwiseConv2D) else shape[:3])
+            layer.kernel.assign(rng.normal(0, math.sqrt(2 / inputs), shape))
+
+
 def round_to_float16(network: keras.Model) -> None:
-    """Round every weight to half precision, so that what is measured is what is stored."""
+    """Round every weight to half precision, so that what is measured is what is stored.
+
+    Raises:
+        ConfigError: a weight does not fit.
+    """
     for variable in network.weights:
-        variable.assign(keras.ops.convert_to_numpy(variable).astype(np.float16).astype(np.float32))
+        variable.assign(_half(variable).astype(np.float32))
+
+
+def _half(variable: keras.Variable) -> NDArray[np.float16]:
+    whole = variable.numpy()
+    if not np.abs(whole).max() <= np.finfo(np.float16).max:
+        raise ConfigError(f"the weights {variable.path} do not fit half precision; lower the learning rate or check the input")
+    return whole.astype(np.float16)  # type: ignore[no-any-return]
 
 
 def weights_of(network: keras.Model) -> dict[str, NDArray[np.float16]]:
     """Every weight by its Keras path, float16."""
-    return {variable.path: keras.ops.convert_to_numpy(variable).astype(np.float16) for variable in network.weights}
+    return {variable.path: _half(variable) for variable in network.weights}
 
 
 def assign_weights(network: keras.Model, weights: Mapping[str, NDArray[np.floating]]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -17,6 +19,7 @@ from train.dataset import LABELS, Dataset, DatasetError
 SPLIT_FILE = "split.json"
 
 Indices = NDArray[np.int64]
+Groups = Sequence[str] | NDArray[np.str_]
 
 
 def make_split(dataset: Dataset, *, folds: int, seed: int) -> NDArray[np.int64]:
@@ -25,7 +28,7 @@ def make_split(dataset: Dataset, *, folds: int, seed: int) -> NDArray[np.int64]:
     Raises:
         DatasetError: a class has fewer patient groups than there are folds.
     """
-    require_groups(dataset, folds)
+    require_groups(dataset, (folds,))
     strata = [f"{row.label} {row.acquisition}" for row in dataset.radiographs]
     fold_of = np.empty(len(strata), np.int64)
     for fold, (_, test) in enumerate(grouped_folds(strata, dataset.groups, folds=folds, seed=seed)):
@@ -35,7 +38,7 @@ def make_split(dataset: Dataset, *, folds: int, seed: int) -> NDArray[np.int64]:
 
 
 def grouped_folds(
-    strata: Sequence[object], groups: Sequence[object], *, folds: int, seed: int
+    strata: Sequence[str] | Indices, groups: Groups, *, folds: int, seed: int
 ) -> Iterator[tuple[Indices, Indices]]:
     """Training and test indices of each fold; groups stay whole."""
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
@@ -45,8 +48,24 @@ def grouped_folds(
         yield from splitter.split(np.zeros(len(strata)), np.asarray(strata), np.asarray(groups))
 
 
-def require_groups(dataset: Dataset, folds: int) -> None:
-    """Refuse a dataset in which a class cannot be in every fold.
+def label_folds(labels: Indices, groups: Groups, *, folds: int, seed: int) -> Iterator[tuple[Indices, Indices]]:
+    """As ``grouped_folds``, stratified by label, with every label on both sides of every fold.
+
+    Raises:
+        DatasetError: a label is missing on one side.
+    """
+    present = np.unique(labels)
+    for training, test in grouped_folds(labels, groups, folds=folds, seed=seed):
+        if np.unique(labels[training]).size < present.size or np.unique(labels[test]).size < present.size:
+            raise DatasetError(f"a class is missing from one of {folds} inner folds; use more patients or fewer folds")
+        yield training, test
+
+
+def require_groups(dataset: Dataset, folds: Sequence[int]) -> None:
+    """Refuse a dataset in which a class has too few patient groups to be split again and again.
+
+    Args:
+        folds: numbers of folds, each splitting the training part that the one before it leaves.
 
     Raises:
         DatasetError: names the class.
@@ -54,9 +73,20 @@ def require_groups(dataset: Dataset, folds: int) -> None:
     groups: dict[str, set[str]] = defaultdict(set)
     for row in dataset.radiographs:
         groups[row.label].add(row.patient_group)
+    needed = next(count for count in itertools.count(1) if _suffices(count, folds))
     for label in LABELS:
-        if len(groups[label]) < folds:
-            raise DatasetError(f"{label} has {len(groups[label])} patient groups; {folds} folds need at least {folds}")
+        if len(groups[label]) < needed:
+            nested = " inside ".join(str(count) for count in reversed(folds))
+            raise DatasetError(f"{label} has {len(groups[label])} patient groups; {nested} folds need at least {needed}")
+
+
+def _suffices(groups: int, folds: Sequence[int]) -> bool:
+    """Whether every fold at every depth gets a group, and the innermost training part as well."""
+    for count in folds:
+        if groups < count:
+            return False
+        groups -= math.ceil(groups / count)
+    return groups >= 1
 
 
 def write_split(path: Path, dataset: Dataset, fold_of: NDArray[np.int64], *, seed: int) -> None:

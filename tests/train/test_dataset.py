@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from train.dataset import DatasetError, read_dataset
+
+Row = dict[str, str]
+
+
+def _write(folder: Path, rows: list[Row]) -> Path:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with (folder / "labels.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder
+
+
+def _rows(folder: Path) -> list[Row]:
+    """Three good rows and their files, whose content is never looked at here."""
+    rows = []
+    for number, label in enumerate(("normal", "osteopenia", "osteoporosis")):
+        (folder / f"{number}.png").write_bytes(bytes([number]))
+        rows.append({"file": f"{number}.png", "label": label, "patient_group": str(number)})
+    return rows
+
+
+def test_reads_optional_columns(tmp_path: Path) -> None:
+    rows = _rows(tmp_path)
+    rows[0] |= {"age_years": "61.5", "sex": "female", "acquisition": "A", "t_score": "-1.2"}
+    rows[0]["sha256"] = hashlib.sha256(b"\0").hexdigest()
+    first, second, _ = read_dataset(_write(tmp_path, rows)).radiographs
+    assert (first.age_years, first.sex, first.acquisition) == (61.5, "female", "A")
+    assert (second.age_years, second.sex, second.acquisition) == (None, None, "unknown")
+    assert second.sha256 == hashlib.sha256(b"\1").hexdigest()
+
+
+def _change(index: int, **cells: str) -> Callable[[Path, list[Row]], None]:
+    return lambda _, rows: rows[index].update(cells)
+
+
+def _drop_column(_: Path, rows: list[Row]) -> None:
+    for row in rows:
+        del row["patient_group"]
+
+
+def _contradict(_: Path, rows: list[Row]) -> None:
+    rows[1]["patient_group"] = rows[0]["patient_group"]
+
+
+def _copy(folder: Path, rows: list[Row]) -> None:
+    (folder / "1.png").write_bytes((folder / "0.png").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_change(0, label="fine"), "unknown label 'fine'"),
+        (_change(1, file="absent.png"), "absent.png cannot be read"),
+        (_change(1, file="../labels.csv"), "not a file inside the folder"),
+        (_change(1, file=""), "not a file inside the folder"),
+        (_change(2, patient_group=""), "patient_group is empty"),
+        (_change(2, age_years="old"), "age_years is 'old'"),
+        (_change(2, age_years="nan"), "age_years is 'nan'"),
+        (_change(2, sex="f"), "sex is 'f'"),
+        (_change(0, sha256="0" * 64), "not the one whose sha256 is recorded"),
+        (_drop_column, "the column 'patient_group' is missing"),
+        (_contradict, "patient group '0' carries contradicting labels: normal, osteopenia"),
+        (_copy, "are the same picture"),
+        (lambda _, rows: rows.clear() or rows.append({"file": "", "label": "", "patient_group": ""}), "unknown label ''"),
+    ],
+)
+def test_refuses(tmp_path: Path, spoil: Callable[[Path, list[Row]], None], message: str) -> None:
+    rows = _rows(tmp_path)
+    spoil(tmp_path, rows)
+    with pytest.raises(DatasetError) as caught:
+        read_dataset(_write(tmp_path, rows))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "the column 'file' is missing"),
+        ("file,label,patient_group\n", "lists no radiograph"),
+        ("file,label,patient_group\na.png,normal\n", "another number of cells"),
+        ("file,label,patient_group\na.png,normal,1,2\n", "another number of cells"),
+        ("file,label,patient_group\n\xff", "UTF-8"),
+    ],
+)
+def test_refuses_broken_table(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "labels.csv").write_bytes(content.encode("latin-1"))
+    with pytest.raises(DatasetError, match=message):
+        read_dataset(tmp_path)
+
+
+def test_refuses_missing_table(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"labels\.csv: cannot be read"):
+        read_dataset(tmp_path)

@@ -1,0 +1,98 @@
+"""The commands of the room: ``python -m train --help``. What a command needs is imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from pathlib import Path
+
+import click
+
+from osteo_edge.errors import OsteoEdgeError
+
+FAILED = 2
+
+_ELSEWHERE = {
+    "finder": ("train.finder", "finder", "Make and judge the knee finder."),
+    "synthetic": ("train.synthetic.__main__", "main", "Write one synthetic radiograph, for tests and examples only."),
+}
+
+
+class _Commands(click.Group):
+    """The commands written here, and those of other rooms, whose modules are imported when they are called."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted([*super().list_commands(context), *_ELSEWHERE])
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in _ELSEWHERE:
+            return super().get_command(context, name)
+        module, attribute, _ = _ELSEWHERE[name]
+        return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing a single one of other rooms."""
+        here = {name: command.get_short_help_str(limit=100) for name, command in self.commands.items()}
+        there = {name: help_text for name, (_, _, help_text) in _ELSEWHERE.items()}
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted({**here, **there}.items()))
+
+
+@click.group(cls=_Commands)
+def main() -> None:
+    """Training of osteo-edge's models. Research use, not a diagnosis."""
+
+
+@main.command()
+@click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="TOML file of the run.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder with labels.csv, instead of the configured one.")
+@click.option("--output", type=click.Path(path_type=Path), help="The run's folder, instead of the configured one.")
+@click.option("--finder", type=click.Path(path_type=Path), help="The knee finder's file, instead of the configured one.")
+@click.option("--keep-cache", is_flag=True, help="Keep prepared knees and checkpoints, which are removed at the end.")
+def fit(config_file: Path, data: Path | None, output: Path | None, finder: Path | None, keep_cache: bool) -> None:
+    """Train and measure a network; a stopped run goes on where it was."""
+    try:
+        _fit(config_file, data, output, finder, keep_cache=keep_cache)
+    except OsteoEdgeError as error:
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(FAILED) from error
+
+
+def _fit(config_file: Path, data: Path | None, output: Path | None, finder: Path | None, *, keep_cache: bool) -> None:
+    from osteo_edge.images.region import JointFinder
+    from osteo_edge.integrity import sha256_hex
+    from train.config import from_project, read_config
+    from train.dataset import read_dataset
+
+    config = read_config(config_file)
+    data = data or from_project(config.data)
+    finder_bytes = _read(finder or from_project(config.finder))
+    joint_finder = JointFinder.from_bytes(finder_bytes)
+    read_dataset(data)  # A faulty folder is refused before TensorFlow takes its seconds to start.
+
+    # TensorFlow tells of its own affairs otherwise: the processor's instructions, functions traced again.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    from train.fit import fit as run
+
+    run(
+        config,
+        joint_finder,
+        sha256_hex(finder_bytes),
+        data=data,
+        output=output or from_project(config.output),
+        config_text=config_file.read_text(encoding="utf-8"),
+        keep_cache=keep_cache,
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise OsteoEdgeError(f"{path}: the knee finder cannot be read ({error.strerror})") from error
+
+
+if __name__ == "__main__":
+    main()

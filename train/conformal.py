@@ -1,0 +1,44 @@
+"""The threshold of the label sets that the runtime shows, fitted on out-of-fold probabilities.
+
+Split-conformal prediction with the score 1 - p(class) (LAC; Sadinle, Lei and Wasserman, JASA 2019). Pooling
+the folds' scores makes it cross-conformal (Vovk, 2015): close to the wanted coverage, not guaranteed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osteo_edge.decision.conformal import label_set
+from osteo_edge.manifest import Conformal
+from train.dataset import LABELS
+
+
+def fit_threshold(true_probabilities: NDArray[np.float64], coverage: float) -> Conformal:
+    """The highest threshold that keeps enough true classes: ceil((n + 1) * coverage) of n.
+
+    Args:
+        true_probabilities: (pictures,) probability of each picture's true class.
+    """
+    count = len(true_probabilities)
+    kept = math.ceil((count + 1) * coverage)
+    threshold = float(np.sort(true_probabilities)[::-1][kept - 1]) if kept <= count else 0.0
+    return Conformal(coverage=coverage, min_probability=threshold, calibration_size=count)
+
+
+def describe(labels: NDArray[np.int64], probabilities: NDArray[np.float64], coverage: float) -> dict[str, Any]:
+    """The threshold and what it does to these same pictures: single answers and coverage, whole and by class."""
+    fitted = fit_threshold(probabilities[np.arange(len(labels)), labels], coverage)
+    sets = [label_set(dict(zip(LABELS, row, strict=True)), fitted) for row in probabilities.tolist()]
+    covered = np.array([LABELS[label] in labels_shown for label, labels_shown in zip(labels, sets, strict=True)])
+    return {
+        "coverage": coverage,
+        "min_probability": fitted.min_probability,
+        "calibration_size": fitted.calibration_size,
+        "single_label_share": float(np.mean([len(labels_shown) == 1 for labels_shown in sets])),
+        "covered_share": float(covered.mean()),
+        "covered_share_by_label": {label: float(covered[labels == place].mean()) for place, label in enumerate(LABELS)},
+    }

@@ -1,0 +1,167 @@
+"""The outer folds: in each one the region is chosen, the network tuned and the held-back radiographs scored."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from train import cache
+from train.dataset import LABELS
+from train.finetune import Activations, Epoch, Trainer, best_epoch, cached_activations, picture_logits
+from train.linear import as_head, fit_linear
+from train.material import Integers, Material, new_network, say
+from train.network import LOGITS, cut, round_to_float16, set_head
+from train.regions import choose_region, mean_figures, score_regions
+from train.split import label_folds
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A trained network and how it came about.
+
+    Attributes:
+        network: weights rounded to half precision.
+        histories: of the inner trainings that found the number of epochs.
+    """
+
+    network: keras.Model
+    epochs: int
+    histories: tuple[tuple[Epoch, ...], ...]
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What one outer fold says of the radiographs that it held back.
+
+    Attributes:
+        candidates: region -> mean figures by cross-validation on the training part alone.
+        logits: (held back, labels) of the fine-tuned network.
+        frozen: (held back, labels) probabilities of the linear classifier on frozen features of the same region.
+    """
+
+    region: str
+    candidates: Mapping[str, Mapping[str, float]]
+    epochs: int
+    histories: tuple[tuple[Epoch, ...], ...]
+    logits: list[list[float]]
+    frozen: list[list[float]]
+    seconds: float
+
+
+def run_folds(material: Material) -> list[FoldResult]:
+    """Every outer fold in turn; those that are in the cache are read back."""
+    results: list[FoldResult] = []
+    for fold in range(material.config.folds):
+        file = material.cache / f"fold{fold}-{material.key}.json"
+        if not file.exists():
+            cache.save_json(file, _run_fold(material, fold))
+        results.append(_read_fold(file))
+        left = np.mean([result.seconds for result in results]) * (material.config.folds - fold - 1)
+        say(f"Fold {fold}: {results[-1].region}, {results[-1].epochs} epochs; about {left / 60:.0f} min left for the folds")
+    return results
+
+
+def _run_fold(material: Material, fold: int) -> FoldResult:
+    """Choose the region, tune and score; the held-back radiographs take part in the last step only."""
+    started = time.monotonic()
+    training, held_back = np.flatnonzero(material.fold_of != fold), np.flatnonzero(material.fold_of == fold)
+    labels, groups = material.labels[training], material.groups[training]
+    features = {name: values[training] for name, values in material.features.items()}
+    scores = score_regions(features, labels, groups, material.config)
+    region = choose_region(scores, labels)
+    tuned = _tune(material, region, training, f"fold{fold}")
+    linear = fit_linear(features[region], labels, groups, material.config.linear, seed=material.config.seed)
+    return FoldResult(
+        region=region,
+        candidates={name: mean_figures(values, labels) for name, values in scores.items()},
+        epochs=tuned.epochs,
+        histories=tuned.histories,
+        logits=_score(tuned.network, material, region, held_back).tolist(),
+        frozen=linear.predict_proba(material.features[region][held_back]).tolist(),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _read_fold(file: Path) -> FoldResult:
+    plain = json.loads(file.read_text(encoding="utf-8"))
+    histories = tuple(tuple(Epoch(**line) for line in history) for history in plain.pop("histories"))
+    return FoldResult(histories=histories, **plain)
+
+
+def _tune(material: Material, region: str, training: Integers, name: str) -> Tuned:
+    """Find the number of epochs on inner validation parts of ``training``, then train on all of it."""
+    settings = material.config.training
+    inner = label_folds(
+        material.labels[training], material.groups[training], folds=settings.validation_folds, seed=material.config.seed
+    )
+    histories = []
+    for number, (kept, validation) in enumerate(inner):
+        if number == settings.validation_parts:
+            break
+        _, history = train(material, region, training[kept], training[validation], settings.max_epochs, f"{name}-{number}")
+        histories.append(history)
+    epochs = round(float(np.median([best_epoch(history) for history in histories])))
+    network, _ = train(material, region, training, None, epochs, name)
+    return Tuned(network, epochs, tuple(histories))
+
+
+def train(
+    material: Material, region: str, training: Integers, validation: Integers | None, epochs: int, name: str
+) -> tuple[keras.Model, tuple[Epoch, ...]]:
+    """Start from the linear classifier on frozen features, fine-tune, and round to half precision."""
+    config, started = material.config, time.monotonic()
+    network = new_network(config, config.candidate(region))
+    trunk, upper = cut(network, config.training.trainable_from)
+    linear = fit_linear(
+        material.features[region][training],
+        material.labels[training],
+        material.groups[training],
+        config.linear,
+        seed=config.seed,
+    )
+    set_head(network, *as_head(linear))
+    trainer = Trainer(
+        upper,
+        _activations(material, region, trunk),
+        material.labels,
+        config.training,
+        seed=config.seed,
+        checkpoint=material.cache / f"{name}-{material.key}.npz",
+    )
+    history = trainer.run(training, validation, epochs=epochs)
+    round_to_float16(network)
+    say(f"  {name}: {region}, {history[-1].epoch} epochs in {time.monotonic() - started:.0f} s")
+    return network, history
+
+
+def _activations(material: Material, region: str, trunk: keras.Model) -> Activations:
+    file = material.cache / f"trunk-{region}-{material.key}.npz"
+    images = material.crops.images[region]
+    return cached_activations(
+        trunk, images, material.crops.owner, material.config.augmentation, seed=material.config.seed, file=file
+    )
+
+
+def _score(network: keras.Model, material: Material, region: str, radiographs: Integers) -> NDArray[np.float32]:
+    """Logits of radiographs from their plain crops through the whole network, as the runtime computes them."""
+    knees = np.flatnonzero(np.isin(material.crops.owner, radiographs))
+    owner = np.searchsorted(radiographs, material.crops.owner[knees])
+    to_logits = keras.Model(network.input, network.output[LOGITS])
+    return picture_logits(to_logits, material.crops.images[region][knees][..., np.newaxis], owner)
+
+
+def in_order(material: Material, by_fold: Sequence[list[list[float]]]) -> Floats:
+    """(radiographs, labels) from the folds' held-back rows."""
+    rows = np.empty((len(material.labels), len(LABELS)))
+    for fold, values in enumerate(by_fold):
+        rows[material.fold_of == fold] = values
+    return rows

@@ -1,0 +1,153 @@
+"""What every fold of a run works with: knees, folds, frozen features, and the untrained network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from osteo_edge.integrity import sha256_hex
+from osteo_edge.records import to_plain
+from train import cache
+from train.config import IMAGENET_DOWNLOAD, RANDOM_WEIGHTS, Candidate, Config, ConfigError, from_project
+from train.crops import Crops, Finder, cached_crops
+from train.dataset import LABELS, Dataset
+from train.network import build_network, randomise, round_to_float16
+from train.regions import frozen_features
+from train.split import make_split, read_split, require_groups
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What every fold works with.
+
+    Attributes:
+        radiographs: those in which a knee was found.
+        features: region -> (radiographs, features) of the frozen network.
+        key: digest of everything that the folds' results depend on.
+    """
+
+    config: Config
+    cache: Path
+    key: str
+    radiographs: Dataset
+    crops: Crops
+    labels: Integers
+    fold_of: Integers
+    features: Mapping[str, NDArray[np.float32]]
+
+    @property
+    def groups(self) -> NDArray[np.str_]:
+        return np.array(self.radiographs.groups)
+
+
+def require_enough(dataset: Dataset, config: Config) -> None:
+    """Refuse a dataset that the configured folds, one inside the other, would leave without a class."""
+    require_groups(dataset, (config.folds, config.choice.folds, config.linear.inner_folds))
+    require_groups(dataset, (config.folds, config.training.validation_folds, config.linear.inner_folds))
+
+
+def gather(config: Config, dataset: Dataset, finder: Finder, finder_digest: str, folder: Path) -> Material:
+    """Find the knees, check what is left, make the folds, and describe every picture by frozen features.
+
+    Raises:
+        DatasetError: too few radiographs with a knee for the folds.
+        ConfigError: the weights cannot be loaded.
+    """
+    digests = [row.sha256 for row in dataset.radiographs]
+    crops_key = cache.key(digests, finder_digest, config.candidates)
+    crops = cached_crops(dataset, finder, config.candidates, folder / f"crops-{crops_key}.npz")
+    _tell_found(dataset, crops)
+    radiographs = dataset.subset(crops.with_knees())
+    require_enough(radiographs, config)
+    crops = crops.renumbered()
+    fold_of = _folds_of(radiographs, config)
+    features = {
+        candidate.name: frozen_features(new_network(config, candidate), crops.images[candidate.name], crops.owner)
+        for candidate in config.candidates
+    }
+    return Material(
+        config=config,
+        cache=folder,
+        key=cache.key(crops_key, _settings_of_folds(config), weights_digest(config), fold_of.tolist(), _marks(radiographs)),
+        radiographs=radiographs,
+        crops=crops,
+        labels=np.array(radiographs.label_indices),
+        fold_of=fold_of,
+        features=features,
+    )
+
+
+def _tell_found(dataset: Dataset, crops: Crops) -> None:
+    found = set(crops.with_knees().tolist())
+    say(f"{len(crops.owner)} knees in {len(found)} of {len(dataset.radiographs)} radiographs")
+    for index, row in enumerate(dataset.radiographs):
+        if index not in found:
+            say(f"  no knee found, left out: {row.path}")
+
+
+def _folds_of(radiographs: Dataset, config: Config) -> Integers:
+    if config.split:
+        return read_split(from_project(config.split), radiographs, folds=config.folds)
+    return make_split(radiographs, folds=config.folds, seed=config.seed)
+
+
+def _settings_of_folds(config: Config) -> dict[str, Any]:
+    """All settings that change a fold's result; where files lie and how scores are judged do not."""
+    plain = to_plain(config)
+    return {
+        name: plain[name]
+        for name in plain
+        if name not in ("name", "data", "finder", "output", "weights", "split", "evaluation")
+    }
+
+
+def _marks(radiographs: Dataset) -> list[tuple[str, str, str]]:
+    return [(row.sha256, row.label, row.patient_group) for row in radiographs.radiographs]
+
+
+def weights_digest(config: Config) -> str:
+    """SHA-256 of the file of ImageNet weights, or the word that stands for other ones."""
+    if config.weights in (RANDOM_WEIGHTS, IMAGENET_DOWNLOAD):
+        return config.weights
+    try:
+        return sha256_hex(from_project(config.weights).read_bytes())
+    except OSError as error:
+        raise ConfigError(f"weights: {config.weights} cannot be read ({error.strerror})") from error
+
+
+def new_network(config: Config, candidate: Candidate) -> keras.Model:
+    """The untrained network, its weights already rounded: the frozen layers are shipped as they are trained upon."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(config.seed)
+    network = build_network(
+        config.backbone,
+        height_px=candidate.height_px,
+        width_px=candidate.width_px,
+        labels=len(LABELS),
+        dropout=config.training.dropout,
+        imagenet_weights=_weights_source(config.weights),
+    )
+    if config.weights == RANDOM_WEIGHTS:
+        randomise(network, seed=config.seed)
+    round_to_float16(network)
+    return network
+
+
+def _weights_source(weights: str) -> Path | Literal["imagenet"] | None:
+    if weights == RANDOM_WEIGHTS:
+        return None
+    return "imagenet" if weights == IMAGENET_DOWNLOAD else from_project(weights)
+
+
+def say(text: str) -> None:
+    """Tell a person at the terminal how far the run is."""
+    click.echo(text, err=True)
