@@ -114,26 +114,6 @@ def require_self_test(bundle: Bundle, *, engines: Collection[EngineName] | None 
     return results
 
 
-def picture_probabilities(
-    bundle: Bundle, choice: EngineChoice, tensors: Collection[NDArray[np.float32]], *, threads: int = 1
-) -> Mapping[str, float]:
-    """Label -> probability of one picture by one model file, as the pipeline combines its knees.
-
-    Raises:
-        InferenceError: the engine does not take the file or fails.
-    """
-    from osteo_edge.decision.scores import mean_logits, softmax
-    from osteo_edge.engines.select import open_engine
-
-    engine = open_engine(bundle, choice, threads=threads)
-    try:
-        name = engine.inputs[0].name
-        logits = [engine.run({name: tensor})["logits"][0] for tensor in tensors]
-    finally:
-        engine.close()
-    return dict(zip(bundle.manifest.labels, softmax(mean_logits(logits)).tolist(), strict=True))
-
-
 def _read_expected(bundle: Bundle) -> Expected:
     expected = parse_record(Expected, parse_json(bundle.read(EXPECTED), what=EXPECTED), where=EXPECTED)
     paths = {choice.path for member in bundle.manifest.members for choice in _choices(member)}
@@ -150,11 +130,13 @@ def _read_expected(bundle: Bundle) -> Expected:
 
 def _choices(member: Member) -> Iterator[EngineChoice]:
     from osteo_edge.engines.select import EngineChoice
-    from osteo_edge.manifest import ENGINE_NAMES
+    from osteo_edge.manifest import ENGINE_NAMES, PRECISIONS
 
     for engine in ENGINE_NAMES:
-        for precision, path in member.files.get(engine, {}).items():
-            yield EngineChoice(engine, precision, path)
+        by_precision = member.files.get(engine, {})
+        for precision in PRECISIONS:
+            if precision in by_precision:
+                yield EngineChoice(engine, precision, by_precision[precision])
 
 
 def _prepare(member: Member, expected: Expected, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> list[NDArray[np.float32]]:
@@ -203,11 +185,27 @@ def _skip(choice: EngineChoice, engines: Collection[EngineName] | None) -> SelfT
 def _test_file(bundle: Bundle, choice: EngineChoice, tensors: list[NDArray[np.float32]], expected: Expected) -> SelfTestResult:
     record = expected.files[choice.path]
     try:
-        answer = picture_probabilities(bundle, choice, tensors)
+        answer = _picture_probabilities(bundle, choice, tensors)
     except InferenceError as error:
         return SelfTestResult(choice.path, choice.engine, choice.precision, "failed", str(error))
     worst = max(abs(answer[label] - probability) for label, probability in record.probabilities.items())
     return SelfTestResult(choice.path, choice.engine, choice.precision, *_verdict(worst, record.tolerance, "in probability"))
+
+
+def _picture_probabilities(
+    bundle: Bundle, choice: EngineChoice, tensors: Collection[NDArray[np.float32]]
+) -> Mapping[str, float]:
+    """Label -> probability of one picture by one model file, as the pipeline combines its knees."""
+    from osteo_edge.decision.scores import mean_logits, softmax
+    from osteo_edge.engines.select import open_engine
+
+    engine = open_engine(bundle, choice, threads=1)
+    try:
+        name = engine.inputs[0].name
+        logits = [engine.run({name: tensor})["logits"][0] for tensor in tensors]
+    finally:
+        engine.close()
+    return dict(zip(bundle.manifest.labels, softmax(mean_logits(logits)).tolist(), strict=True))
 
 
 def _verdict(worst: float, tolerance: float, unit: str) -> tuple[Outcome, str]:

@@ -18,7 +18,7 @@ FILES = [(engine, precision) for engine, by_precision in MEMBER.files.items() fo
 # The int8 files of one engine round differently on processors with other instructions.
 TOLERANCES = {"fp32": 1e-3, "fp16": 2e-3, "int8": 3e-2}
 
-# Recorded on x86-64 with the pinned versions; what every engine and precision must stay near to.
+# Recorded by record.py on x86-64 with the pinned versions; what every engine and precision must stay near to.
 GOLDEN_FILE = Path(__file__).with_name("synthetic-knee.json")
 
 

@@ -1,0 +1,86 @@
+"""``python -m export``: from a training run to a bundle that the runtime reads."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from export.errors import ExportError
+from osteo_edge.errors import OsteoEdgeError
+
+WHEEL_LIMIT_MB = 24
+
+# Read by TensorFlow when it is imported, which happens only inside the commands.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Make a bundle from a training run: a research screening aid, not a diagnosis."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+
+
+@main.command("bundle")
+@click.option("--run", "run_folder", type=click.Path(path_type=Path), required=True, help="Folder of a finished training run.")
+@click.option("--finder", type=click.Path(path_type=Path), required=True, help="The knee finder's file (.npz).")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of real radiographs to measure on.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, help="Folder of the bundle; its name is the bundle's."
+)
+@click.option("--coverage", type=float, help="Coverage of the label sets; the first of the run's configuration by default.")
+@click.option("--force", is_flag=True, help="Replace a bundle that is there already.")
+def bundle(run_folder: Path, finder: Path, data: Path, output: Path, coverage: float | None, force: bool) -> None:
+    """Export a run to ONNX and LiteRT, compare every file with it, and pack a bundle."""
+    from export.pipeline import Material, export_bundle
+    from export.reference import draw_reference
+    from osteo_edge.images.region import JointFinder
+    from train.run import load_run
+
+    try:
+        finder_bytes = _read(finder, "--finder")
+        reference = draw_reference(JointFinder.from_bytes(finder_bytes))
+        material = Material(load_run(run_folder), finder_bytes, reference, data, coverage)
+        exported = export_bundle(material, output, force=force, track=_track)
+    except (ExportError, OsteoEdgeError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(_summary(exported))
+
+
+def _read(path: Path, option: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ExportError(f"{path} cannot be read ({error.strerror}); check {option}") from error
+
+
+def _track(items: Sequence[Any], label: str) -> Iterator[Any]:
+    with click.progressbar(items, label=label.ljust(20), file=click.get_text_stream("stderr")) as bar:
+        yield from bar
+
+
+def _summary(exported: Any) -> str:
+    lines = [f"{exported.bundle.root}  {exported.bundle.digest}"]
+    for file in exported.member.files:
+        off = file.comparison
+        lines.append(
+            f"{file.engine:<11} {file.precision}  {len(file.data) / 1e6:6.2f} MB  off by at most {off.max_difference:.1e}, "
+            f"mean {off.mean_difference:.1e}; same label on {off.label_agreement:.1%} of {off.knees} knees"
+        )
+    chosen = exported.member.chosen
+    verdict = "accepted" if chosen.is_accepted else "not close enough to fp32 to be the default"
+    lines.append(f"int8 recipe {chosen.recipe.name}: {verdict}")
+    lines.append(f"zipped {exported.zipped_bytes / 1e6:.1f} MB; the wheel may take {WHEEL_LIMIT_MB}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,324 @@
+"""The bundle's model card and licence. Every figure in the card comes from the run or from this export's measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from export.members import ExportedMember, ModelFile
+from export.quantize import MAX_MEAN_DIFFERENCE, MIN_LABEL_AGREEMENT, Candidate, is_accepted
+from osteo_edge.manifest import Manifest, Metric
+
+LICENCE_ID = "LicenseRef-osteo-edge-research-model"
+INTENDED_USE = (
+    "Research, education and demonstration only. Not a medical device, not validated or cleared by any regulator, not for "
+    "clinical use. It may inform the question whether to offer a DXA scan; it is no diagnosis and no substitute for one."
+)
+TRAINING_SET = "Knee X-ray Osteoporosis Database, Majeed and Wani, Mendeley Data, doi:10.17632/fxjm8fb6mw"
+LABEL_SOURCE = "T-scores of quantitative ultrasound, cut at -1.0 and -2.5; not DXA"
+
+_FIGURES = {
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_auc": "Macro AUC",
+    "auc_low_density": "AUC, any low bone density",
+    "auc_osteoporosis": "AUC, osteoporosis against the rest",
+}
+_SYSTEMS = {
+    "majority": "Class shares alone, no picture",
+    "age_sex": "Age and sex alone, no picture",
+    "file_metadata": "File size, shape and type alone",
+    "border_ring": "Border of the picture alone, no knee",
+    "frozen_features": "The same network, not fine-tuned, linear head",
+}
+_IMAGENET = {
+    "mobilenet_v2": "MobileNetV2 weights trained on ImageNet, by Google (Apache License 2.0; Sandler et al., CVPR 2018)",
+}
+
+
+def model_card(manifest: Manifest, metrics: Mapping[str, Any], member: ExportedMember, *, pictures: int) -> str:
+    """The card, Markdown."""
+    sections = (
+        _head(manifest),
+        _intended_use(),
+        _training(manifest, metrics),
+        _results(manifest, metrics),
+        _label_sets(manifest, metrics),
+        _limits(manifest, metrics),
+        _files(manifest, member, pictures),
+        _quantization(member),
+        _again(manifest),
+    )
+    return "\n\n".join("\n".join(section) for section in sections) + "\n"
+
+
+def licence(backbone: str) -> str:
+    """The text of the bundle's LICENSE."""
+    return _LICENCE.format(training_set=TRAINING_SET, weights=_source_of_weights(backbone))
+
+
+def _head(manifest: Manifest) -> list[str]:
+    member = manifest.members[0]
+    region = member.region
+    return [
+        f"# {manifest.name} {manifest.version}",
+        "",
+        "A research model that looks at antero-posterior knee radiographs for signs of low bone density.",
+        "**Not a medical device. Not for clinical use. Its answers are research codes, not diagnoses.**",
+        "",
+        f"- Network: {member.backbone}, one grey channel, {member.input.height_px} x {member.input.width_px} pixels, linear "
+        "head on the mean of the feature map.",
+        f"- Sees: a box around each knee joint that the finder finds ({region.half_width:g} knee widths to each side, "
+        f"{region.above:g} above and {region.below:g} below the joint); two knees are scored apart and their logits averaged.",
+        f"- Answers: probabilities of the research codes {', '.join(manifest.labels)}, and the set of codes that cannot be "
+        "ruled out.",
+    ]
+
+
+def _intended_use() -> list[str]:
+    return [
+        "## Intended use",
+        "",
+        INTENDED_USE,
+        "",
+        "- Who: researchers and engineers; clinicians in an approved study.",
+        "- On whom: adults like those of the training set, antero-posterior view of the knee.",
+        "- What it may inform: whether to offer a DXA scan. Only DXA of hip or spine, read by a doctor, diagnoses.",
+        "",
+        "It must not be used",
+        "",
+        "- to tell a person that they have or do not have a disease, or to start, change or stop a treatment;",
+        "- to derive a T-score: no number of this model is one;",
+        "- to follow one person over time: the change that means something was not measured;",
+        "- to rule out low bone density: it misses cases;",
+        "- on other body parts or views, on children, or on knees with implants.",
+    ]
+
+
+def _training(manifest: Manifest, metrics: Mapping[str, Any]) -> list[str]:
+    counts = metrics.get("radiographs", {})
+    by_label = ", ".join(f"{count} {label}" for label, count in counts.get("scored_by_label", {}).items())
+    return [
+        "## What it was trained on",
+        "",
+        f"- {manifest.provenance['training_radiographs']} radiographs{f' ({by_label})' if by_label else ''} of one centre: "
+        f"{TRAINING_SET}. Copies under several patient numbers and pictures with contradicting labels were left out.",
+        f"- Labels: {LABEL_SOURCE}. Ultrasound agrees poorly with DXA (kappa about 0.1 in published comparisons), so the "
+        "labels themselves are uncertain.",
+        f"- It started from {_source_of_weights(manifest.members[0].backbone)}.",
+        f"- SHA-256 of the sorted digests of the training radiographs: `{manifest.provenance['training_digests_sha256']}`.",
+    ]
+
+
+def _results(manifest: Manifest, metrics: Mapping[str, Any]) -> list[str]:
+    names = [name for name in _FIGURES if name in manifest.metrics]
+    rows = [_row("**This model**", manifest.metrics, names)]
+    rows += [_row(_SYSTEMS.get(name, name), figures, names) for name, figures in manifest.baselines.items()]
+    return [
+        "## How well it does",
+        "",
+        f"Cross-validation in which no patient stands on both sides ({metrics.get('method', 'grouped by patient')}). Brackets: "
+        "95 % interval. There is no independent external set.",
+        "",
+        f"| | {' | '.join(_FIGURES[name] for name in names)} |",
+        f"|---|{'---|' * len(names)}",
+        *rows,
+        "",
+        "In plain words:",
+        "",
+        *(f"- {line}" for line in _in_plain_words(manifest, metrics)),
+    ]
+
+
+def _row(name: str, figures: Mapping[str, Metric], names: list[str]) -> str:
+    return f"| {name} | {' | '.join(_shown(figures[one]) if one in figures else '' for one in names)} |"
+
+
+def _shown(metric: Metric) -> str:
+    return f"{metric.value:.2f} [{metric.low:.2f}, {metric.high:.2f}]"
+
+
+def _in_plain_words(manifest: Manifest, metrics: Mapping[str, Any]) -> Iterator[str]:
+    auc = manifest.metrics.get("macro_auc")
+    if auc is not None:
+        yield _against_chance(auc)
+    differences = metrics.get("model_less_baseline", {})
+    if "age_sex" in differences:
+        yield _against_age_and_sex(Metric(**differences["age_sex"]["macro_auc"]))
+    if "frozen_features" in differences:
+        yield _against_frozen(Metric(**differences["frozen_features"]["macro_auc"]))
+    recalls = {label: manifest.metrics[f"recall_{label}"] for label in manifest.labels if f"recall_{label}" in manifest.metrics}
+    if recalls:
+        found = "; ".join(
+            f"{label} {recall.value:.0%} [{recall.low:.0%}, {recall.high:.0%}]" for label, recall in recalls.items()
+        )
+        yield f"Share of each class whose likeliest code was the right one: {found}."
+
+
+def _against_chance(auc: Metric) -> str:
+    if auc.low > 0.5:
+        return f"It tells the classes apart better than chance (macro AUC {_shown(auc)}, chance 0.50), and far from surely."
+    return f"It was not shown to be better than chance (macro AUC {_shown(auc)}, chance 0.50)."
+
+
+def _against_age_and_sex(difference: Metric) -> str:
+    shown = f"macro AUC of the picture less that of age and sex: {_shown(difference)}"
+    if difference.high < 0:
+        return f"Age and sex alone, without any picture, do better than this model ({shown})."
+    if difference.low > 0:
+        return f"It does better than age and sex alone ({shown})."
+    return f"It was not shown to do better than age and sex alone ({shown})."
+
+
+def _against_frozen(difference: Metric) -> str:
+    shown = f"macro AUC, difference {_shown(difference)}"
+    if difference.low > 0:
+        return f"Fine-tuning helped over a linear head on the ImageNet features ({shown})."
+    return f"Fine-tuning was not shown to help over a linear head on the ImageNet features ({shown})."
+
+
+def _label_sets(manifest: Manifest, metrics: Mapping[str, Any]) -> list[str]:
+    conformal = manifest.conformal
+    measured: Mapping[str, Any] = next(
+        (one for one in metrics.get("conformal", ()) if one["coverage"] == conformal.coverage), {}
+    )
+    lines = [
+        "## When it does not answer",
+        "",
+        f"Every class with a probability of at least {conformal.min_probability:.3f} stays in the answer's set, so that it "
+        f"holds the true class for about {conformal.coverage:.0%} of pictures like those of the training set (fitted on "
+        f"{conformal.calibration_size} out-of-fold radiographs; an average, not a promise for each class). A set of more than "
+        "one class is reported as 'referred'.",
+    ]
+    if "single_label_share" in measured:
+        shares = ", ".join(f"{label} {share:.0%}" for label, share in measured["covered_share_by_label"].items())
+        lines += [
+            "",
+            f"On the training set's out-of-fold scores a single class remained for {measured['single_label_share']:.0%} of the "
+            f"radiographs. The true class was in the set for: {shares}.",
+        ]
+    return lines
+
+
+def _limits(manifest: Manifest, metrics: Mapping[str, Any]) -> list[str]:
+    lost = metrics.get("radiographs", {}).get("without_knee")
+    return [
+        "## Who it does not represent, and where it fails",
+        "",
+        "- One centre, about two hundred persons: other devices, exposures and populations were never seen.",
+        "- No person of the class normal is over 49 in the training set. Age and class go together in it, so the model may see "
+        "age where it seems to see bone; for a healthy person over 50 its answer has no support.",
+        "- Weakest: the smaller classes (normal and osteoporosis) and neighbouring classes; see the shares above.",
+        "- Implants, fractures, casts, growing bones, strong osteoarthritis, lateral or rotated views: not in the set or not "
+        "counted; the finder may still find a knee there.",
+        "- Photographs of a screen and pictures with heavy processing were not studied.",
+        *([f"- The finder found no knee on {lost} of the radiographs that were to be trained on."] if lost is not None else []),
+        "- Results by sex, age group, device and side are too few to be given with a useful interval.",
+    ]
+
+
+def _files(manifest: Manifest, member: ExportedMember, pictures: int) -> list[str]:
+    backbone = manifest.members[0].backbone
+    return [
+        "## The files, against the trained network",
+        "",
+        f"Measured on {member.files[0].comparison.knees} knees: those of {pictures} radiographs, most of them trained on, and "
+        "the reference picture. Off: absolute difference of a probability. Clear: knees whose two likeliest classes lie more "
+        "than 0.02 apart.",
+        "",
+        "| file | MB | off, largest | off, mean | same label | same label, clear knees |",
+        "|---|---|---|---|---|---|",
+        *(_file_row(file, backbone) for file in member.files),
+        "",
+        "fp32 files that miss by more than 0.0001 are never packed. fp32 is the default of both engines; the figures above "
+        "this section hold for it. For LiteRT, int8 means 8-bit weights and a dynamic range of activations.",
+    ]
+
+
+def _file_row(file: ModelFile, backbone: str) -> str:
+    off = file.comparison
+    return (
+        f"| {file.path(backbone).removeprefix('members/')} | {len(file.data) / 1e6:.1f} | {off.max_difference:.1e} "
+        f"| {off.mean_difference:.1e} | {off.label_agreement:.1%} | {off.clear_label_agreement:.1%} |"
+    )
+
+
+def _quantization(member: ExportedMember) -> list[str]:
+    chosen = member.chosen
+    reduced = [file for file in member.files if file.precision != "fp32"]
+    failing = [f"{file.engine} {file.precision}" for file in reduced if not is_accepted(file.comparison)]
+    verdict = f"Not close enough to fp32, for experiments only: {', '.join(failing)}." if failing else "All of them are close."
+    return [
+        "## Reduced precision",
+        "",
+        f"A file counts as close when the label agrees on at least {MIN_LABEL_AGREEMENT:.0%} of the clear knees and "
+        f"probabilities are off by no more than {MAX_MEAN_DIFFERENCE:g} on average. {verdict}",
+        "",
+        f"Int8 for ONNX Runtime: weights within 7 bits, so that processors without VNNI compute the same; ranges from "
+        f"{member.representative.knees} knees of training radiographs. Compensated: weights rounded so that errors cancel on "
+        "training radiographs. Recipes that were tried:",
+        "",
+        "| recipe | MB | off, largest | off, mean | same label, clear knees | |",
+        "|---|---|---|---|---|---|",
+        *(_recipe_row(one, is_chosen=one is chosen) for one in member.candidates),
+        "",
+        f"LiteRT's int8 file without compensation: off by {member.litert_nearest.mean_difference:.1e} on average, same label "
+        f"on {member.litert_nearest.clear_label_agreement:.1%} of the clear knees; with it, as in the table of files.",
+    ]
+
+
+def _recipe_row(candidate: Candidate, *, is_chosen: bool) -> str:
+    off = candidate.comparison
+    return (
+        f"| {candidate.recipe.name} | {len(candidate.model) / 1e6:.1f} | {off.max_difference:.1e} | {off.mean_difference:.1e} "
+        f"| {off.clear_label_agreement:.1%} | {'packed' if is_chosen else ''} |"
+    )
+
+
+def _again(manifest: Manifest) -> list[str]:
+    software = {
+        key.removeprefix("software_"): value for key, value in manifest.provenance.items() if key.startswith("software_")
+    }
+    return [
+        "## How to make it again",
+        "",
+        "```",
+        f"python -m train fit --config train/configs/{manifest.provenance['training_run']}.toml",
+        f"python -m export bundle --run train/results/{manifest.provenance['training_run']} "
+        f"--finder train/results/knee-finder/finder.npz --data ../shared/data/knee --output osteo_edge/bundles/{manifest.name}",
+        "```",
+        "",
+        f"With {', '.join(f'{name} {number}' for name, number in sorted(software.items()))}. "
+        "The same input gives the same bytes on the same machine.",
+    ]
+
+
+def _source_of_weights(backbone: str) -> str:
+    for prefix, source in _IMAGENET.items():
+        if backbone.startswith(prefix):
+            return source
+    return f"the weights that the training record of {backbone} names"
+
+
+_LICENCE = """\
+Licence of this model bundle (LicenseRef-osteo-edge-research-model)
+
+This licence covers the model files, the reference picture and the documents of this folder. The code of
+osteo-edge has a licence of its own, the Apache License 2.0.
+
+Permission is granted, free of charge, to use, copy, change and share these files for research, education
+and demonstration, under these conditions:
+
+1. Not for clinical use. The files must not be used to diagnose, treat, or decide about the care of any
+   person, and must not be offered as, or built into, a medical device. Using them in a study with human
+   participants needs the approval that the law of the place asks for.
+2. Attribution. Whoever shares these files or results obtained with them names their sources:
+   - radiographs: {training_set}, for research use;
+   - starting weights: {weights}.
+3. This text and MODEL_CARD.md stay with the files, and changed files say that they were changed.
+
+The starting weights stay under their own licence as far as they are contained unchanged.
+
+THE FILES ARE PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED
+TO THE WARRANTIES OF MERCHANTABILITY AND FITNESS FOR A PARTICULAR PURPOSE. IN NO EVENT SHALL THE AUTHORS BE
+LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY ARISING FROM THE FILES OR THEIR USE.
+"""

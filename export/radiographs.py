@@ -1,0 +1,83 @@
+"""Real radiographs as a member sees them: through the runtime's own reader, finder, box and preparation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.errors import ExportError
+from osteo_edge.errors import OsteoEdgeError
+from osteo_edge.images import reader
+from osteo_edge.images.preprocess import prepare
+from osteo_edge.images.region import Joint, JointFinder, box_around
+from osteo_edge.manifest import InputSpec, RegionProfile
+
+Track = Callable[[Sequence[Path], str], Iterable[Path]]
+Probabilities = NDArray[np.float64]
+
+_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One radiograph and its knees.
+
+    Attributes:
+        name: its path below the data folder.
+        digest: SHA-256 of its bytes.
+        tensors: one (1, H, W, 1) float32 a knee, left to right in the picture; none where no knee was found.
+    """
+
+    name: str
+    digest: str
+    joints: tuple[Joint, ...]
+    tensors: tuple[NDArray[np.float32], ...] = field(repr=False)
+
+
+def find_pictures(folder: Path) -> tuple[Path, ...]:
+    """Every picture file below ``folder``, sorted.
+
+    Raises:
+        ExportError: there is none.
+    """
+    pictures = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES))
+    if not pictures:
+        raise ExportError(f"no radiograph in {folder}; give the folder of the real radiographs (--data)")
+    return pictures
+
+
+def read_cases(folder: Path, finder: JointFinder, region: RegionProfile, spec: InputSpec, *, track: Track) -> tuple[Case, ...]:
+    """Read every radiograph below ``folder``.
+
+    Raises:
+        ExportError: one cannot be read, or no knee is found on any.
+    """
+    pictures = track(find_pictures(folder), "reading radiographs")
+    cases = tuple(read_case(path, path.relative_to(folder).as_posix(), finder, region, spec) for path in pictures)
+    if not any(case.tensors for case in cases):
+        raise ExportError(f"the finder finds no knee on any radiograph in {folder}; check --finder and --data")
+    return cases
+
+
+def read_case(image: Path | bytes, name: str, finder: JointFinder, region: RegionProfile, spec: InputSpec) -> Case:
+    """One radiograph.
+
+    Raises:
+        ExportError: it cannot be read.
+    """
+    try:
+        radiograph = reader.read(image)
+    except OsteoEdgeError as error:
+        raise ExportError(f"{name} cannot be read: {error}") from error
+    joints = tuple(finder.find(radiograph.pixels))
+    tensors = tuple(prepare(radiograph.pixels, box_around(joint, region), spec) for joint in joints)
+    return Case(name, radiograph.digest, joints, tensors)
+
+
+def knees(cases: Iterable[Case]) -> NDArray[np.float32]:
+    """The knees of all cases in order, (N, H, W, 1) float32."""
+    return np.concatenate([tensor for case in cases for tensor in case.tensors])

@@ -1,0 +1,100 @@
+"""From the inference form to ONNX, with a graph whose bytes depend on the network alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx
+
+from export.errors import ExportError
+from export.graph import INPUT_NAME
+
+if TYPE_CHECKING:
+    import keras
+
+    from osteo_edge.manifest import InputSpec
+
+# The oldest operator set with per-channel QuantizeLinear, hence the widest choice of runtimes for both precisions.
+OPSET = 13
+_FORBIDDEN = b"location"  # the runtime refuses it: it is the key of ONNX's external data
+
+
+def to_onnx(form: keras.Model, spec: InputSpec) -> bytes:
+    """Convert, batch 1 fixed, input "image" (1, H, W, 1), outputs "logits" and "features" (NHWC).
+
+    Raises:
+        ExportError: the converter left something that no engine can run.
+    """
+    import tensorflow as tf
+    import tf2onnx
+
+    signature = [tf.TensorSpec((1, spec.height_px, spec.width_px, 1), tf.float32, name=INPUT_NAME)]
+    function = tf.function(lambda image: form(image, training=False), input_signature=signature)
+    model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+    return serialise(model)
+
+
+def serialise(model: onnx.ModelProto) -> bytes:
+    """Check ``model`` and write it in its canonical form.
+
+    Raises:
+        ExportError: an operator outside ONNX's own set, data in another file, or an invalid graph.
+    """
+    model = canonical(model)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # the checker raises its own and protobuf's errors
+        raise ExportError(f"the converter wrote an invalid ONNX graph: {str(error).splitlines()[0][:200]}") from error
+    data = bytes(model.SerializeToString(deterministic=True))
+    if _FORBIDDEN in data:
+        raise ExportError("the ONNX file would hold the word 'location', which the runtime refuses; rename what bears it")
+    return data
+
+
+def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without producer, documentation and metadata, its nodes and inner tensors named after their place."""
+    result = onnx.ModelProto()
+    result.ir_version = model.ir_version
+    domains = {node.domain for node in model.graph.node}
+    result.opset_import.extend(sorted((s for s in model.opset_import if s.domain in domains), key=lambda s: s.domain))
+    result.graph.CopyFrom(_canonical_graph(model.graph))
+    return result
+
+
+def _canonical_graph(graph: onnx.GraphProto) -> onnx.GraphProto:
+    names = _new_names(graph)
+    result = onnx.GraphProto(name="osteo_edge")
+    for index, node in enumerate(graph.node):
+        result.node.append(_renamed_node(node, f"{index:03d}_{node.op_type}", names))
+    for tensor in sorted(graph.initializer, key=lambda tensor: list(names).index(tensor.name) if tensor.name in names else -1):
+        if tensor.name in names:
+            copy = result.initializer.add()
+            copy.CopyFrom(tensor)
+            copy.name, copy.doc_string = names[tensor.name], ""
+    for source, target in ((graph.input, result.input), (graph.output, result.output)):
+        for value in sorted(source, key=lambda value: value.name):
+            copy = target.add(name=value.name)
+            copy.type.CopyFrom(value.type)
+    return result
+
+
+def _new_names(graph: onnx.GraphProto) -> dict[str, str]:
+    """Old name -> new name, in order of first use; what nothing uses has none."""
+    outside = {value.name for value in (*graph.input, *graph.output)}
+    constants = {tensor.name for tensor in graph.initializer}
+    names = {"": ""} | {name: name for name in sorted(outside)}
+    for index, node in enumerate(graph.node):
+        for place, name in enumerate(node.input):
+            if name in constants:
+                names.setdefault(name, f"{index:03d}_{node.op_type}.{place}")
+        for place, name in enumerate(node.output):
+            names.setdefault(name, f"{index:03d}_{node.op_type}:{place}")
+    return names
+
+
+def _renamed_node(node: onnx.NodeProto, name: str, names: dict[str, str]) -> onnx.NodeProto:
+    result = onnx.NodeProto(op_type=node.op_type, domain=node.domain, name=name)
+    result.input.extend(names[tensor] for tensor in node.input)
+    result.output.extend(names[tensor] for tensor in node.output)
+    result.attribute.extend(sorted(node.attribute, key=lambda attribute: attribute.name))
+    return result

@@ -1,0 +1,171 @@
+"""One small export that all tests of this room look at: MobileNetV2 0.35 at 96 x 64 with random weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).resolve().parents[2]
+LABELS = ("normal", "osteopenia", "osteoporosis")
+BACKBONE = "mobilenet_v2_0.35"
+REGION = {"name": "knee", "half_width": 0.8, "above": 1.1, "below": 1.1}
+INPUT = {
+    "height_px": 96,
+    "width_px": 64,
+    "dtype": "float32",
+    "layout": "NHWC",
+    "value_range": [0.0, 255.0],
+    "low_percentile": 1.0,
+    "high_percentile": 99.0,
+}
+
+
+@pytest.fixture(scope="session")
+def track() -> Callable[[Sequence[Any], str], Iterable[Any]]:
+    """No progress bar."""
+    return lambda items, label: items
+
+
+def patterns() -> NDArray[np.float32]:
+    """Pictures (N, 96, 64, 1) that differ as much as pictures can."""
+    down, right = np.mgrid[:96, :64].astype(np.float32)
+    disc = ((down - 48) ** 2 + (right - 32) ** 2 < 600) * 255.0
+    noise = np.random.default_rng(1).uniform(0, 255, (96, 64))
+    return np.stack([noise, down * 2, right * 4, disc, 255 - disc, np.zeros((96, 64))]).astype(np.float32)[..., np.newaxis]
+
+
+@pytest.fixture(scope="session")
+def network() -> Any:
+    """Random weights, rounded as training leaves them, and a head that makes its answers depend on the picture.
+
+    A network of plain random weights gives nearly the same answer for all pictures, and would hide a broken file.
+    """
+    keras = pytest.importorskip("keras")
+    from export.parity import run_network
+    from train.network import build_network, round_to_float16, set_head
+
+    keras.utils.set_random_seed(7)
+    built = build_network(BACKBONE, height_px=96, width_px=64, labels=len(LABELS))
+    rng = np.random.default_rng(7)
+    for layer in built.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            size = layer.gamma.shape[0]
+            # A power of two, so that folding keeps the kernels' values of half precision, as for trained networks.
+            gamma, variance = np.full(size, 2.0), np.full(size, 1 - layer.epsilon)
+            layer.set_weights([gamma, rng.normal(0, 0.1, size), rng.normal(0, 0.05, size), variance])
+        elif layer.weights:
+            layer.set_weights([1.4 * weight for weight in layer.get_weights()])
+    round_to_float16(built)
+    pooled = run_network(built, patterns()).pooled
+    kernel = rng.normal(size=(1280, len(LABELS)))
+    kernel /= (pooled @ kernel).std(axis=0)
+    set_head(built, kernel, -(pooled @ kernel).mean(axis=0))
+    round_to_float16(built)
+    assert run_network(built, patterns()).probabilities.std(axis=0).min() > 0.1
+    return built
+
+
+@pytest.fixture(scope="session")
+def pictures() -> NDArray[np.float32]:
+    return patterns()
+
+
+@pytest.fixture(scope="session")
+def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few synthetic pictures."""
+    from train.synthetic import write_dataset
+
+    return write_dataset(tmp_path_factory.mktemp("data"), count=4, seed=3, layout="one_knee", scale=0.5).parent
+
+
+@pytest.fixture(scope="session")
+def finder_file() -> Path:
+    return ROOT / "train" / "results" / "knee-finder" / "finder.npz"
+
+
+@pytest.fixture(scope="session")
+def finder_bytes(finder_file: Path) -> bytes:
+    return finder_file.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory, network: Any, radiographs: Path) -> Path:
+    """What a training run leaves; it was trained on all pictures but the first."""
+    from osteo_edge.integrity import sha256_hex
+    from train.network import weights_of
+
+    folder = tmp_path_factory.mktemp("runs") / "knee-tiny"
+    folder.mkdir()
+    digests = sorted(sha256_hex(path.read_bytes()) for path in radiographs.rglob("*.png"))
+    np.savez_compressed(folder / "weights.npz", **weights_of(network))
+    records = {
+        "run.json": {"backbone": BACKBONE, "labels": LABELS},
+        "regions.json": {"chosen": "knee", "candidates": [{"region": REGION, "input": INPUT}]},
+        "oof.json": {"radiographs": {digest: {} for digest in digests[1:]}},
+        "metrics.json": _metrics(),
+    }
+    for name, record in records.items():
+        (folder / name).write_text(json.dumps(record))
+    return folder
+
+
+def _metrics() -> dict[str, Any]:
+    figures = {
+        name: {"value": 0.6, "low": 0.55, "high": 0.7}
+        for name in (
+            "balanced_accuracy",
+            "macro_auc",
+            "auc_low_density",
+            "auc_osteoporosis",
+            *(f"recall_{one}" for one in LABELS),
+        )
+    }
+    behind, level = {"value": -0.2, "low": -0.3, "high": -0.1}, {"value": 0.0, "low": -0.1, "high": 0.1}
+    return {
+        "method": "5 folds by patient group",
+        "radiographs": {"scored_by_label": dict.fromkeys(LABELS, 1), "without_knee": 0},
+        "model": figures,
+        "baselines": {"majority": figures, "age_sex": figures},
+        "model_less_baseline": {"age_sex": {"macro_auc": behind}, "frozen_features": {"macro_auc": level}},
+        "conformal": [
+            {"coverage": 0.8, "min_probability": 0.2, "calibration_size": 3},
+            {"coverage": 0.9, "min_probability": 0.1, "calibration_size": 3},
+        ],
+    }
+
+
+@pytest.fixture(scope="session")
+def material(run_folder: Path, radiographs: Path, finder_bytes: bytes) -> Any:
+    from export.pipeline import Material
+    from export.reference import draw_reference
+    from osteo_edge.images.region import JointFinder
+    from train.run import load_run
+
+    reference = draw_reference(JointFinder.from_bytes(finder_bytes))
+    return Material(load_run(run_folder), finder_bytes, reference, radiographs, 0.9)
+
+
+@pytest.fixture(scope="session")
+def exported(material: Any, track: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The exported bundle; tests that change it make a copy."""
+    from export.pipeline import export_bundle
+
+    return export_bundle(material, tmp_path_factory.mktemp("bundles") / "knee-tiny", force=False, track=track)
+
+
+@pytest.fixture(scope="session")
+def form(network: Any) -> Any:
+    from export.graph import inference_form
+
+    return inference_form(network)
+
+
+@pytest.fixture(scope="session")
+def spec(material: Any) -> Any:
+    return material.run.input

@@ -1,0 +1,142 @@
+"""The exported files: names, shapes, arithmetic, bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from export import parity, quantize
+from export.errors import ExportError
+from export.graph import head_weights, inference_form
+from export.members import ModelFile
+from export.to_litert import to_litert
+from export.to_onnx import serialise, to_onnx
+from osteo_edge.engines.select import EngineChoice, open_engine
+
+FILES = [("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("litert", "fp32"), ("litert", "fp16"), ("litert", "int8")]
+
+
+def file_of(exported: Any, engine: str, precision: str) -> ModelFile:
+    return next(file for file in exported.member.files if (file.engine, file.precision) == (engine, precision))
+
+
+@pytest.mark.parametrize(("engine_name", "precision"), FILES)
+def test_tensors_have_the_same_names_and_shapes_everywhere(exported: Any, engine_name: str, precision: str) -> None:
+    member = exported.bundle.manifest.members[0]
+    choice = EngineChoice(engine_name, precision, member.files[engine_name][precision])
+    engine = open_engine(exported.bundle, choice, threads=1)
+    assert [(tensor.name, tensor.shape, tensor.dtype) for tensor in engine.inputs] == [("image", (1, 96, 64, 1), "float32")]
+    assert {tensor.name: tensor.shape for tensor in engine.outputs} == {"logits": (1, 3), "features": (1, 3, 2, 1280)}
+    engine.close()
+
+
+def test_transposes_stand_at_the_ends_only(exported: Any) -> None:
+    nodes = onnx.load_from_string(file_of(exported, "onnxruntime", "fp32").data).graph.node
+    kinds = [node.op_type for node in nodes]
+    assert kinds.count("Transpose") == 1
+    assert kinds[-1] == "Transpose"
+    assert "BatchNormalization" not in kinds
+    assert "Pad" not in kinds
+
+
+def test_the_fp32_files_answer_as_the_network(exported: Any) -> None:
+    for engine in ("onnxruntime", "litert"):
+        assert file_of(exported, engine, "fp32").comparison.max_difference <= parity.EXACT_TOLERANCE
+
+
+def test_the_same_network_gives_the_same_bytes(exported: Any, network: Any, spec: Any) -> None:
+    again = inference_form(network)
+    assert to_onnx(again, spec) == file_of(exported, "onnxruntime", "fp32").data
+    assert to_litert(again, spec, ["fp32"])["fp32"] == file_of(exported, "litert", "fp32").data
+
+
+def test_onnx_files_say_nothing_of_their_making(exported: Any) -> None:
+    for precision in ("fp32", "int8"):
+        data = file_of(exported, "onnxruntime", precision).data
+        model = onnx.load_from_string(data)
+        assert b"location" not in data
+        said = [model.producer_name, model.producer_version, model.doc_string, *model.metadata_props]
+        assert not any([*said, *(node.doc_string for node in model.graph.node)])
+
+
+def test_a_graph_that_would_name_another_file_is_refused(exported: Any) -> None:
+    model = onnx.load_from_string(file_of(exported, "onnxruntime", "fp32").data)
+    model.graph.output[0].name = "location"
+    next(node for node in model.graph.node if node.op_type == "Transpose").output[0] = "location"
+    with pytest.raises(ExportError, match="location"):
+        serialise(model)
+
+
+@pytest.mark.parametrize("place", [0, 20, -1])
+def test_a_changed_weight_breaks_parity_loudly(exported: Any, form: Any, spec: Any, pictures: Any, place: int) -> None:
+    model = onnx.load_from_string(file_of(exported, "onnxruntime", "fp32").data)
+    kernels = [tensor for tensor in model.graph.initializer if tensor.name.endswith(("Conv.1", "MatMul.1", "Gemm.1"))]
+    changed = numpy_helper.to_array(kernels[place]).copy()
+    changed.flat[:10] += 1.0
+    kernels[place].CopyFrom(numpy_helper.from_array(changed, kernels[place].name))
+    answers = parity.run_file("onnxruntime", model.SerializeToString(), pictures, spec=spec, what="a file")
+    comparison = parity.compare(parity.run_network(form, pictures).probabilities, answers.probabilities)
+    with pytest.raises(ExportError, match="does not answer as the trained network"):
+        parity.require_parity(comparison, tolerance=parity.EXACT_TOLERANCE, what="a file")
+
+
+def test_scores_that_are_no_numbers_are_an_error() -> None:
+    with pytest.raises(ExportError, match="not numbers"):
+        parity.compare(np.full((2, 3), 1 / 3), np.full((2, 3), np.nan))
+
+
+@pytest.mark.parametrize(("engine_name", "precision"), FILES)
+def test_saliency_is_exact_for_every_file(
+    exported: Any, form: Any, spec: Any, pictures: Any, engine_name: str, precision: str
+) -> None:
+    data = file_of(exported, engine_name, precision).data
+    answers = parity.run_file(engine_name, data, pictures, spec=spec, what="a file")
+    parity.require_linear_head(answers, head_weights(form), what="a file")
+
+
+def test_int8_weights_stay_within_seven_bits(exported: Any) -> None:
+    for candidate in exported.member.candidates:
+        quantize.require_seven_bits(onnx.load_from_string(candidate.model))
+
+
+def test_wider_weights_are_an_error(exported: Any) -> None:
+    model = onnx.load_from_string(exported.member.chosen.model)
+    tensor = next(t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1)
+    weights = numpy_helper.to_array(tensor).copy()
+    weights.flat[0] = 65
+    tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
+    with pytest.raises(ExportError, match="65"):
+        quantize.require_seven_bits(model)
+
+
+def test_no_range_is_taken_before_its_relu6(exported: Any) -> None:
+    nodes = onnx.load_from_string(exported.member.chosen.model).graph.node
+    after_stem = [node.op_type for node in nodes].index("QuantizeLinear")
+    assert "Clip" not in [node.op_type for node in nodes[after_stem:]]
+
+
+def test_compensated_rounding_is_nearer_than_nearest(exported: Any) -> None:
+    mean = {one.recipe.name: one.comparison.mean_difference for one in exported.member.candidates}
+    assert mean["compensated"] < mean["nearest"]
+
+
+def candidate(name: str, size: int, agreement: float, mean: float) -> quantize.Candidate:
+    comparison = parity.Comparison(100, 0.1, mean, agreement, 100, agreement)
+    return quantize.Candidate(quantize.Recipe(name, is_compensated=True), bytes(size), comparison)
+
+
+def test_the_smallest_accepted_recipe_is_chosen() -> None:
+    found = quantize.choose(
+        [candidate("far", 1, 0.9, 0.001), candidate("big", 9, 1.0, 0.001), candidate("small", 5, 0.99, 0.01)]
+    )
+    assert found.recipe.name == "small"
+
+
+def test_where_none_is_accepted_the_one_that_keeps_most_labels_is_chosen() -> None:
+    found = quantize.choose([candidate("a", 1, 0.97, 0.001), candidate("b", 9, 0.98, 0.02), candidate("c", 9, 0.98, 0.01)])
+    assert found.recipe.name == "c"
+    assert not found.is_accepted
