@@ -20,9 +20,7 @@ REFERENCE = "import numpy, cv2, onnxruntime"
 
 
 @click.command("cold-start")
-@click.argument(
-    "image", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=EXAMPLE
-)
+@click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=EXAMPLE)
 @click.option("--rounds", type=click.IntRange(3), default=15, show_default=True)
 @click.option("--json", "target", type=click.Path(dir_okay=False, path_type=Path), help="Also write the raw samples.")
 def command(image: Path, rounds: int, target: Path | None) -> None:
@@ -37,7 +35,9 @@ def command(image: Path, rounds: int, target: Path | None) -> None:
 
 
 def _commands(image: Path) -> dict[str, list[str]]:
-    predict = [sys.executable, "-m", "osteo_edge", "predict", str(image)]
+    script = Path(sys.executable).with_name("osteo-edge")
+    program = [str(script)] if script.exists() else [sys.executable, "-m", "osteo_edge"]
+    predict = [*program, "predict", str(image)]
     return {
         REFERENCE: [sys.executable, "-c", REFERENCE],
         "predict": predict,
