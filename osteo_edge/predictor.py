@@ -112,7 +112,16 @@ class OsteoPredictor:
             return self._decide(radiograph, joints, boxes, outputs, clock, explain=explain)
 
     def predict_many(self, images: Iterable[ImageSource], *, explain: bool = False) -> Iterator[Prediction]:
-        """Answer for each picture in turn, in order; one that cannot be read gives a rejected prediction."""
+        """Answer for each picture in turn, in order; one that cannot be read gives a rejected prediction.
+
+        Raises:
+            TypeError: one path or picture was given instead of several.
+        """
+        if isinstance(images, (str, bytes, Path, np.ndarray)):
+            raise TypeError("predict_many takes several pictures, for example a list of paths; use predict for one")
+        return self._predict_each(images, explain=explain)
+
+    def _predict_each(self, images: Iterable[ImageSource], *, explain: bool) -> Iterator[Prediction]:
         for image in images:
             try:
                 yield self.predict(image, explain=explain)

@@ -111,6 +111,11 @@ def test_what_cannot_be_read_raises_alone_and_is_rejected_among_many(
             rejected.raise_for_status()
 
 
+def test_one_path_is_not_taken_for_several(predictor: OsteoPredictor, example: Path) -> None:
+    with pytest.raises(TypeError, match="use predict for one"):
+        predictor.predict_many(str(example))
+
+
 @pytest.mark.parametrize("kind", ["noise", "gradient", "document"])
 def test_pictures_without_a_knee_get_no_label(predictor: OsteoPredictor, kind: str) -> None:
     if kind == "noise":
