@@ -21,9 +21,9 @@ lint: .venv/installed
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-.venv-run/installed: pyproject.toml constraints.txt
+.venv-run/installed: pyproject.toml constraints.txt $(shell find osteo_edge -type f -not -path "*/__pycache__/*")
 	$(PYTHON) -m venv .venv-run
-	.venv-run/bin/pip install --quiet --constraint constraints.txt .
+	.venv-run/bin/pip install --quiet --constraint constraints.txt --force-reinstall .
 	touch $@
 
 .venv/installed: pyproject.toml constraints.txt

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from osteo_edge.errors import BundleNotFoundError, IntegrityError
 from osteo_edge.integrity import read_regular_file, require_digest, sha256_hex
-from osteo_edge.manifest import Manifest, parse_manifest
+from osteo_edge.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 
 MANIFEST = "manifest.json"
 MANIFEST_DIGEST = "manifest.sha256"
@@ -38,7 +39,9 @@ class Bundle:
         entry = self.manifest.files.get(path)
         if entry is None:
             raise IntegrityError(f"{path} is not listed in the manifest of {self.root}")
-        return require_digest(read_regular_file(self.root, path), sha256=entry.sha256, size=entry.size, path=path)
+        return require_digest(
+            read_regular_file(self.root, path, max_bytes=entry.size), sha256=entry.sha256, size=entry.size, path=path
+        )
 
     def verify(self) -> Iterator[str]:
         """Check every file, yielding each path once it is found whole.
@@ -67,10 +70,11 @@ def open_bundle(name_or_path: str | Path = DEFAULT_BUNDLE) -> Bundle:
         BundleError: the manifest is damaged, unknown or untrustworthy.
     """
     root = _locate(name_or_path)
-    manifest_bytes = read_regular_file(root, MANIFEST)
+    manifest_bytes = read_regular_file(root, MANIFEST, max_bytes=MAX_MANIFEST_BYTES)
     digest = sha256_hex(manifest_bytes)
     # Compared byte for byte, so that no bit of the digest's own file may change unnoticed either.
-    if read_regular_file(root, MANIFEST_DIGEST) != manifest_digest_line(digest):
+    expected = manifest_digest_line(digest)
+    if read_regular_file(root, MANIFEST_DIGEST, max_bytes=len(expected)) != expected:
         raise IntegrityError(f"{MANIFEST} in {root} does not match {MANIFEST_DIGEST}; install the bundle again")
     return Bundle(root=root, manifest=parse_manifest(manifest_bytes), digest=digest)
 
@@ -91,7 +95,7 @@ def _locate(name_or_path: str | Path) -> Path:
     if isinstance(name_or_path, str) and name_or_path in embedded_bundles():
         return (EMBEDDED_FOLDER / name_or_path).resolve()
     path = Path(name_or_path)
-    if (path / MANIFEST).is_file():
+    if os.path.isfile(path / MANIFEST):  # unlike Path.is_file it never raises, whatever the name
         return path.resolve()
     known = ", ".join(embedded_bundles()) or "none"
     raise BundleNotFoundError(f"no bundle named {str(name_or_path)!r}, and no folder there with {MANIFEST}; embedded: {known}")

@@ -9,41 +9,39 @@ from pathlib import Path
 
 from osteo_edge.errors import IntegrityError
 
-MAX_FILE_BYTES = 1 << 30
-
 
 def sha256_hex(data: bytes) -> str:
     """SHA-256 in lower-case hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
-def read_regular_file(root: Path, relative: str) -> bytes:
+def read_regular_file(root: Path, relative: str, *, max_bytes: int) -> bytes:
     """Read ``root/relative`` without following a link at any step below ``root``.
 
     Hard links are allowed: package managers make them, and since the bytes read here are the bytes that are
     hashed and loaded, a hard link cannot show one content to the check and another to the engine.
 
     Raises:
-        IntegrityError: missing, a link, not a regular file, or too large.
+        IntegrityError: missing, a link, not a regular file, not readable, or larger than ``max_bytes``.
     """
     path = root
-    for part in relative.split("/"):
-        path = path / part
-        if path.is_symlink():
-            raise IntegrityError(f"{relative} in {root} is a link; a bundle holds plain files only")
     try:
+        for part in relative.split("/"):
+            path = path / part
+            if path.is_symlink():
+                raise IntegrityError(f"{relative} in {root} is a link; a bundle holds plain files only")
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise IntegrityError(f"{relative} in {root} is not a regular file")
-            if status.st_size > MAX_FILE_BYTES:
-                raise IntegrityError(f"{relative} in {root} is larger than {MAX_FILE_BYTES >> 20} MiB")
-            return file.read()
+            data = file.read(max_bytes + 1)
     except FileNotFoundError as error:
         raise IntegrityError(f"{relative} is missing in {root}; install the bundle again") from error
     except OSError as error:
         raise IntegrityError(f"{relative} in {root} cannot be read: {error.strerror}") from error
+    if len(data) > max_bytes:
+        raise IntegrityError(f"{relative} in {root} is larger than it should be; install the bundle again")
+    return data
 
 
 def require_digest(data: bytes, *, sha256: str, size: int, path: str) -> bytes:

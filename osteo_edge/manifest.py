@@ -198,7 +198,9 @@ def _check_members(manifest: Manifest) -> None:
         rising = 0 <= spec.low_percentile < spec.high_percentile <= 100
         _require(rising, f"{where}.input.low_percentile", "must lie below high_percentile, both within 0 and 100")
         sides = (region.half_width, region.above, region.below)
-        _require(all(0 < side <= 20 for side in sides), f"{where}.region", "must reach 0 to 20 knee widths on every side")
+        _require(
+            all(0.05 <= side <= 20 for side in sides), f"{where}.region", "must reach 0.05 to 20 knee widths on every side"
+        )
         _require(member.head_weights in manifest.files, f"{where}.head_weights", _NOT_LISTED)
         _check_model_files(manifest, member, where)
 

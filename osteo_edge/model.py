@@ -8,6 +8,9 @@ from threading import Thread
 from osteo_edge.bundle import DEFAULT_BUNDLE, open_bundle
 from osteo_edge.engines import select
 from osteo_edge.engines.base import Engine
+from osteo_edge.errors import IncompatibleBundleError, InferenceError
+
+MAX_THREADS = 256
 
 
 class LoadingModel:
@@ -35,7 +38,10 @@ class LoadingModel:
         Raises:
             BundleError: missing, damaged or incompatible.
             EngineUnavailableError: the engine is not installed.
+            ValueError: threads is not 1 to 256.
         """
+        if threads is not None and not 1 <= threads <= MAX_THREADS:
+            raise ValueError(f"threads must be 1 to {MAX_THREADS}, not {threads}")
         self.bundle = open_bundle(bundle)
         self.member = self.bundle.manifest.members[0]
         self.choice = select.choose(self.member, engine=engine, precision=precision)
@@ -50,11 +56,14 @@ class LoadingModel:
 
         Raises:
             IntegrityError: the model file is not the recorded one.
-            InferenceError: the engine does not take it.
+            IncompatibleBundleError: the model's outputs are not those of a member.
+            InferenceError: the engine does not take it, or was closed.
         """
         self._thread.join()
         for fault in self._faults:
             raise fault
+        if not self._loaded:
+            raise InferenceError("the predictor was closed; make a new one")
         return self._loaded[0]
 
     def close(self) -> None:
@@ -65,6 +74,16 @@ class LoadingModel:
 
     def _load(self) -> None:
         try:
-            self._loaded.append(select.open_engine(self.bundle, self.choice, threads=self._threads))
+            engine = select.open_engine(self.bundle, self.choice, threads=self._threads)
+            _require_outputs(engine, labels=len(self.bundle.manifest.labels))
+            self._loaded.append(engine)
         except BaseException as fault:  # handed to the thread that asks for the engine
             self._faults.append(fault)
+
+
+def _require_outputs(engine: Engine, *, labels: int) -> None:
+    shapes = {output.name: output.shape for output in engine.outputs}
+    if len(engine.inputs) != 1 or shapes.get("logits") != (1, labels) or len(shapes.get("features", ())) != 4:
+        raise IncompatibleBundleError(
+            f"the model must take one tensor and give logits (1, {labels}) and features (1, rows, columns, channels)"
+        )

@@ -16,7 +16,7 @@ from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle
 from osteo_edge.decision.conformal import label_set
 from osteo_edge.decision.explanation import read_head_weights, saliency
 from osteo_edge.decision.scores import mean_logits, softmax
-from osteo_edge.errors import ImageTooLargeError, InferenceError, InputError
+from osteo_edge.errors import ImageTooLargeError, IncompatibleBundleError, InferenceError, InputError
 from osteo_edge.images import quality, reader
 from osteo_edge.images.preprocess import prepare
 from osteo_edge.images.quality import Finding
@@ -56,6 +56,7 @@ class OsteoPredictor:
         Raises:
             BundleError: missing, damaged or incompatible.
             EngineError: the engine is not installed or does not take the model.
+            ValueError: threads is not 1 to 256.
         """
         if isinstance(bundle, LoadingModel):
             self._model = bundle
@@ -80,7 +81,7 @@ class OsteoPredictor:
         """Answer for one picture.
 
         Args:
-            image: path, bytes of a file, or array (H, W) uint8 or uint16 with bone bright.
+            image: path, bytes of a file, or array (H, W) or (H, W, 3) RGB of uint8 or uint16 with bone bright.
             explain: also keep saliency and radiograph, for ``Prediction.save_overlay``.
             source: the name to give the picture.
 
@@ -146,6 +147,8 @@ class OsteoPredictor:
         engine = self._model.engine()
         outputs = engine.run({engine.inputs[0].name: tensor})
         logits = outputs["logits"][0]
+        if outputs["features"].shape[-1] != len(self._head_weights):
+            raise IncompatibleBundleError("the head weights do not fit the model's features")
         if not np.isfinite(logits).all():
             raise InferenceError("the model gave a score that is not a number; run: osteo-edge doctor")
         return _Output(logits, outputs["features"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -12,6 +11,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from osteo_edge.errors import ManifestError
 
 Record = TypeVar("Record")
+
+MAX_NUMBER = 1e300
 
 
 def parse_json(data: bytes, *, what: str) -> Any:
@@ -97,7 +98,7 @@ def _parse_mapping(hint: Any, value: Any, where: str) -> Mapping[str, Any]:
 
 def _parse_scalar(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not math.isfinite(value):
+        if not -MAX_NUMBER <= value <= MAX_NUMBER:  # NaN too
             raise ManifestError(f"{where} must be a finite number")
         return float(value)
     if type(value) is not hint:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from osteo_edge.errors import InferenceError, ManifestError, SelfTestError
+from osteo_edge.errors import EngineError, ManifestError, SelfTestError
 from osteo_edge.records import parse_json, parse_record
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _test_file(bundle: Bundle, choice: EngineChoice, tensors: list[NDArray[np.fl
     record = expected.files[choice.path]
     try:
         answer = _picture_probabilities(bundle, choice, tensors)
-    except InferenceError as error:
+    except EngineError as error:
         return SelfTestResult(choice.path, choice.engine, choice.precision, "failed", str(error))
     worst = max(abs(answer[label] - probability) for label, probability in record.probabilities.items())
     return SelfTestResult(choice.path, choice.engine, choice.precision, *_verdict(worst, record.tolerance, "in probability"))

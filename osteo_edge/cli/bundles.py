@@ -35,7 +35,7 @@ def show(bundle: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(to_plain(opened.manifest), indent=2))
         return
-    click.echo(opened.read("MODEL_CARD.md").decode())
+    click.echo(opened.read("MODEL_CARD.md").decode(errors="replace"))
 
 
 @command.command("verify", epilog="Example: osteo-edge bundles verify ./knee-mobilenet_v2")

@@ -1,6 +1,6 @@
 """The one table of exit codes.
 
-For several pictures the code is that of the gravest answer, in the order unreadable, too large, no answer, answered.
+For several pictures the code is that of the gravest answer, in the order output, unreadable, too large, no answer, answered.
 What ends the whole run (a bad bundle, a missing engine) outranks every picture.
 
 ==== =========================================================================================

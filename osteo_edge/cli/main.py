@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -11,8 +12,10 @@ import click
 from osteo_edge import __version__
 from osteo_edge.cli import exit_codes
 from osteo_edge.errors import OsteoEdgeError
+from osteo_edge.printable import printable
 
 _COMMANDS = {"predict": "predict", "bundles": "bundles", "doctor": "doctor"}
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPIPE)
 _PURPOSE = (
     "osteo-edge screens knee radiographs for low bone density. It is a research screening aid, not a medical device "
     "and not a diagnosis; only DXA measures bone density."
@@ -32,54 +35,68 @@ class _CommandsOnDemand(click.Group):
 
 @click.group(cls=_CommandsOnDemand, help=_PURPOSE, epilog="Example: osteo-edge predict image.png")
 @click.version_option(__version__, prog_name="osteo-edge", message=f"%(prog)s %(version)s\n{_PURPOSE}")
-@click.option("--verbose", is_flag=True, help="Log what is done, and show the traceback of a fault, on standard error.")
+@click.option("--verbose", is_flag=True, help="Show the traceback of a fault of osteo-edge itself on standard error.")
 def cli(verbose: bool) -> None:
-    if verbose:
-        import logging
-
-        logging.basicConfig(stream=sys.stderr, level=logging.DEBUG, format="osteo-edge: %(levelname)s: %(message)s")
+    """Every command is a module of its own."""
 
 
 def main() -> None:
     """Run the command line and end the process with a code of ``exit_codes``."""
-    # OpenCV logs every refused file on standard error; the reason is in our answer. Read when cv2 is loaded.
+    # Read by OpenCV when it is loaded: it logs refused files on standard error, whose reason is in our answer, and
+    # allocates up to a gigapixel for a header that we may have read otherwise than it does.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(50_000_000))
     code = _flushed(_run(sys.argv[1:]))
     # Taking numpy, OpenCV and the engine apart again would cost a tenth of a cold prediction and free nothing
     # that the system does not free at once.
     os._exit(code)
 
 
-def _flushed(code: int) -> int:
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:  # a full disk, or a reader that went away
-        return exit_codes.OUTPUT
-    return code
-
-
 def _run(arguments: list[str]) -> int:
+    if sys.stdout is None or sys.stderr is None:
+        return exit_codes.OUTPUT  # closed by the caller: nobody could be told anything
     try:
         return cli.main(arguments, prog_name="osteo-edge", standalone_mode=False) or exit_codes.ANSWERED
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.Abort:
-        click.echo("osteo-edge: interrupted", err=True)
-        return exit_codes.INTERRUPTED
+        return _told("interrupted", exit_codes.INTERRUPTED)
     except click.ClickException as error:
         error.show()
         return exit_codes.USAGE
     except OsteoEdgeError as error:
-        click.echo(f"osteo-edge: {error}", err=True)
-        return exit_codes.of_error(error)
-    except BrokenPipeError:
-        return exit_codes.OUTPUT  # the reader of our output went away, as `head` does
+        return _told(str(error), exit_codes.of_error(error))
+    except SystemExit:
+        return exit_codes.OUTPUT  # click's way out when the reader of our output went away, as `head` does
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            return _told(f"the output cannot be written: {error.strerror}", exit_codes.OUTPUT)
+        return _internal_fault(error, arguments)
     except Exception as error:
-        if "--verbose" in arguments:
-            import traceback
+        return _internal_fault(error, arguments)
 
-            traceback.print_exc()
-        click.echo(f"osteo-edge: a fault of osteo-edge itself ({type(error).__name__}: {str(error)[:200]!r})", err=True)
-        click.echo("osteo-edge: run 'osteo-edge --verbose ...' for the details, and report it", err=True)
-        return exit_codes.INTERNAL
+
+def _internal_fault(error: Exception, arguments: list[str]) -> int:
+    if "--verbose" in arguments:
+        import traceback
+
+        traceback.print_exception(error)
+    return _told(
+        f"a fault of osteo-edge itself ({type(error).__name__}: {str(error)[:200]}); "
+        "'osteo-edge --verbose ...' tells more; please report it",
+        exit_codes.INTERNAL,
+    )
+
+
+def _told(message: str, code: int) -> int:
+    click.echo(f"osteo-edge: {printable(message)}", err=True)
+    return code
+
+
+def _flushed(code: int) -> int:
+    try:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+    except OSError:  # a full disk, or a reader that went away
+        return exit_codes.OUTPUT
+    return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from osteo_edge.cli import exit_codes
 from osteo_edge.cli.options import bundle_option, engine_options
 from osteo_edge.errors import InputError, ReportError, UnreadableImageError
 from osteo_edge.model import LoadingModel
+from osteo_edge.printable import printable
 
 if TYPE_CHECKING:
     from osteo_edge.prediction import Prediction
     from osteo_edge.predictor import OsteoPredictor
 
 _STDIN = "-"
+MAX_STEM_BYTES = 100
 _EPILOG = """\b
 Examples:
   osteo-edge predict image.png
@@ -68,6 +71,7 @@ def command(
     with OsteoPredictor(model) as predictor:
         for number, (picture, bar) in enumerate(_with_progress(inputs)):
             answer = _answer(predictor, picture, overlays)
+            model.engine()  # a damaged model is told before any answer, even to a picture that did not need it
             bar.clear()
             write(answer, is_first=number == 0)
             codes.append(answer.exit_code)
@@ -121,11 +125,18 @@ def _with_progress(inputs: Sequence[_Input]) -> Iterator[tuple[_Input, _Bar]]:
 def _expand(paths: Sequence[str], *, recursive: bool) -> Iterator[_Input]:
     """Folders as their files, sorted, hidden ones left out; everything else as it is."""
     for path in paths:
-        if path == _STDIN or not Path(path).is_dir():
+        if not path:
+            yield _Input(path, UnreadableImageError("the name is empty", code="not_found"))
+            continue
+        if path == _STDIN or not os.path.isdir(path):
             yield _Input(path)
             continue
-        found = sorted(Path(path).rglob("*") if recursive else Path(path).iterdir())
-        files = [file for file in found if not file.is_dir() and not file.name.startswith(".")]
+        try:
+            found = sorted(Path(path).rglob("*") if recursive else Path(path).iterdir())
+        except OSError as error:
+            yield _Input(path, UnreadableImageError(f"the folder cannot be listed: {error.strerror}", code="permission"))
+            continue
+        files = [file for file in found if not os.path.isdir(file) and not file.name.startswith(".")]
         if not files:
             hint = "" if recursive else "; --recursive also reads the folders inside it"
             yield _Input(path, UnreadableImageError(f"the folder holds no files{hint}", code="empty_folder"))
@@ -137,13 +148,18 @@ def _answer(predictor: OsteoPredictor, picture: _Input, overlays: Path | None) -
     code = exit_codes.of_finding(prediction.findings[0].code) if prediction.findings else exit_codes.ANSWERED
     if overlays is None or not prediction.knees:
         return _Answer(prediction, None, code)
-    # The digest keeps pictures of one name in different folders apart.
-    target = overlays / f"{Path(prediction.source).stem.strip('-') or 'stdin'}-{(prediction.digest or '')[:8]}.overlay.png"
+    target = overlays / _overlay_name(prediction)
     try:
         return _Answer(prediction, prediction.save_overlay(target), code)
     except ReportError as error:
-        click.echo(f"osteo-edge: {error}", err=True)
+        click.echo(f"osteo-edge: {printable(str(error))}", err=True)
         return _Answer(prediction, None, exit_codes.OUTPUT)
+
+
+def _overlay_name(prediction: Prediction) -> str:
+    """The digest keeps pictures of one name in different folders apart; a long name is cut to leave room for it."""
+    stem = os.fsencode(Path(prediction.source).stem.strip("-") or "stdin")[:MAX_STEM_BYTES]
+    return f"{stem.decode(errors='ignore')}-{(prediction.digest or '')[:8]}.overlay.png"
 
 
 def _predict(predictor: OsteoPredictor, picture: _Input, *, explain: bool) -> Prediction:
@@ -153,6 +169,8 @@ def _predict(predictor: OsteoPredictor, picture: _Input, *, explain: bool) -> Pr
         if picture.name == _STDIN:
             from osteo_edge.images.reader import read_stream
 
+            if sys.stdin is None:
+                raise UnreadableImageError("standard input is closed", code="unreadable")
             return predictor.predict(read_stream(sys.stdin.buffer), explain=explain, source=_STDIN)
         return predictor.predict(picture.name, explain=explain)
     except InputError as error:
@@ -191,5 +209,5 @@ def _write_csv(answer: _Answer, *, is_first: bool) -> None:
     writer = csv.writer(buffer, lineterminator="\n")
     if is_first:
         writer.writerow(CSV_COLUMNS)
-    writer.writerow([cell.encode("utf-8", "backslashreplace").decode() for cell in to_row(answer.prediction)])
+    writer.writerow(to_row(answer.prediction))
     click.echo(buffer.getvalue(), nl=False)

@@ -7,6 +7,7 @@ exact share of the logit (class activation map; Zhou et al., CVPR 2016). No grad
 from __future__ import annotations
 
 import io
+from tokenize import TokenError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,12 @@ def read_head_weights(data: bytes, *, labels: int) -> NDArray[np.float32]:
     """
     try:
         weights = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, SyntaxError, TokenError, MemoryError) as error:  # all seen on damaged headers
         raise ManifestError(f"the head weights are not a .npy array: {error}") from error
     if not isinstance(weights, np.ndarray) or weights.dtype != np.float32 or weights.ndim != 2 or weights.shape[1] != labels:
         raise ManifestError(f"the head weights must be float32 of shape (features, {labels})")
+    if not np.isfinite(weights).all():
+        raise ManifestError("the head weights hold values that are not numbers")
     return weights
 
 

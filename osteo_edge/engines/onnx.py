@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+
+# Official builds send telemetry and keep a device identifier in the user's home, unless this is set before
+# the import. A screening kiosk does neither.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
 import onnxruntime as ort

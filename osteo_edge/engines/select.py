@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -60,16 +61,27 @@ def open_engine(bundle: Bundle, choice: EngineChoice, *, threads: int) -> Engine
 
     Raises:
         IntegrityError: the file is not the recorded one.
-        InferenceError: the engine does not take it.
+        EngineUnavailableError: the engine is installed but cannot be loaded.
+        InferenceError: the engine does not take the file.
     """
     model = bundle.read(choice.path)
-    if choice.engine == "onnxruntime":
-        from osteo_edge.engines.onnx import OnnxEngine
+    return _engine_class(choice.engine)(model, threads=threads)
 
-        return OnnxEngine(model, threads=threads)
-    from osteo_edge.engines.litert import LitertEngine
 
-    return LitertEngine(model, threads=threads)
+def _engine_class(name: EngineName) -> Callable[..., Engine]:
+    """The engine's class, its package imported only now."""
+    try:
+        if name == "onnxruntime":
+            from osteo_edge.engines.onnx import OnnxEngine
+
+            return OnnxEngine
+        from osteo_edge.engines.litert import LitertEngine
+
+        return LitertEngine
+    except ImportError as error:
+        raise EngineUnavailableError(
+            f"{name} is installed but cannot be loaded ({error}); run: {_INSTALL[name]} --force-reinstall"
+        ) from error
 
 
 def available_threads() -> int:

@@ -24,21 +24,34 @@ _OTHER_FORMATS = (
     (b"%!PS", "PostScript"),
     (b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
     (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+    (b"II+\x00", "BigTIFF"),
+    (b"MM\x00+", "BigTIFF"),
     (b"<", "a text or HTML file"),
 )
 # Start of frame markers of JPEG (ITU-T T.81, table B.1), without DHT (C4), JPG (C8) and DAC (CC).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+# Markers without a length (T.81, table B.1): none of them stands before a frame, and a reader that took one for
+# a segment would jump to another place than the decoder does.
+_JPEG_BARE = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})
+_BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
+# TIFF 6.0, sections 8 and 18.
+_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_CHANNELS = 256, 257, 258, 262, 277
+_TIFF_PLANAR, _TIFF_EXTRA = 284, 338
 _TIFF_TYPE_SIZES = {1: 1, 3: 2, 4: 4}
 
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """Format and size as stored, before the orientation is applied."""
+    """Format and size as stored, before the orientation is applied.
+
+    Attributes:
+        may_be_transparent: the file has an alpha channel or names a transparent colour.
+    """
 
     format: FormatName
     width_px: int
     height_px: int
+    may_be_transparent: bool = False
 
     @property
     def pixels(self) -> int:
@@ -88,6 +101,7 @@ def _unsupported(data: bytes) -> InputError:
 
 def _read_png(data: bytes) -> ImageHeader:
     width, height = struct.unpack_from(">II", data, 16)
+    may_be_transparent = data[25] in (4, 6)  # colour types with an alpha channel
     offset, kind = len(_PNG_SIGNATURE), b""
     view = memoryview(data)
     while kind != b"IEND":
@@ -102,8 +116,9 @@ def _read_png(data: bytes) -> ImageHeader:
             raise UnreadableImageError("the PNG file is damaged (wrong checksum)", code="damaged")
         if kind == b"acTL":
             raise _several_pictures("an animated PNG")
+        may_be_transparent |= kind == b"tRNS"
         offset = end + 4
-    return ImageHeader("PNG", width, height)
+    return ImageHeader("PNG", width, height, may_be_transparent)
 
 
 def _read_jpeg(data: bytes) -> ImageHeader:
@@ -112,7 +127,7 @@ def _read_jpeg(data: bytes) -> ImageHeader:
         while data[offset] == 0xFF and data[offset + 1] == 0xFF:  # fill bytes, T.81 B.1.1.2
             offset += 1
         marker = data[offset + 1]
-        if data[offset] != 0xFF or marker == 0xD9:
+        if data[offset] != 0xFF or marker in _JPEG_BARE:
             raise UnreadableImageError("the JPEG file is damaged (no frame found)", code="damaged")
         if marker in _JPEG_FRAMES:
             height, width = struct.unpack_from(">HH", data, offset + 5)
@@ -123,6 +138,8 @@ def _read_jpeg(data: bytes) -> ImageHeader:
 
 def _read_bmp(data: bytes) -> ImageHeader:
     (header_size,) = struct.unpack_from("<I", data, 14)
+    if header_size not in _BMP_HEADER_SIZES:
+        raise UnreadableImageError("this is not a BMP file, or a damaged one", code="damaged")
     if header_size == 12:  # the OS/2 form has 16-bit sizes
         width, height = struct.unpack_from("<HH", data, 18)
     else:
@@ -138,7 +155,21 @@ def _read_tiff(data: bytes) -> ImageHeader:
     (following,) = struct.unpack_from(order + "I", data, directory + 2 + 12 * count)
     if following:
         raise _several_pictures("a TIFF with several pages")
-    return ImageHeader("TIFF", tags.get(_TIFF_WIDTH, 0), tags.get(_TIFF_HEIGHT, 0))
+    _refuse_misread_tiff(tags)
+    may_be_transparent = tags.get(_TIFF_EXTRA) in (1, 2)  # associated or unassociated alpha
+    return ImageHeader("TIFF", tags.get(_TIFF_WIDTH, 0), tags.get(_TIFF_HEIGHT, 0), may_be_transparent)
+
+
+def _refuse_misread_tiff(tags: dict[int, int]) -> None:
+    """What OpenCV decodes to other pixels without a word: inverted greys, and colours that lie apart."""
+    if tags.get(_TIFF_PHOTOMETRIC) == 0 and tags.get(_TIFF_BITS, 1) > 8:
+        raise UnsupportedImageError(
+            "this is a TIFF of more than 8 bit with white as zero; export it with black as zero", code="unsupported_pixels"
+        )
+    if tags.get(_TIFF_PLANAR) == 2 and tags.get(_TIFF_CHANNELS, 1) > 1:
+        raise UnsupportedImageError(
+            "this is a TIFF with separate colour planes; export it as one grey plane", code="unsupported_pixels"
+        )
 
 
 def _tiff_tag(data: bytes, order: str, offset: int) -> tuple[int, int]:

@@ -39,7 +39,7 @@ def _too_small(radiograph: Radiograph, limits: QualityLimits) -> Finding | None:
 
 
 def _constant(radiograph: Radiograph, limits: QualityLimits) -> Finding | None:
-    """Range of the grey levels between the 0.5th and 99.5th percentile, as a share of the type's full range."""
+    """Range of the grey levels between the 0.5th and 99.5th percentile, as a share of the brightest."""
     pixels = radiograph.pixels
     sample = pixels[:: max(1, pixels.shape[0] // _SAMPLES_A_SIDE), :: max(1, pixels.shape[1] // _SAMPLES_A_SIDE)]
     low, high = grey_range(sample, 0.5, 99.5)

@@ -49,8 +49,15 @@ def read_stream(stream: BinaryIO) -> bytes:
 
     Raises:
         ImageTooLargeError: it holds more than 64 MiB.
+        UnreadableImageError: it cannot be read, or has nothing to read yet.
     """
-    return _require_size(stream.read(MAX_FILE_BYTES + 1))
+    try:
+        data = stream.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise UnreadableImageError(f"the data cannot be read ({error.strerror})", code="unreadable") from error
+    if data is None:
+        raise UnreadableImageError("there is nothing to read yet", code="unreadable")
+    return _require_size(data)
 
 
 def decode(data: bytes, *, source: str) -> Radiograph:
@@ -61,9 +68,11 @@ def decode(data: bytes, *, source: str) -> Radiograph:
     """
     header = read_header(_require_size(data))
     _require_pixels(header.pixels)
-    pixels = _decode_grey(data)
-    if header.format == "PNG":
+    if header.may_be_transparent:
         _refuse_transparency(data)
+    pixels = _decode_grey(data)
+    if pixels.size != header.pixels:
+        raise UnreadableImageError("the picture's data and its header do not agree", code="damaged")
     return _radiograph(pixels, source, sha256_hex(data))
 
 
@@ -101,18 +110,16 @@ def _decode_grey(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
 
 def _refuse_transparency(data: bytes) -> None:
     """Transparent pixels have no agreed brightness: a decoder that drops the alpha channel invents one."""
-    colour_type = data[25]
-    if colour_type not in (4, 6) and b"tRNS" not in data[:4096]:
-        return
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
-        return
-    opaque = 65535 if pixels.dtype == np.uint16 else 255
-    if pixels[..., 3].min() < opaque:
-        raise UnsupportedImageError("the picture is partly transparent; export it without transparency", code="transparent")
+    if pixels is not None and pixels.ndim == 3 and pixels.shape[2] == 4:
+        opaque = 65535 if pixels.dtype == np.uint16 else 255
+        if pixels[..., 3].min() == opaque:
+            return
+    raise UnsupportedImageError("the picture is partly transparent; export it without transparency", code="transparent")
 
 
 def _from_array(array: NDArray[np.generic], source: str) -> Radiograph:
+    array = np.asarray(array)  # a matrix or masked array as what it holds
     if array.dtype not in (np.uint8, np.uint16):
         raise UnsupportedImageError(f"an array of uint8 or uint16 is read, not {array.dtype}", code="unsupported_pixels")
     if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):

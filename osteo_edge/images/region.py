@@ -15,6 +15,7 @@ import math
 import zipfile
 import zlib
 from dataclasses import dataclass
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Final
 
 import cv2
@@ -68,7 +69,10 @@ _UNREADABLE = (
     EOFError,
     KeyError,
     NotImplementedError,
+    MemoryError,
     OSError,
+    SyntaxError,
+    TokenError,
     TypeError,
     ValueError,
     zipfile.BadZipFile,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -36,9 +37,12 @@ def save_overlay(prediction: Prediction, path: Path) -> Path:
         ReportError: there is nothing to draw, or the file cannot be written.
     """
     encoded = _encode(draw_overlay(prediction), path)
+    part = path.with_name(f".{os.getpid()}.part")
     try:
-        path.write_bytes(encoded)
+        part.write_bytes(encoded)
+        part.replace(path)  # a full disk leaves no half picture under the final name
     except OSError as error:
+        part.unlink(missing_ok=True)
         raise ReportError(f"the overlay cannot be written to {path}: {error.strerror}") from error
     return path
 

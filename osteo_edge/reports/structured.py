@@ -9,6 +9,7 @@ from typing import Any
 
 from osteo_edge.labels import BoneStatus
 from osteo_edge.prediction import Knee, Prediction
+from osteo_edge.printable import printable
 from osteo_edge.records import to_plain
 from osteo_edge.reports.wording import sentence
 
@@ -57,7 +58,7 @@ def to_row(prediction: Prediction) -> list[str]:
     model = prediction.model
     probabilities = [prediction.probabilities.get(status.value) for status in BoneStatus]
     return [
-        prediction.source,
+        _cell(prediction.source),
         prediction.digest or "",
         prediction.status.value,
         ";".join(finding.code for finding in prediction.findings),
@@ -73,6 +74,11 @@ def to_row(prediction: Prediction) -> list[str]:
         model.precision,
         prediction.intended_use,
     ]
+
+
+def _cell(source: str) -> str:
+    """A path that no spreadsheet takes for a formula, without line ends or escapes."""
+    return printable(f"./{source}" if source.startswith(("=", "+", "@")) else source)
 
 
 def _knee(knee: Knee) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from osteo_edge.labels import Status
 from osteo_edge.prediction import Knee, Prediction
+from osteo_edge.printable import printable
 from osteo_edge.reports.wording import sentence
 
 
@@ -24,13 +25,6 @@ def to_text(prediction: Prediction, *, overlay: str | None = None) -> str:
     lines.append(f"  model         {model.bundle} {model.version} ({model.digest[:12]}), {model.engine} {model.precision}")
     lines.append(f"  {prediction.intended_use}")
     return "\n".join(lines)
-
-
-def printable(text: str) -> str:
-    """File names may hold line ends, terminal escapes or undecodable bytes: these are shown as escapes."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii") for character in text
-    )
 
 
 def _label(prediction: Prediction) -> str:
