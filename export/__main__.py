@@ -18,6 +18,7 @@ WHEEL_LIMIT_MB = 24
 
 # Read by TensorFlow when it is imported, which happens only inside the commands.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
@@ -36,9 +37,17 @@ def main() -> None:
 @click.option(
     "--output", type=click.Path(path_type=Path), required=True, help="Folder of the bundle; its name is the bundle's."
 )
+@click.option(
+    "--data-card",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="What the documents say of the training radiographs (.toml), see export/data_cards.",
+)
 @click.option("--coverage", type=float, help="Coverage of the label sets; the first of the run's configuration by default.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is there already.")
-def bundle(run_folder: Path, finder: Path, data: Path, output: Path, coverage: float | None, force: bool) -> None:
+def bundle(
+    run_folder: Path, finder: Path, data: Path, output: Path, data_card: Path, coverage: float | None, force: bool
+) -> None:
     """Export a run to ONNX and LiteRT, compare every file with it, and pack a bundle."""
     from export.pipeline import Material, export_bundle
     from export.reference import draw_reference
@@ -48,7 +57,7 @@ def bundle(run_folder: Path, finder: Path, data: Path, output: Path, coverage: f
     try:
         finder_bytes = _read(finder, "--finder")
         reference = draw_reference(JointFinder.from_bytes(finder_bytes))
-        material = Material(load_run(run_folder), finder_bytes, reference, data, coverage)
+        material = Material(load_run(run_folder), finder_bytes, reference, data, data_card, coverage)
         exported = export_bundle(material, output, force=force, track=_track)
     except (ExportError, OsteoEdgeError) as error:
         raise click.ClickException(str(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import zlib
@@ -47,6 +48,12 @@ def require_place(output: Path, *, force: bool) -> None:
     Raises:
         ExportError: something is there already, and ``force`` is not set or it is no bundle.
     """
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportError(f"{output.parent} cannot be made: {error.strerror}; choose another --output") from error
+    if not os.access(output.parent, os.W_OK):
+        raise ExportError(f"{output.parent} may not be written to; choose another --output")
     if not (output.exists() or output.is_symlink()):
         return
     if not force:
@@ -109,4 +116,8 @@ def _put_in_place(folder: Path, output: Path) -> None:
         return
     with _folder_beside(output) as old:
         output.rename(old / output.name)
-        folder.rename(output)
+        try:
+            folder.rename(output)
+        except BaseException:  # an interruption too: the bundle that was there is put back
+            (old / output.name).rename(output)
+            raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from export.data_card import DataCard
 from export.members import ExportedMember, ModelFile
 from export.quantize import MAX_MEAN_DIFFERENCE, MIN_LABEL_AGREEMENT, Candidate, is_accepted
 from osteo_edge.manifest import Manifest, Metric
@@ -14,8 +15,6 @@ INTENDED_USE = (
     "Research, education and demonstration only. Not a medical device, not validated or cleared by any regulator, not for "
     "clinical use. It may inform the question whether to offer a DXA scan; it is no diagnosis and no substitute for one."
 )
-TRAINING_SET = "Knee X-ray Osteoporosis Database, Majeed and Wani, Mendeley Data, doi:10.17632/fxjm8fb6mw"
-LABEL_SOURCE = "T-scores of quantitative ultrasound, cut at -1.0 and -2.5; not DXA"
 
 _FIGURES = {
     "balanced_accuracy": "Balanced accuracy",
@@ -35,15 +34,17 @@ _IMAGENET = {
 }
 
 
-def model_card(manifest: Manifest, metrics: Mapping[str, Any], member: ExportedMember, *, pictures: int) -> str:
+def model_card(
+    manifest: Manifest, metrics: Mapping[str, Any], member: ExportedMember, data_card: DataCard, *, pictures: int
+) -> str:
     """The card, Markdown."""
     sections = (
         _head(manifest),
         _intended_use(),
-        _training(manifest, metrics),
+        _training(manifest, metrics, data_card),
         _results(manifest, metrics),
         _label_sets(manifest, metrics),
-        _limits(manifest, metrics),
+        _limits(metrics, data_card),
         _files(manifest, member, pictures),
         _quantization(member),
         _again(manifest),
@@ -51,9 +52,9 @@ def model_card(manifest: Manifest, metrics: Mapping[str, Any], member: ExportedM
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
 
 
-def licence(backbone: str) -> str:
+def licence(backbone: str, data_card: DataCard) -> str:
     """The text of the bundle's LICENSE."""
-    return _LICENCE.format(training_set=TRAINING_SET, weights=_source_of_weights(backbone))
+    return _LICENCE.format(training_set=data_card.source, use=data_card.use, weights=_source_of_weights(backbone))
 
 
 def _head(manifest: Manifest) -> list[str]:
@@ -94,16 +95,15 @@ def _intended_use() -> list[str]:
     ]
 
 
-def _training(manifest: Manifest, metrics: Mapping[str, Any]) -> list[str]:
+def _training(manifest: Manifest, metrics: Mapping[str, Any], data_card: DataCard) -> list[str]:
     counts = metrics.get("radiographs", {})
     by_label = ", ".join(f"{count} {label}" for label, count in counts.get("scored_by_label", {}).items())
     return [
         "## What it was trained on",
         "",
-        f"- {manifest.provenance['training_radiographs']} radiographs{f' ({by_label})' if by_label else ''} of one centre: "
-        f"{TRAINING_SET}. Copies under several patient numbers and pictures with contradicting labels were left out.",
-        f"- Labels: {LABEL_SOURCE}. Ultrasound agrees poorly with DXA (kappa about 0.1 in published comparisons), so the "
-        "labels themselves are uncertain.",
+        f"- {manifest.provenance['training_radiographs']} radiographs{f' ({by_label})' if by_label else ''}: "
+        f"{data_card.source}. {data_card.selection}",
+        f"- Labels: {data_card.label_source}. {data_card.label_caveat}",
         f"- It started from {_source_of_weights(manifest.members[0].backbone)}.",
         f"- SHA-256 of the sorted digests of the training radiographs: `{manifest.provenance['training_digests_sha256']}`.",
     ]
@@ -189,6 +189,12 @@ def _label_sets(manifest: Manifest, metrics: Mapping[str, Any]) -> list[str]:
         f"{conformal.calibration_size} out-of-fold radiographs; an average, not a promise for each class). A set of more than "
         "one class is reported as 'referred'.",
     ]
+    if not manifest.is_proven:
+        lines += [
+            "",
+            "**Since cross-validation did not show this model to be better than chance, every picture is referred**: scores "
+            "and sets are given for research, and no picture gets an answer of its own.",
+        ]
     if "single_label_share" in measured:
         shares = ", ".join(f"{label} {share:.0%}" for label, share in measured["covered_share_by_label"].items())
         lines += [
@@ -196,22 +202,37 @@ def _label_sets(manifest: Manifest, metrics: Mapping[str, Any]) -> list[str]:
             f"On the training set's out-of-fold scores a single class remained for {measured['single_label_share']:.0%} of the "
             f"radiographs. The true class was in the set for: {shares}.",
         ]
+    if "single_labels" in measured:
+        lines += ["", *_sentences(measured)]
     return lines
 
 
-def _limits(manifest: Manifest, metrics: Mapping[str, Any]) -> list[str]:
+def _sentences(measured: Mapping[str, Any]) -> Iterator[str]:
+    """What the sets alone would tell people, and how often that is right."""
+    right, single = measured["single_labels_right"], measured["single_labels"]
+    yield f"The single class was the right one for {right} of {single}. By the sets alone people would be told:"
+    yield ""
+    labels = list(next(iter(measured["sentences_by_label"].values())))
+    yield f"| sentence | {' | '.join(f'of the {label}' for label in labels)} |"
+    yield f"|---|{'---|' * len(labels)}"
+    for sentence, counts in measured["sentences_by_label"].items():
+        yield f"| {sentence} | {' | '.join(str(counts[label]) for label in labels)} |"
+
+
+def _limits(metrics: Mapping[str, Any], data_card: DataCard) -> list[str]:
     lost = metrics.get("radiographs", {}).get("without_knee")
     return [
         "## Who it does not represent, and where it fails",
         "",
-        "- One centre, about two hundred persons: other devices, exposures and populations were never seen.",
-        "- No person of the class normal is over 49 in the training set. Age and class go together in it, so the model may see "
-        "age where it seems to see bone; for a healthy person over 50 its answer has no support.",
+        *(f"- {limit}" for limit in data_card.limits),
         "- Weakest: the smaller classes (normal and osteoporosis) and neighbouring classes; see the shares above.",
         "- Implants, fractures, casts, growing bones, strong osteoarthritis, lateral or rotated views: not in the set or not "
         "counted; the finder may still find a knee there.",
         "- Photographs of a screen and pictures with heavy processing were not studied.",
         *([f"- The finder found no knee on {lost} of the radiographs that were to be trained on."] if lost is not None else []),
+        "- The finder of knees was fitted on joints, not on bone density, of some of these radiographs; what it finds on others "
+        "is told in its own evaluation. Pictures that show a knee stretched or squeezed often go unanswered.",
+        "- The intervals are of the scores as they came out; they do not hold what another training would change.",
         "- Results by sex, age group, device and side are too few to be given with a useful interval.",
     ]
 
@@ -283,12 +304,14 @@ def _again(manifest: Manifest) -> list[str]:
         "",
         "```",
         f"python -m train fit --config train/configs/{manifest.provenance['training_run']}.toml",
-        f"python -m export bundle --run train/results/{manifest.provenance['training_run']} "
-        f"--finder train/results/knee-finder/finder.npz --data ../shared/data/knee --output osteo_edge/bundles/{manifest.name}",
+        f"python -m export bundle --run train/results/{manifest.provenance['training_run']} \\",
+        "    --finder train/results/knee-finder/finder.npz --data ../shared/data/knee \\",
+        f"    --data-card export/data_cards/{manifest.provenance['data_card']} \\",
+        f"    --coverage {manifest.conformal.coverage:g} --output osteo_edge/bundles/{manifest.name} --force",
         "```",
         "",
         f"With {', '.join(f'{name} {number}' for name, number in sorted(software.items()))}. "
-        "The same input gives the same bytes on the same machine.",
+        "The same input gives the same bytes on the same machine; the int8 files also depend on its number of processors.",
     ]
 
 
@@ -312,7 +335,7 @@ and demonstration, under these conditions:
    person, and must not be offered as, or built into, a medical device. Using them in a study with human
    participants needs the approval that the law of the place asks for.
 2. Attribution. Whoever shares these files or results obtained with them names their sources:
-   - radiographs: {training_set}, for research use;
+   - radiographs: {training_set}, {use};
    - starting weights: {weights}.
 3. This text and MODEL_CARD.md stay with the files, and changed files say that they were changed.
 

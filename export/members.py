@@ -123,10 +123,10 @@ def export_member(
     representative = quantize.representative_set(cases, training_digests)
     form = inference_form(network)
     pixels = knees([*cases, reference])
-    trained, expected = run_network(network, pixels), run_network(form, pixels)
-    same = compare(trained.probabilities, expected.probabilities)
+    trained = run_network(network, pixels)
+    same = compare(trained.probabilities, run_network(form, pixels).probabilities)
     require_parity(same, tolerance=INFERENCE_FORM_TOLERANCE, what="the network with folded BatchNorm")
-    bench = Bench(spec, pixels, expected, head_weights(form), reference)
+    bench = Bench(spec, pixels, trained, head_weights(form), reference)
     exact = [("onnxruntime", "fp32", to_onnx(form, spec)), *_litert(form, spec, ("fp32", "fp16", "int8"))]
     judged = [bench.judge(*file) for file in track(exact, "comparing files")]
     forms = _forms(form, representative, track)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export import bundle_writer, card, parity, quantize
+from export.data_card import read_data_card
 from export.errors import ExportError
 from export.members import ExportedMember, ModelFile, Track, export_member
 from export.radiographs import Case, read_case, read_cases
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 FINDER_FILE = "region/finder.npz"
 REFERENCE_FILE = "reference/input.png"
 QUALITY = QualityLimits(min_side_px=256, min_dynamic_range=0.05)
+CHANCE = 0.5  # macro AUC of scores that know nothing
 JOINT_TOLERANCE = 0.02  # knee widths
 # Over devices: resizing may round a grey level otherwise, and int8 kernels a whole step.
 SELF_TEST_TOLERANCES = {"fp32": 0.002, "fp16": 0.002, "int8": 0.02}
@@ -43,6 +45,7 @@ class Material:
     Attributes:
         finder, reference: bytes of the knee finder's file and of the self-test's picture.
         data: folder of real radiographs.
+        data_card: what is said of the radiographs that the run was trained on.
         coverage: of the label sets; None for the first that the run measured.
     """
 
@@ -50,6 +53,7 @@ class Material:
     finder: bytes
     reference: bytes
     data: Path
+    data_card: Path
     coverage: float | None = None
 
 
@@ -71,6 +75,7 @@ def export_bundle(material: Material, output: Path, *, force: bool, track: Track
     """
     bundle_writer.require_place(output, force=force)
     run, finder = material.run, JointFinder.from_bytes(material.finder)
+    data_card = read_data_card(material.data_card)
     conformal = choose_conformal(run.metrics, material.coverage)
     reference = read_case(material.reference, REFERENCE_FILE, finder, run.region, run.input)
     if not reference.tensors:
@@ -79,8 +84,8 @@ def export_bundle(material: Material, output: Path, *, force: bool, track: Track
     member = export_member(run.network(), run.input, cases, reference, run.training_digests, track=track)
     files = _contents(material, member, cases, reference)
     manifest = _manifest(material, member, conformal, output.name, files)
-    files["MODEL_CARD.md"] = card.model_card(manifest, run.metrics, member, pictures=len(cases)).encode()
-    files["LICENSE"] = card.licence(run.backbone).encode()
+    files["MODEL_CARD.md"] = card.model_card(manifest, run.metrics, member, data_card, pictures=len(cases)).encode()
+    files["LICENSE"] = card.licence(run.backbone, data_card).encode()
     manifest = _manifest(material, member, conformal, output.name, files)
     bundle = bundle_writer.write_bundle(manifest, files, output, force=force)
     return Exported(bundle, member, bundle_writer.zipped_size(files))
@@ -121,6 +126,7 @@ def _manifest(
     material: Material, member: ExportedMember, conformal: Conformal, name: str, files: Mapping[str, bytes]
 ) -> Manifest:
     run = material.run
+    figures = _metrics(run.metrics["model"], "model")
     return Manifest(
         schema_version=SCHEMA_VERSION,
         name=name,
@@ -134,9 +140,10 @@ def _manifest(
         members=(_member(run, member),),
         quality=QUALITY,
         conformal=conformal,
-        metrics=_metrics(run.metrics["model"], "model"),
+        is_proven=figures["macro_auc"].low > CHANCE,
+        metrics=figures,
         baselines={system: _metrics(figures, system) for system, figures in run.metrics["baselines"].items()},
-        provenance=_provenance(run),
+        provenance=_provenance(material),
         files=bundle_writer.list_files(files),
     )
 
@@ -164,13 +171,15 @@ def _metrics(plain: Mapping[str, Any], system: str) -> dict[str, Metric]:
     return {name: Metric(*(round(number, 4) for number in (m.value, m.low, m.high))) for name, m in found.items()}
 
 
-def _provenance(run: Run) -> dict[str, str]:
+def _provenance(material: Material) -> dict[str, str]:
+    run, data_card = material.run, read_data_card(material.data_card)
     return {
         "training_run": run.folder.name,
         "training_radiographs": str(len(run.training_digests)),
         "training_digests_sha256": _digest_of(run.training_digests),
-        "training_set": card.TRAINING_SET,
-        "label_source": card.LABEL_SOURCE,
+        "training_set": data_card.source,
+        "label_source": data_card.label_source,
+        "data_card": material.data_card.name,
         "made_by": "python -m export bundle",
         **{f"software_{name}": version(name) for name in _SOFTWARE},
     }
@@ -204,7 +213,7 @@ def _parity(run: Run, member: ExportedMember, cases: Sequence[Case]) -> dict[str
         "clear_margin": parity.MIN_MARGIN,
         "inference_form_against_trained_network": member.inference_form,
         "inference_form_tolerance": parity.INFERENCE_FORM_TOLERANCE,
-        "files_against_inference_form": {file.path(run.backbone): file.comparison for file in member.files},
+        "files_against_trained_network": {file.path(run.backbone): file.comparison for file in member.files},
     }
 
 

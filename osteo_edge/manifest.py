@@ -117,7 +117,12 @@ class Metric:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole manifest; see the class of each field."""
+    """The whole manifest; see the class of each field.
+
+    Attributes:
+        is_proven: whether cross-validation showed the scores to be better than chance (the interval of the macro AUC
+            lies above 0.5). Where it did not, the runtime gives scores and refers every picture.
+    """
 
     schema_version: int
     name: str
@@ -131,6 +136,7 @@ class Manifest:
     members: tuple[Member, ...]
     quality: QualityLimits
     conformal: Conformal
+    is_proven: bool
     metrics: Mapping[str, Metric]
     baselines: Mapping[str, Mapping[str, Metric]]
     provenance: Mapping[str, str]

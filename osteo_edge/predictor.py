@@ -23,9 +23,11 @@ from osteo_edge.images.quality import Finding
 from osteo_edge.images.reader import ImageSource
 from osteo_edge.images.region import Box, Joint, JointFinder, box_around
 from osteo_edge.labels import Status
+from osteo_edge.manifest import Manifest
 from osteo_edge.model import LoadingModel
 from osteo_edge.prediction import Knee, ModelIdentity, Prediction
 from osteo_edge.radiograph import Radiograph
+from osteo_edge.reports.wording import UNPROVEN
 
 
 class OsteoPredictor:
@@ -176,12 +178,12 @@ class OsteoPredictor:
             )
             for joint, box, output in zip(joints, boxes, outputs, strict=True)
         )
-        sure = len(labels) == 1
+        doubts = _doubts(labels, manifest)
         return Prediction(
             source=radiograph.source,
             digest=radiograph.digest,
-            status=Status.REPORTED if sure else Status.REFERRED,
-            findings=() if sure else (_not_sure(labels, manifest.conformal.coverage),),
+            status=Status.REFERRED if doubts else Status.REPORTED,
+            findings=doubts,
             label=label,
             probabilities=probabilities,
             label_set=labels,
@@ -236,8 +238,19 @@ def _as_finding(error: InputError) -> Finding:
     return Finding(error.code, str(error))
 
 
-def _not_sure(labels: tuple[str, ...], coverage: float) -> Finding:
-    return Finding("not_sure", f"the picture does not tell {' from '.join(labels)} at the bundle's coverage of {coverage:.0%}")
+def _doubts(labels: tuple[str, ...], manifest: Manifest) -> tuple[Finding, ...]:
+    """Why the picture is referred; empty when one class stands alone and the bundle is proven."""
+    doubts = []
+    if not manifest.is_proven:
+        doubts.append(
+            Finding(UNPROVEN, "this bundle was not shown to be better than chance; its scores are for research alone")
+        )
+    if len(labels) > 1:
+        told = (
+            f"the picture does not tell {' from '.join(labels)} at the bundle's coverage of {manifest.conformal.coverage:.0%}"
+        )
+        doubts.append(Finding("not_sure", told))
+    return tuple(doubts)
 
 
 def _name_of(image: ImageSource) -> str:

@@ -7,6 +7,8 @@ the folds' scores makes it cross-conformal (Vovk, 2015): close to the wanted cov
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from osteo_edge.decision.conformal import label_set
 from osteo_edge.manifest import Conformal
+from osteo_edge.reports.wording import HIGHER_CHANCE, NO_SIGN, NOT_SURE, sentence_of
 from train.dataset import LABELS
 
 
@@ -39,6 +42,15 @@ def describe(labels: NDArray[np.int64], probabilities: NDArray[np.float64], cove
         "min_probability": fitted.min_probability,
         "calibration_size": fitted.calibration_size,
         "single_label_share": float(np.mean([len(labels_shown) == 1 for labels_shown in sets])),
+        "single_labels": sum(len(labels_shown) == 1 for labels_shown in sets),
+        "single_labels_right": sum(labels_shown == (LABELS[label],) for label, labels_shown in zip(labels, sets, strict=True)),
+        "sentences_by_label": _sentences_by_label(labels, sets),
         "covered_share": float(covered.mean()),
         "covered_share_by_label": {label: float(covered[labels == place].mean()) for place, label in enumerate(LABELS)},
     }
+
+
+def _sentences_by_label(labels: NDArray[np.int64], sets: Sequence[tuple[str, ...]]) -> dict[str, dict[str, int]]:
+    """How many pictures of each class would be told which sentence."""
+    told = Counter((LABELS[label], sentence_of(labels_shown)) for label, labels_shown in zip(labels, sets, strict=True))
+    return {sentence: {label: told[label, sentence] for label in LABELS} for sentence in (HIGHER_CHANCE, NO_SIGN, NOT_SURE)}

@@ -144,25 +144,29 @@ def randomise(network: keras.Model, *, seed: int) -> None:
 
 
 def round_to_float16(network: keras.Model) -> None:
-    """Round every weight to half precision, so that what is measured is what is stored.
+    """Round every weight to the precision that it is stored in, so that what is measured is what is stored.
 
     Raises:
         ConfigError: a weight does not fit.
     """
     for variable in network.weights:
-        variable.assign(_half(variable).astype(np.float32))
+        variable.assign(_as_stored(variable).astype(np.float32))
 
 
-def _half(variable: keras.Variable) -> NDArray[np.float16]:
-    whole = variable.numpy()
+def _as_stored(variable: keras.Variable) -> NDArray[np.floating]:
+    """Half precision, but for BatchNorm's few frozen statistics: their rounding would scale every layer, and the
+    folded convolutions of the inference form would not have half-precision kernels any more."""
+    whole = keras.ops.convert_to_numpy(variable)
+    if variable.path.endswith(("moving_mean", "moving_variance")):
+        return whole  # type: ignore[no-any-return]
     if not np.abs(whole).max() <= np.finfo(np.float16).max:
-        raise ConfigError(f"the weights {variable.path} do not fit half precision; lower the learning rate or check the input")
+        raise ConfigError(f"the weight {variable.path} does not fit half precision; the training diverged")
     return whole.astype(np.float16)  # type: ignore[no-any-return]
 
 
-def weights_of(network: keras.Model) -> dict[str, NDArray[np.float16]]:
-    """Every weight by its Keras path, float16."""
-    return {variable.path: _half(variable) for variable in network.weights}
+def weights_of(network: keras.Model) -> dict[str, NDArray[np.floating]]:
+    """Every weight by its Keras path: float16, BatchNorm's statistics float32."""
+    return {variable.path: _as_stored(variable) for variable in network.weights}
 
 
 def assign_weights(network: keras.Model, weights: Mapping[str, NDArray[np.floating]]) -> None:

@@ -49,7 +49,7 @@ def of_finding(code: str) -> int:
     """The exit code for the first finding of a rejected or referred picture."""
     if code in ("too_many_pixels", "too_many_bytes"):
         return TOO_LARGE
-    return NO_ANSWER if code in ("too_small", "constant", "no_knee", "not_sure") else UNREADABLE
+    return NO_ANSWER if code in ("too_small", "constant", "no_knee", "not_sure", "unproven") else UNREADABLE
 
 
 def gravest(codes: Iterable[int]) -> int:

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
 from osteo_edge.labels import BoneStatus, Status
-from osteo_edge.prediction import Prediction
+
+if TYPE_CHECKING:
+    from osteo_edge.prediction import Prediction
 
 HIGHER_CHANCE = "Higher chance of low bone density: ask about a DXA scan."
 NO_SIGN = "No sign found by this test; it misses cases. If you are over 65 or have risk factors, DXA is still advised."
 NOT_SURE = "This test cannot tell from this picture. If you are over 65 or have risk factors, ask about a DXA scan."
 NOT_READ = "This picture cannot be read."
+UNPROVEN = "unproven"
 BURNED_IN = "AI research screening aid, not for diagnosis"
 
 
 def sentence(prediction: Prediction) -> str:
-    """What a person is told: it follows from the classes that could not be ruled out, not from the likeliest one."""
+    """What a person is told of a picture."""
     if prediction.status is Status.REJECTED:
         return NOT_READ
-    if BoneStatus.NORMAL not in prediction.label_set:
+    if any(finding.code == UNPROVEN for finding in prediction.findings):
+        return NOT_SURE
+    return sentence_of(prediction.label_set)
+
+
+def sentence_of(label_set: Collection[str]) -> str:
+    """It follows from the classes that could not be ruled out, not from the likeliest one."""
+    if BoneStatus.NORMAL not in label_set:
         return HIGHER_CHANCE
-    return NO_SIGN if len(prediction.label_set) == 1 else NOT_SURE
+    return NO_SIGN if len(label_set) == 1 else NOT_SURE

@@ -178,6 +178,9 @@ def test_a_damaged_model_is_never_run(bundle_copy: Path, example: Path) -> None:
     assert done.returncode == 5
     assert "not the file that the bundle recorded" in done.stderr
     assert done.stdout == ""
+    # Nor does it go unnoticed when no picture needs it.
+    done = osteo_edge("predict", "--engine", "onnxruntime", "--precision", "fp32", "--bundle", bundle_copy, "missing.png")
+    assert (done.returncode, done.stdout) == (5, "")
 
 
 def test_explain_writes_an_overlay_for_each_answer(tmp_path: Path, example: Path) -> None:
@@ -188,15 +191,50 @@ def test_explain_writes_an_overlay_for_each_answer(tmp_path: Path, example: Path
     assert overlay is not None
     assert "overlay" not in missing
     assert [str(path) for path in target.iterdir()] == [answered["overlay"]]
-    picture = overlay[: 900 if overlay.shape[0] > 900 else None].astype(int)
-    assert (np.abs(picture[..., 0] - picture[..., 2]) > 20).any(), "no saliency was drawn"
+    orange_or_blue = np.abs(overlay[..., 0].astype(int) - overlay[..., 2]) > 60  # the green of the box has 40
+    assert orange_or_blue.mean() > 0.01, "no saliency was drawn"
 
 
 def test_an_overlay_that_cannot_be_written_keeps_the_answer(tmp_path: Path, example: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    done = osteo_edge("predict", "--explain", "--output", tmp_path / "file", example)
-    assert done.returncode in (2, 7)
-    assert done.stderr
+    target = tmp_path / "overlays"
+    (answered,) = answers(osteo_edge("predict", "--explain", "--output", target, "--format", "json", example))
+    overlay = Path(answered["overlay"])
+    overlay.unlink()
+    overlay.mkdir()
+    done = osteo_edge("predict", "--explain", "--output", target, "--format", "json", example)
+    assert done.returncode == 7
+    assert "cannot be written" in done.stderr
+    assert answers(done)[0]["probabilities"] == answered["probabilities"]
+    assert [path.name for path in target.iterdir()] == [overlay.name]
+
+
+def test_a_long_name_can_be_explained(tmp_path: Path, example: Path) -> None:
+    path = tmp_path / ("ü" * 120 + ".png")
+    shutil.copy(example, path)
+    assert osteo_edge("predict", "--explain", "--output", tmp_path / "o", path).returncode in ANSWERED
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written_ends_with_its_code(example: Path) -> None:
+    program = [sys.executable, "-m", "osteo_edge"]
+    for command in ([*program, "predict", str(example)], [*program, "--version"]):
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+        assert done.returncode == 7
+        assert b"Traceback" not in done.stderr
+    line = " ".join([*program, "predict", *[str(example)] * 3])
+    for shell in (f"{line} | head -1; exit ${{PIPESTATUS[0]}}", f"{line} >&-", f"{line} 2>&-"):
+        done = subprocess.run(["bash", "-c", shell], capture_output=True, cwd=ROOT, check=False)
+        assert done.returncode in (4, 7)
+        assert b"Traceback" not in done.stderr
+
+
+def test_names_that_no_system_call_takes_are_unreadable_pictures(tmp_path: Path) -> None:
+    for name in ("", "a" * 300 + ".png", str(tmp_path / "missing" / "x.png")):
+        done = osteo_edge("predict", "--format", "json", name)
+        assert done.returncode == 3
+        assert answers(done)[0]["status"] == "rejected"
+    assert osteo_edge("predict", "--bundle", "b" * 300, "x.png").returncode == 5
 
 
 def test_odd_names_are_shown_escaped(tmp_path: Path, example: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("numpy", "cv2", "onnxruntime", "ai_edge_litert", "tflite_runtime", "tensorflow", "keras")
 
 
@@ -30,6 +33,13 @@ def loaded_after(statement: str) -> set[str]:
 )
 def test_loads_no_numpy_opencv_or_engine(statement: str) -> None:
     assert loaded_after(statement) == set()
+
+
+def test_nothing_is_written_to_the_user_s_home(tmp_path: Path, example: Path) -> None:
+    """ONNX Runtime's telemetry keeps a device identifier there unless it is switched off."""
+    code = f"from osteo_edge import OsteoPredictor; OsteoPredictor().predict({str(example)!r})"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=os.environ | {"HOME": str(tmp_path)})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_check_would_see_them() -> None:

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[2]
+DATA_CARD = ROOT / "export/data_cards/knee-xray-osteoporosis-database.toml"
 LABELS = ("normal", "osteopenia", "osteoporosis")
 BACKBONE = "mobilenet_v2_0.35"
 REGION = {"name": "knee", "half_width": 0.8, "above": 1.1, "below": 1.1}
@@ -148,7 +149,7 @@ def material(run_folder: Path, radiographs: Path, finder_bytes: bytes) -> Any:
     from train.run import load_run
 
     reference = draw_reference(JointFinder.from_bytes(finder_bytes))
-    return Material(load_run(run_folder), finder_bytes, reference, radiographs, 0.9)
+    return Material(load_run(run_folder), finder_bytes, reference, radiographs, DATA_CARD, 0.9)
 
 
 @pytest.fixture(scope="session")

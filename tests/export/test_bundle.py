@@ -25,6 +25,8 @@ from osteo_edge.images.region import JointFinder
 from osteo_edge.predictor import OsteoPredictor
 from osteo_edge.selftest import EXPECTED, require_self_test, run_self_test
 
+DATA_CARD = Path(__file__).resolve().parents[2] / "export/data_cards/knee-xray-osteoporosis-database.toml"
+
 
 @pytest.fixture
 def copy(exported: Any, tmp_path: Path) -> Path:
@@ -165,7 +167,7 @@ def test_a_converter_that_loses_weights_leaves_nothing_behind(
     monkeypatch.setattr(members, "to_litert", lose_weights)
     with pytest.raises(ExportError, match="fp32 file for litert does not answer as the trained network"):
         export_bundle(material, tmp_path / "out" / "bundle", force=False, track=track)
-    assert not list(tmp_path.rglob("*"))
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_bundle_that_the_runtime_refuses_leaves_nothing_behind(
@@ -196,6 +198,29 @@ def test_force_replaces_a_bundle_and_nothing_else(exported: Any, copy: Path, tmp
         bundle_writer.write_bundle(manifest, files, tmp_path / "notes", force=True)
 
 
+def test_an_interrupted_replacement_puts_the_old_bundle_back(
+    exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from export import bundle_writer
+
+    manifest = exported.bundle.manifest
+    files = {path: exported.bundle.read(path) for path in manifest.files}
+    target = tmp_path / "bundle"
+    bundle_writer.write_bundle(manifest, files, target, force=False)
+    rename = Path.rename
+
+    def interrupted(path: Path, new: Path) -> Path:
+        if new == target and path.parent == target.parent:
+            raise KeyboardInterrupt
+        return rename(path, new)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bundle_writer.write_bundle(manifest, files, target, force=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
+    list(open_bundle(target).verify())
+
+
 def test_the_same_records_give_the_same_bundle(exported: Any, tmp_path: Path) -> None:
     from export import bundle_writer
 
@@ -212,6 +237,7 @@ def test_the_same_records_give_the_same_bundle(exported: Any, tmp_path: Path) ->
         ({"--data": "empty"}, "no radiograph in"),
         ({"--output": "taken"}, "add --force"),
         ({"--coverage": "0.5"}, "--coverage"),
+        ({"--data-card": "nowhere.toml"}, "check --data-card"),
     ],
 )
 def test_mistakes_are_told_in_one_line(
@@ -220,6 +246,7 @@ def test_mistakes_are_told_in_one_line(
     for name in ("empty", "taken"):
         (tmp_path / name).mkdir()
     options = {"--run": run_folder, "--finder": finder_file, "--data": radiographs, "--output": tmp_path / "out"}
+    options |= {"--data-card": DATA_CARD}
     options |= {name: value if name == "--coverage" else tmp_path / value for name, value in missing.items()}
     result = CliRunner().invoke(main, ["bundle", *(str(part) for pair in options.items() for part in pair)])
     assert result.exit_code == 1

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from osteo_edge import OsteoPredictor, Status, open_bundle
-from osteo_edge.errors import InputError, QualityRejected, ReportError
+from osteo_edge.bundle import MANIFEST, MANIFEST_DIGEST, manifest_digest_line
+from osteo_edge.errors import InferenceError, InputError, QualityRejected, ReportError
+from osteo_edge.integrity import sha256_hex
 from osteo_edge.prediction import Prediction
+from osteo_edge.reports.wording import NOT_SURE, sentence
 
 MEMBER = open_bundle().manifest.members[0]
 FILES = [(engine, precision) for engine, by_precision in MEMBER.files.items() for precision in by_precision]
@@ -72,10 +75,11 @@ def test_the_box_holds_the_joint(predictor: OsteoPredictor, example: Path) -> No
 def test_border_and_marker_change_nothing_much(predictor: OsteoPredictor, example: Path) -> None:
     picture = cv2.imread(str(example), cv2.IMREAD_GRAYSCALE)
     padded = cv2.copyMakeBorder(picture, 100, 60, 150, 90, cv2.BORDER_CONSTANT, value=0)
+    cv2.putText(padded, "L", (60, 1000), cv2.FONT_HERSHEY_SIMPLEX, 2.0, 255, 6)
     np.testing.assert_allclose(probabilities(predictor.predict(picture)), probabilities(predictor.predict(padded)), atol=0.1)
 
 
-def test_saliency_adds_up_to_the_score(predictor: OsteoPredictor, example: Path) -> None:
+def test_saliency_covers_the_box(predictor: OsteoPredictor, example: Path) -> None:
     prediction = predictor.predict(example, explain=True)
     (knee,) = prediction.knees
     assert knee.saliency is not None
@@ -109,6 +113,32 @@ def test_what_cannot_be_read_raises_alone_and_is_rejected_among_many(
         assert rejected.label_set == ()
         with pytest.raises(QualityRejected):
             rejected.raise_for_status()
+
+
+def test_a_closed_predictor_and_impossible_threads_say_so(example: Path) -> None:
+    with OsteoPredictor() as closed:
+        pass
+    with pytest.raises(InferenceError, match="closed"):
+        closed.predict(example)
+    for threads in (0, -5, 10**6):
+        with pytest.raises(ValueError, match="threads"):
+            OsteoPredictor(threads=threads)
+
+
+@pytest.mark.parametrize(("is_proven", "status"), [(True, Status.REPORTED), (False, Status.REFERRED)])
+def test_a_bundle_that_was_not_shown_to_work_refers_every_picture(
+    bundle_copy: Path, example: Path, is_proven: bool, status: Status
+) -> None:
+    manifest = json.loads((bundle_copy / MANIFEST).read_text())
+    manifest["is_proven"] = is_proven
+    manifest["conformal"]["min_probability"] = 0.99  # one class always stands alone
+    data = json.dumps(manifest).encode()
+    (bundle_copy / MANIFEST).write_bytes(data)
+    (bundle_copy / MANIFEST_DIGEST).write_bytes(manifest_digest_line(sha256_hex(data)))
+    prediction = OsteoPredictor(bundle_copy).predict(example)
+    assert (prediction.status, len(prediction.label_set)) == (status, 1)
+    assert ("unproven" in [finding.code for finding in prediction.findings]) is not is_proven
+    assert (sentence(prediction) == NOT_SURE) is not is_proven
 
 
 def test_one_path_is_not_taken_for_several(predictor: OsteoPredictor, example: Path) -> None:

@@ -83,6 +83,42 @@ def test_refuses_several_pictures_in_one_file() -> None:
         assert caught.value.code == "multi_frame"
 
 
+def test_jpeg_segments_that_hide_another_frame_are_refused() -> None:
+    small, giant = encoded(".jpg"), b"\xff\xc0\x00\x0b\x08" + struct.pack(">HH", 30_000, 30_000) + b"\x01\x01\x11\x00"
+    for marker in (0xD0, 0xD8, 0x01):
+        hidden = b"\xff\xd8" + bytes([0xFF, marker]) + struct.pack(">H", len(giant) + 2) + giant + small[2:]
+        with pytest.raises(InputError) as caught:
+            read_header(hidden)
+        assert caught.value.code in ("damaged", "unsupported_format")
+
+
+@pytest.mark.parametrize(
+    ("tags", "code"),
+    [
+        ({258: 16, 262: 0}, "unsupported_pixels"),
+        ({258: 8, 277: 3, 284: 2}, "unsupported_pixels"),
+        ({258: 16, 262: 1}, None),
+        ({258: 8, 262: 0}, None),
+    ],
+)
+def test_tiffs_that_the_decoder_misreads_are_refused(tags: dict[int, int], code: str | None) -> None:
+    entries = sorted(({256: 30, 257: 40} | tags).items())
+    directory = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in entries)
+    data = b"II*\x00" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4)
+    if code is None:
+        assert read_header(data).pixels == 1200
+        return
+    with pytest.raises(InputError) as caught:
+        read_header(data)
+    assert caught.value.code == code
+
+
+def test_text_that_starts_like_a_bmp_is_no_picture() -> None:
+    with pytest.raises(InputError) as caught:
+        read_header(b"BMW is a car maker, and this is a text file about it")
+    assert caught.value.code == "damaged"
+
+
 def test_knows_the_size_of_a_bomb_without_decoding() -> None:
     header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"") + png_chunk(b"IEND", b"")

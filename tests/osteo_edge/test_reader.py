@@ -132,6 +132,18 @@ def test_transparency_is_refused_but_an_opaque_alpha_channel_is_not() -> None:
         reader.read(encoded(".png", invisible))
 
 
+def test_a_transparent_colour_after_a_long_text_is_seen() -> None:
+    png = encoded(".png", (GREYS >> 8).astype(np.uint8))
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    marked = png[:33] + chunk(b"tEXt", b"note\x00" + b"x" * 6000) + chunk(b"tRNS", b"\x00\x05") + png[33:]
+    with pytest.raises(InputError) as caught:
+        reader.read(marked)
+    assert caught.value.code == "transparent"
+
+
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".tiff", ".bmp"])
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.99])
 def test_truncated_files_are_refused(ending: str, share: float) -> None:
