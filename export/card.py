@@ -230,8 +230,8 @@ def _limits(metrics: Mapping[str, Any], data_card: DataCard) -> list[str]:
         "counted; the finder may still find a knee there.",
         "- Photographs of a screen and pictures with heavy processing were not studied.",
         *([f"- The finder found no knee on {lost} of the radiographs that were to be trained on."] if lost is not None else []),
-        "- The finder of knees was fitted on joints, not on bone density, of some of these radiographs; what it finds on others "
-        "is told in its own evaluation. Pictures that show a knee stretched or squeezed often go unanswered.",
+        "- The finder of knees was fitted on joints, not on bone density, of some of these radiographs; what it finds on "
+        "others is told in its own evaluation. Pictures that show a knee stretched or squeezed often go unanswered.",
         "- The intervals are of the scores as they came out; they do not hold what another training would change.",
         "- Results by sex, age group, device and side are too few to be given with a useful interval.",
     ]

@@ -14,16 +14,32 @@ from numpy.typing import NDArray
 
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.records import to_plain
+from train.run import RunError
+from train.versions import versions
 
 CACHE_FOLDER = "cache"
 
 
 def open_cache(run_folder: Path) -> Path:
-    """The cache's folder; it hides itself from git, since it holds pixels of patients."""
+    """The cache's folder; it hides itself from git, since it holds pixels of patients.
+
+    Raises:
+        RunError: the run's folder cannot be written.
+    """
     folder = run_folder / CACHE_FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{run_folder}: cannot be the folder of a run ({error.strerror})") from error
     return folder
+
+
+def empty_folder(path: Path) -> Path:
+    """A new folder; what a stopped run has left in it goes."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir()
+    return path
 
 
 def remove_cache(run_folder: Path) -> None:
@@ -31,8 +47,8 @@ def remove_cache(run_folder: Path) -> None:
 
 
 def key(*parts: Any) -> str:
-    """Twelve hexadecimal digits that change when any part (records, mappings, numbers, strings) changes."""
-    return sha256_hex(json.dumps(to_plain(parts), sort_keys=True).encode())[:12]
+    """Twelve hexadecimal digits that change with any part (records, mappings, numbers, strings) and any package's version."""
+    return sha256_hex(json.dumps([versions(), to_plain(parts)], sort_keys=True).encode())[:12]
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -44,7 +60,7 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def save_json(path: Path, plain: Any) -> None:
-    """Write JSON in one step, as ``save_arrays``."""
+    """Write JSON in one step, as ``save_arrays``; a NaN or an infinity, which JSON does not know, is a ValueError."""
     unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(to_plain(plain), indent=1) + "\n", encoding="utf-8")
+    unfinished.write_text(json.dumps(to_plain(plain), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(unfinished, path)

@@ -5,7 +5,9 @@ Paths in the file are relative to the project's root, so that a configuration re
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,15 @@ PROJECT = Path(__file__).resolve().parent.parent
 RANDOM_WEIGHTS = "random"
 IMAGENET_DOWNLOAD = "imagenet"
 
+# Beside the candidates' images, the cache's file of knees holds their owners under this name.
+RESERVED_NAME = "owner"
+
 _INPUT_MULTIPLE_PX = 32
+_LARGEST_SEED = 2**31 - 1
+_FEWEST_RESAMPLES = 100  # 95 % intervals need some values in either tail.
+
+# Whether a setting is right, its key, and what is said of it otherwise.
+Rule = tuple[bool, str, str]
 
 
 class ConfigError(OsteoEdgeError):
@@ -185,38 +195,63 @@ def from_project(path: str) -> Path:
 
 
 def _check(config: Config, where: str) -> None:
-    names = [candidate.name for candidate in config.candidates]
     rules = (
-        (bool(names), "candidates", "is empty"),
-        (len(set(names)) == len(names), "candidates", "holds one name twice"),
-        (
-            all(_fits_network(candidate) for candidate in config.candidates),
-            "candidates",
-            "needs sizes that are multiples of 32",
-        ),
-        (config.folds >= 2, "folds", "must be at least 2"),
-        (config.choice.folds >= 2 and config.choice.repeats >= 1, "choice", "needs 2 folds and 1 repeat or more"),
-        (config.linear.inner_folds >= 2, "linear.inner_folds", "must be at least 2"),
-        (0 < config.linear.pca_variance < 1, "linear.pca_variance", "must lie between 0 and 1"),
-        (bool(config.linear.inverse_penalties), "linear.inverse_penalties", "is empty"),
-        (config.augmentation.views >= 2, "augmentation.views", "must be at least 2"),
-        (config.training.validation_folds >= 2, "training.validation_folds", "must be at least 2"),
-        (
-            1 <= config.training.validation_parts <= config.training.validation_folds,
-            "training.validation_parts",
-            "must lie between 1 and training.validation_folds",
-        ),
-        (0 <= config.training.dropout < 1, "training.dropout", "must lie in 0 to 1"),
-        (
-            min(config.training.batch_size, config.training.max_epochs, config.training.patience) >= 1,
-            "training",
-            "needs counts of 1 or more",
-        ),
-        (all(0 < coverage < 1 for coverage in config.evaluation.coverages), "evaluation.coverages", "must lie between 0 and 1"),
+        *_rules_of_candidates(config.candidates),
+        *_rules_of_folds(config),
+        *_rules_of_augmentation(config.augmentation),
+        *_rules_of_training(config.training),
+        *_rules_of_evaluation(config.evaluation),
     )
     for holds, key, message in rules:
         if not holds:
             raise ConfigError(f"{where}: {key} {message}")
+
+
+def _rules_of_candidates(candidates: Sequence[Candidate]) -> Iterator[Rule]:
+    names = [candidate.name for candidate in candidates]
+    yield bool(names), "candidates", "is empty"
+    yield len(set(names)) == len(names), "candidates", "holds one name twice"
+    for place, candidate in enumerate(candidates):
+        key = f"candidates[{place}]"
+        yield re.fullmatch("[a-z0-9_]+", candidate.name) is not None, f"{key}.name", "may hold a to z, 0 to 9 and _ only"
+        yield candidate.name != RESERVED_NAME, f"{key}.name", f"must not be {RESERVED_NAME!r}, which the cache uses"
+        for side in ("half_width", "above", "below"):
+            yield getattr(candidate, side) > 0, f"{key}.{side}", "must be above 0"
+        yield _fits_network(candidate), key, f"needs sizes that are multiples of {_INPUT_MULTIPLE_PX}"
+
+
+def _rules_of_folds(config: Config) -> Iterator[Rule]:
+    linear = config.linear
+    yield 0 <= config.seed <= _LARGEST_SEED, "seed", f"must lie between 0 and {_LARGEST_SEED}"
+    yield config.folds >= 2, "folds", "must be at least 2"
+    yield config.choice.folds >= 2 and config.choice.repeats >= 1, "choice", "needs 2 folds and 1 repeat or more"
+    yield linear.inner_folds >= 2, "linear.inner_folds", "must be at least 2"
+    yield 0 < linear.pca_variance < 1, "linear.pca_variance", "must lie between 0 and 1"
+    yield bool(linear.inverse_penalties), "linear.inverse_penalties", "is empty"
+    yield all(value > 0 for value in linear.inverse_penalties), "linear.inverse_penalties", "must be above 0"
+
+
+def _rules_of_augmentation(augmentation: Augmentation) -> Iterator[Rule]:
+    yield augmentation.views >= 2, "augmentation.views", "must be at least 2"
+    yield 0 <= augmentation.scale < 1, "augmentation.scale", "must be at least 0 and below 1"
+    yield augmentation.noise >= 0, "augmentation.noise", "must not be negative"
+
+
+def _rules_of_training(training: Training) -> Iterator[Rule]:
+    yield training.learning_rate > 0, "training.learning_rate", "must be above 0"
+    yield 0 <= training.dropout < 1, "training.dropout", "must be at least 0 and below 1"
+    counts = (training.batch_size, training.max_epochs, training.patience)
+    yield min(counts) >= 1, "training", "needs counts of 1 or more"
+    yield training.validation_folds >= 2, "training.validation_folds", "must be at least 2"
+    parts_fit = 1 <= training.validation_parts <= training.validation_folds
+    yield parts_fit, "training.validation_parts", "must lie between 1 and training.validation_folds"
+
+
+def _rules_of_evaluation(evaluation: Evaluation) -> Iterator[Rule]:
+    yield evaluation.resamples >= _FEWEST_RESAMPLES, "evaluation.resamples", f"must be at least {_FEWEST_RESAMPLES}"
+    yield evaluation.permutations >= 0, "evaluation.permutations", "must not be negative"
+    yield bool(evaluation.coverages), "evaluation.coverages", "is empty"
+    yield all(0 < value < 1 for value in evaluation.coverages), "evaluation.coverages", "must lie between 0 and 1"
 
 
 def _fits_network(candidate: Candidate) -> bool:

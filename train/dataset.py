@@ -68,9 +68,12 @@ class Dataset:
 def read_dataset(folder: Path) -> Dataset:
     """Read ``labels.csv`` and check every file that it names.
 
+    Only copies that are identical byte for byte are refused. A picture that was saved anew, in another format or
+    size, is not recognised; it must carry the patient group of its original, or it may stand on both sides of a split.
+
     Raises:
-        DatasetError: a column, label or file is missing or unknown, a digest differs, a picture stands twice,
-            or one patient group carries two labels.
+        DatasetError: a column, label or file is missing or unknown, a label or group has blanks around it, a digest
+            differs, one file's bytes stand twice, or one patient group carries two labels.
     """
     rows = tuple(_read_row(folder, number, values) for number, values in _read_table(folder / LABELS_FILE))
     if not rows:
@@ -107,6 +110,7 @@ def _whole_row(values: Mapping[str, str], line: int, path: Path) -> Mapping[str,
 
 def _read_row(folder: Path, line: int, values: Mapping[str, str]) -> RadiographRow:
     where = f"{folder / LABELS_FILE}: line {line}"
+    _refuse_blanks(values, where)
     if values["label"] not in LABELS:
         raise DatasetError(f"{where}: unknown label {values['label'][:40]!r}; known are {', '.join(LABELS)}")
     if not values["patient_group"]:
@@ -121,6 +125,13 @@ def _read_row(folder: Path, line: int, values: Mapping[str, str]) -> RadiographR
         age_years=_age(values.get("age_years", ""), where),
         sex=_sex(values.get("sex", ""), where),
     )
+
+
+def _refuse_blanks(values: Mapping[str, str], where: str) -> None:
+    """``"7 "`` beside ``"7"`` would be two groups, and one person could stand on both sides of a split."""
+    for name in ("label", "patient_group"):
+        if values[name] != values[name].strip():
+            raise DatasetError(f"{where}: {name} {values[name][:40]!r} has blanks around it")
 
 
 def _path_inside(folder: Path, name: str, where: str) -> Path:

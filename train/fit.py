@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from train import cache
 from train.config import Config
 from train.crops import Finder
-from train.dataset import read_dataset
+from train.dataset import Dataset
 from train.figures import draw_figures
 from train.folds import run_folds, train
 from train.material import gather, require_enough
@@ -19,38 +20,60 @@ from train.report import MODEL, choose_final_region, describe_run, measure, writ
 from train.run import CONFIG_FILE, CURVES_FILE, METRICS_FILE, REGIONS_FILE, RUN_FILE, WEIGHTS_FILE
 from train.split import SPLIT_FILE, write_split
 
+RESULTS_FOLDER = "results"
+
 
 def fit(
-    config: Config, finder: Finder, finder_digest: str, *, data: Path, output: Path, config_text: str, keep_cache: bool = False
+    config: Config,
+    finder: Finder,
+    finder_digest: str,
+    *,
+    dataset: Dataset,
+    output: Path,
+    config_text: str,
+    keep_cache: bool = False,
 ) -> None:
-    """Train, measure and write a run's folder.
+    """Train, measure and write a run's folder. Until all of it is there, a run that the folder holds stays as it is.
 
     Raises:
         DatasetError: the data cannot be trained on; found before any training.
         ConfigError: the settings do not fit the network or its weights.
+        RunError: the folder cannot be written; found before any training.
     """
     started = time.monotonic()
-    dataset = read_dataset(data)
     require_enough(dataset, config)
     material = gather(config, dataset, finder, finder_digest, cache.open_cache(output))
-    (output / CONFIG_FILE).write_text(config_text, encoding="utf-8")
-    write_split(output / SPLIT_FILE, material.radiographs, material.fold_of, seed=config.seed)
     gathered = time.monotonic()
     folds = run_folds(material)
     folds_done = time.monotonic()
     regions, chosen = choose_final_region(material, folds)
-    cache.save_json(output / REGIONS_FILE, regions)
     epochs = round(float(np.median([fold.epochs for fold in folds])))
     network, _ = train(material, chosen, np.arange(len(material.labels)), None, epochs, "final")
-    np.savez_compressed(output / WEIGHTS_FILE, **weights_of(network))  # type: ignore[arg-type]
     metrics, probabilities = measure(material, dataset, folds, chosen)
-    write_scores(output, material, folds)
-    cache.save_json(output / METRICS_FILE, metrics)
-    cache.save_json(output / CURVES_FILE, [fold.histories for fold in folds])
-    draw_figures(output, [fold.histories for fold in folds], material.labels, probabilities, metrics[MODEL])
+    histories = [fold.histories for fold in folds]
+
+    results = cache.empty_folder(material.cache / RESULTS_FOLDER)
+    (results / CONFIG_FILE).write_text(config_text, encoding="utf-8")
+    write_split(results / SPLIT_FILE, material.radiographs, material.fold_of, seed=config.seed)
+    cache.save_json(results / REGIONS_FILE, regions)
+    np.savez_compressed(results / WEIGHTS_FILE, **weights_of(network))  # type: ignore[arg-type]
+    write_scores(results, material, folds)
+    cache.save_json(results / METRICS_FILE, metrics)
+    cache.save_json(results / CURVES_FILE, histories)
+    draw_figures(results, histories, material.labels, probabilities, metrics[MODEL])
     facts = {"epochs": epochs, "fold_epochs": [fold.epochs for fold in folds], "finder_sha256": finder_digest}
     # Folds that an earlier start has left in the cache count as well.
     seconds = gathered - started + sum(fold.seconds for fold in folds) + time.monotonic() - folds_done
-    cache.save_json(output / RUN_FILE, describe_run(material, dataset, facts, seconds))
+    cache.save_json(results / RUN_FILE, describe_run(material, dataset, facts, seconds))
+
+    _publish(results, output)
     if not keep_cache:
         cache.remove_cache(output)
+
+
+def _publish(results: Path, output: Path) -> None:
+    """Move the results to their place; ``run.json`` goes first and comes last, hence no mixture passes for a run."""
+    (output / RUN_FILE).unlink(missing_ok=True)
+    for path in sorted(results.iterdir(), key=lambda path: path.name == RUN_FILE):
+        os.replace(path, output / path.name)
+    results.rmdir()

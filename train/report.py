@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from osteo_edge import __version__
 from osteo_edge.decision.scores import softmax
 from osteo_edge.integrity import sha256_hex
 from train import cache
@@ -24,6 +20,7 @@ from train.folds import Floats, FoldResult, in_order
 from train.material import Material, weights_digest
 from train.regions import choose_region, score_regions, with_intervals
 from train.run import SCORES_FILE
+from train.versions import versions
 
 MODEL = "model"
 FROZEN = "frozen_features"
@@ -125,16 +122,5 @@ def describe_run(material: Material, dataset: Dataset, facts: Mapping[str, Any],
         **facts,
         "wall_clock_s": round(seconds),
         "keras_backend": keras.backend.backend(),
-        "versions": _versions(),
-    }
-
-
-def _versions() -> dict[str, str]:
-    packages = ("keras", "numpy", "opencv-python-headless", "scipy", "scikit-learn", "matplotlib")
-    backend = keras.backend.backend()
-    return {
-        "python": platform.python_version(),
-        "osteo_edge": __version__,
-        backend: import_module(backend).__version__,
-        **{name: version(name) for name in packages},
+        "versions": versions(),
     }

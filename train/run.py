@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,7 @@ RUN_FILE = "run.json"
 
 
 class RunError(OsteoEdgeError):
-    """A run's folder is incomplete or damaged."""
+    """A run's folder is incomplete, damaged, or cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Run:
         """The final network with its weights: ``image`` to ``{"logits", "features"}``.
 
         Raises:
-            RunError: the weights are missing or of another network.
+            RunError: the weights are missing, damaged or of another network.
         """
         from train.config import ConfigError
         from train.network import assign_weights, build_network
@@ -64,7 +66,7 @@ class Run:
         try:
             with np.load(self.folder / WEIGHTS_FILE, allow_pickle=False) as weights:
                 assign_weights(network, dict(weights))
-        except (OSError, ValueError, ConfigError) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, ConfigError) as error:
             raise RunError(f"{self.folder / WEIGHTS_FILE}: cannot be loaded ({error})") from error
         return network
 

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from train import baselines
 from train.baselines import baseline_scores, describe_files, permuted_macro_auc
 from train.config import Linear
 from train.dataset import LABELS, Dataset, RadiographRow
@@ -41,6 +42,19 @@ def test_shortcuts_are_found(dataset: Dataset) -> None:
     assert aucs["majority"] == 0.5
     assert aucs["age_sex"] > 0.8
     assert aucs["border_ring"] > 0.9
+
+
+def test_noise_is_at_chance_out_of_fold(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many columns of noise that whoever sees a radiograph in training knows it by heart."""
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(baselines, "describe_files", lambda _: rng.normal(size=(2, COUNT, 200)))
+    monkeypatch.setattr(baselines, "_describe_person", lambda _: rng.normal(size=200))
+    labels = np.array(dataset.label_indices)
+    by_heart = replace(LINEAR, pca_variance=0.99, inverse_penalties=(10.0,))
+    scores = baseline_scores(dataset, FOLD_OF, by_heart, seed=0)
+    assert scores.keys() == {"majority", "age_sex", "file_metadata", "border_ring"}
+    for name, one in scores.items():
+        assert 0.3 < figures_of_merit(labels, one)["macro_auc"] < 0.7, name
 
 
 def test_without_persons_there_is_no_age_and_sex(dataset: Dataset) -> None:

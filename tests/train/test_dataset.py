@@ -65,6 +65,8 @@ def _copy(folder: Path, rows: list[Row]) -> None:
         (_change(1, file="../labels.csv"), "not a file inside the folder"),
         (_change(1, file=""), "not a file inside the folder"),
         (_change(2, patient_group=""), "patient_group is empty"),
+        (_change(1, patient_group="1 "), "line 3: patient_group '1 ' has blanks around it"),
+        (_change(1, label="\tosteopenia"), r"line 3: label '\tosteopenia' has blanks around it"),
         (_change(2, age_years="old"), "age_years is 'old'"),
         (_change(2, age_years="nan"), "age_years is 'nan'"),
         (_change(2, sex="f"), "sex is 'f'"),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+import os
+import shutil
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,8 @@ from numpy.typing import NDArray
 from osteo_edge.images.region import Joint
 from train.__main__ import main
 from train.config import PROJECT, Candidate, Choice, Config, Evaluation, read_config
-from train.run import Run, RunError, load_run
+from train.dataset import read_dataset
+from train.run import RUN_FILE, Run, RunError, load_run
 from train.synthetic import write_dataset
 
 SHIPPED = PROJECT / "train" / "configs" / "knee-mobilenet_v2.toml"
@@ -69,14 +73,42 @@ def _add_picture_without_knee(folder: Path, labels: Path) -> None:
     labels.write_text(labels.read_text().rstrip("\n") + "\n" + row + "\n")
 
 
+@dataclass
+class Made:
+    """What the steps of the run returned, by their names; of ``train`` the final network alone."""
+
+    returned: dict[str, Any] = field(default_factory=dict)
+
+    def noting(self, name: str, step: Any) -> Any:
+        def noted(*arguments: Any, **options: Any) -> Any:
+            self.returned[name] = step(*arguments, **options)
+            return self.returned[name]
+
+        return noted
+
+
 @pytest.fixture(scope="module")
-def run(radiographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    from train.fit import fit
+def made() -> Made:
+    return Made()
+
+
+@pytest.fixture(scope="module")
+def run(radiographs: Path, made: Made, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    from train import fit
 
     output = tmp_path_factory.mktemp("run")
-    config = _tiny(read_config(SHIPPED))
-    fit(config, FixedFinder(), "fixed", data=radiographs, output=output, config_text=SHIPPED.read_text())
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("gather", "run_folds", "train"):
+            patch.setattr(fit, name, made.noting(name, getattr(fit, name)))
+        _fit(radiographs, output)
     return load_run(output)
+
+
+def _fit(radiographs: Path, output: Path, config_text: str = "first") -> None:
+    from train.fit import fit
+
+    config = _tiny(read_config(SHIPPED))
+    fit(config, FixedFinder(), "fixed", dataset=read_dataset(radiographs), output=output, config_text=config_text)
 
 
 def test_folder_is_complete_and_holds_no_picture(run: Run) -> None:
@@ -93,11 +125,79 @@ def test_nothing_tells_of_files_or_machine(run: Run, radiographs: Path) -> None:
         assert ".png" not in text
 
 
-def test_network_is_the_one_that_was_measured(run: Run) -> None:
-    network = run.network()
-    shape = (1, run.input.height_px, run.input.width_px, 1)
-    assert network.predict(np.zeros(shape, np.float32), verbose=0)["logits"].shape == (1, len(run.labels))
-    assert run.region.name in ("joint", "leg")
+def test_network_is_the_one_that_was_trained(run: Run, made: Made) -> None:
+    trained, _ = made.returned["train"]
+    shape = (4, run.input.height_px, run.input.width_px, 1)
+    images = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+    expected, given = (network.predict(images, verbose=0)["logits"] for network in (trained, run.network()))
+    assert np.ptp(expected, axis=0).min() > 0
+    np.testing.assert_array_equal(given, expected)
+
+
+@pytest.mark.parametrize("step", ["run_folds", "train", "measure", "draw_figures", "describe_run"])
+def test_interrupted_fit_leaves_the_old_run_whole(
+    run: Run, made: Made, radiographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    output = Path(shutil.copytree(run.folder, tmp_path / "run"))
+    _repeat_without_training(made, monkeypatch)
+    monkeypatch.setattr(f"train.fit.{step}", _interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        _fit(radiographs, output, config_text="second")
+    assert _files(output) == _files(run.folder)
+
+
+def test_a_folder_that_was_half_replaced_is_no_run(
+    run: Run, made: Made, radiographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = Path(shutil.copytree(run.folder, tmp_path / "run"))
+    _repeat_without_training(made, monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", _move_unless_weights)
+        with pytest.raises(KeyboardInterrupt):
+            _fit(radiographs, output, config_text="second")
+    assert (output / "config.toml").read_text() == "second"
+    with pytest.raises(RunError, match=RUN_FILE):
+        load_run(output)
+    _fit(radiographs, output, config_text="third")
+    assert (output / "config.toml").read_text() == "third"
+    assert _files(output).keys() == _files(run.folder).keys()
+
+
+def _repeat_without_training(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The costly steps return what they returned before; the cache lies in the new run's folder."""
+    monkeypatch.setattr("train.fit.gather", lambda *arguments: replace(made.returned["gather"], cache=arguments[-1]))
+    for name in ("run_folds", "train"):
+        monkeypatch.setattr(f"train.fit.{name}", lambda *_, name=name: made.returned[name])
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _move_unless_weights(source: Path, target: Path) -> None:
+    if source.name == "weights.npz":
+        raise KeyboardInterrupt
+    os.rename(source, target)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("size", [0, 100, 5000])
+def test_truncated_weights_are_refused(run: Run, tmp_path: Path, size: int) -> None:
+    folder = Path(shutil.copytree(run.folder, tmp_path / "run"))
+    os.truncate(folder / "weights.npz", size)
+    with pytest.raises(RunError, match=r"weights\.npz: cannot be loaded"):
+        load_run(folder).network()
+
+
+def test_output_that_is_a_file_is_refused(radiographs: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    output.write_text("mine")
+    with pytest.raises(RunError, match="run: cannot be the folder of a run"):
+        _fit(radiographs, output)
+    assert output.read_text() == "mine"
 
 
 def test_every_radiograph_is_scored_or_counted_as_lost(run: Run, radiographs: Path) -> None:
