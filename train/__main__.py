@@ -66,10 +66,10 @@ def _fit(config_file: Path, data: Path | None, output: Path | None, finder: Path
     from train.dataset import read_dataset
 
     config = read_config(config_file)
-    data = data or from_project(config.data)
     finder_bytes = _read(finder or from_project(config.finder))
     joint_finder = JointFinder.from_bytes(finder_bytes)
-    read_dataset(data)  # A faulty folder is refused before TensorFlow takes its seconds to start.
+    # Here already: a faulty folder is refused before TensorFlow takes its seconds to start.
+    dataset = read_dataset(data or from_project(config.data))
 
     # TensorFlow tells of its own affairs otherwise: the processor's instructions, functions traced again.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -80,7 +80,7 @@ def _fit(config_file: Path, data: Path | None, output: Path | None, finder: Path
         config,
         joint_finder,
         sha256_hex(finder_bytes),
-        data=data,
+        dataset=dataset,
         output=output or from_project(config.output),
         config_text=config_file.read_text(encoding="utf-8"),
         keep_cache=keep_cache,
