@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -245,3 +246,16 @@ def test_command_answers_in_one_line(options: list[str], message: str, tmp_path:
     assert message in result.output
     assert result.output.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_command_hands_fit_what_it_takes(radiographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import train.fit
+
+    parameters, calls = inspect.signature(train.fit.fit), []
+    monkeypatch.setattr(train.fit, "fit", lambda *given, **named: calls.append(parameters.bind(*given, **named)))
+    options = ["--config", str(SHIPPED), "--data", str(radiographs), "--output", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, ["fit", *options], catch_exceptions=False)
+    assert result.exit_code == 0
+    (call,) = calls
+    assert len(call.arguments["dataset"].radiographs) == COUNT + 1
+    assert call.arguments["output"] == tmp_path / "run"
