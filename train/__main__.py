@@ -14,7 +14,7 @@ from osteo_edge.errors import OsteoEdgeError
 FAILED = 2
 
 _ELSEWHERE = {
-    "finder": ("train.finder", "finder", "Make and judge the knee finder."),
+    "finder": ("train.finder.commands", "finder", "Make and judge the knee finder."),
     "synthetic": ("train.synthetic.__main__", "main", "Write one synthetic radiograph, for tests and examples only."),
 }
 

@@ -166,7 +166,7 @@ LAYOUT: Final[dict[str, tuple[tuple[int, ...], str]]] = {
 
 @dataclass(frozen=True)
 class JointFinder:
-    """Learned weights; `train/finder.py` makes them.
+    """Learned weights; `train/finder/` makes them.
 
     Attributes:
         template: (11, 11, 8) float32, fits a knee whose fibula stands at its left in the picture.

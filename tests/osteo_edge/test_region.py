@@ -14,7 +14,8 @@ from osteo_edge.images import region
 from osteo_edge.images.region import LAYOUT, Box, Hit, Joint, JointFinder, Pose
 from osteo_edge.labels import Laterality
 from osteo_edge.manifest import RegionProfile
-from train.finder import judge_finder, read_half, summary
+from train.finder.judgement import judge_finder, summary
+from train.finder.pictures import read_half
 from train.synthetic import render, sample_case
 
 ROOT = Path(__file__).parents[2]

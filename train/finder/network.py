@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import cv2
@@ -20,9 +20,7 @@ from numpy.typing import NDArray
 
 from osteo_edge.images import region
 from osteo_edge.images.region import Floats, Hit, Pose
-
-if TYPE_CHECKING:
-    from train.finder import Example
+from train.finder.pictures import Example
 
 INPUT_PX = 256
 STRIDE_PX = 4
@@ -46,7 +44,8 @@ class HeatmapNetwork:
     def hits(self, example: Example) -> list[Hit]:
         """Separate peaks of the heatmap, best first, in pixels of the working copy."""
         square, factor = squared(example.work)
-        heat, log_width = np.split(np.asarray(self.model(square[None, :, :, None], training=False))[0], 2, axis=2)
+        maps = ops.convert_to_numpy(self.model(square[None, :, :, None], training=False))[0]
+        heat, log_width = np.split(maps, 2, axis=2)
         heat, log_width = 1 / (1 + np.exp(-heat[:, :, 0])), log_width[:, :, 0]
         tops = (heat >= cv2.dilate(heat, np.ones((5, 5), np.uint8))) & (heat > 0.02)
         peaks = [(int(row), int(column)) for row, column in np.argwhere(tops)]

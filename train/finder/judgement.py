@@ -1,0 +1,160 @@
+"""How well found knees agree with the annotated ones, and pictures without a knee are refused."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from scipy.stats import binomtest
+
+from osteo_edge.images import region
+from osteo_edge.images.region import Hit, JointFinder, Pose
+from osteo_edge.labels import Laterality
+from train.finder.pictures import Example, Half, pose_of, read_annotations, read_pixels
+
+FOUND_WITHIN = 0.10
+
+
+@dataclass(frozen=True)
+class Match:
+    """What became of one picture's knees; errors in widths of the true knee."""
+
+    acquisition: str
+    knees: int
+    centre_errors: tuple[float, ...]
+    width_errors: tuple[float, ...]
+    false_positives: int
+    sides_right: tuple[bool, ...]
+
+
+def match(example: Example, hits: Sequence[Hit], finder: JointFinder | None = None) -> Match:
+    """Give every true knee the nearest hit within reach; what is left over is false."""
+    free = list(hits)
+    centre, width, sides = [], [], []
+    for joint, side in zip(example.joints, example.sides, strict=True):
+        nearest = min(free, key=lambda hit: error_of(hit.pose, joint), default=None)
+        if nearest is None or error_of(nearest.pose, joint) > FOUND_WITHIN:
+            continue
+        free.remove(nearest)
+        centre.append(error_of(nearest.pose, joint))
+        width.append(abs(nearest.pose.width / joint.width - 1))
+        if side and finder is not None:
+            sides.append(finder.laterality(example.pyramid, nearest.pose) is side_name(side))
+    return Match(example.acquisition, len(example.joints), tuple(centre), tuple(width), len(free), tuple(sides))
+
+
+def error_of(pose: Pose, joint: Pose) -> float:
+    return math.hypot(pose.x - joint.x, pose.y - joint.y) / joint.width
+
+
+def side_name(side: int) -> Laterality:
+    return Laterality.RIGHT if side > 0 else Laterality.LEFT
+
+
+def best_threshold(
+    radiographs: Sequence[Example], hits: list[list[Hit]], others: Sequence[Example], other_hits: list[list[Hit]]
+) -> float:
+    """The middle of the widest gap between scores in which found knees less false ones are the most."""
+    examples, found = [*radiographs, *others], [*hits, *other_hits]
+    scores = sorted({hit.score for one in found for hit in one})
+
+    def gain(threshold: float) -> int:
+        matches = [match(example, region.choose(one, threshold)) for example, one in zip(examples, found, strict=True)]
+        return sum(len(one.centre_errors) - one.false_positives for one in matches)
+
+    gaps = [(gain((low + high) / 2), high - low, (low + high) / 2) for low, high in itertools.pairwise(scores)]
+    return max(gaps)[2]
+
+
+def judge_finder(finder: JointFinder, radiographs: Sequence[Example]) -> list[Match]:
+    return [match(example, region.choose(finder.examine(example.pyramid), finder.threshold), finder) for example in radiographs]
+
+
+def summary(matches: Sequence[Match]) -> dict[str, Any]:
+    """Figures for people; errors in knee widths."""
+    knees = sum(one.knees for one in matches)
+    centre = [error for one in matches for error in one.centre_errors]
+    width = [error for one in matches for error in one.width_errors]
+    sides = [right for one in matches for right in one.sides_right]
+    figures: dict[str, Any] = {
+        "n_radiographs": len(matches),
+        "n_knees": knees,
+        "found": len(centre),
+        "found_rate": rounded(len(centre) / knees),
+        "found_rate_95": interval(len(centre), knees),
+        "radiographs_with_every_knee": sum(len(one.centre_errors) == one.knees for one in matches),
+        "false_positives": sum(one.false_positives for one in matches),
+        "radiographs_with_false_positives": sum(one.false_positives > 0 for one in matches),
+        "centre_error": spread(centre),
+        "width_error": spread(width),
+    }
+    if sides:
+        figures["laterality"] = {"n": len(sides), "right": sum(sides)}
+    return figures
+
+
+def by_acquisition(matches: Sequence[Match]) -> dict[str, Any]:
+    groups: dict[str, list[Match]] = defaultdict(list)
+    for one in matches:
+        groups[one.acquisition].append(one)
+    return {name: summary(groups[name]) for name in sorted(groups)}
+
+
+def spread(errors: Sequence[float]) -> dict[str, float]:
+    if not errors:
+        return {}
+    return {
+        "median": rounded(float(np.median(errors))),
+        "p95": rounded(float(np.percentile(errors, 95))),
+        "max": rounded(max(errors)),
+    }
+
+
+def interval(successes: int, trials: int) -> list[float]:
+    """95 % interval of a share (Wilson, JASA 1927)."""
+    bounds = binomtest(successes, trials).proportion_ci(method="wilson")
+    return [rounded(float(bounds.low)), rounded(float(bounds.high))]
+
+
+def rounded(value: float) -> float:
+    return round(value, 4)
+
+
+def human_spread(half: Half) -> dict[str, Any]:
+    """The second annotator against the first, where there is one."""
+    centre, width = [], []
+    for record in read_annotations().values():
+        if record["half"] == half and "joint_lines_second" in record:
+            for first, second in zip(record["joint_lines"], record["joint_lines_second"], strict=True):
+                joint, again = pose_of(first), pose_of(second)
+                centre.append(error_of(again, joint))
+                width.append(abs(again.width / joint.width - 1))
+    return {"n_knees": len(centre), "centre_error": spread(centre), "width_error": spread(width)}
+
+
+def rejection(finder: JointFinder, others: Sequence[Example]) -> dict[str, Any]:
+    accepted = [example.name for example in others if region.choose(finder.examine(example.pyramid), finder.threshold)]
+    rejected = len(others) - len(accepted)
+    return {
+        "n": len(others),
+        "rejected": rejected,
+        "rejected_rate": rounded(rejected / len(others)),
+        "rejected_rate_95": interval(rejected, len(others)),
+        "accepted": accepted,
+    }
+
+
+def unlabelled(finder: JointFinder, data: Path) -> dict[str, Any]:
+    """How many knees are found where nobody annotated any: single knees of another collection, often stretched."""
+    counts: dict[str, int] = defaultdict(int)
+    with click.progressbar(sorted((data / "knee_unlabelled").glob("*.png")), label="Unlabelled knees") as progress:
+        for path in progress:
+            counts[str(len(finder.find(read_pixels(path))))] += 1
+    return {"n": sum(counts.values()), "pictures_by_knees_found": dict(sorted(counts.items()))}
