@@ -77,9 +77,7 @@ def _outer_ring(pixels: NDArray[np.integer]) -> Floats:
 
 
 def _describe_person(row: RadiographRow) -> tuple[float, float]:
-    age = math.nan if row.age_years is None else row.age_years
-    sex = math.nan if row.sex is None else float(row.sex == "female")
-    return age, sex
+    return row.covariates.get("age_years", math.nan), row.covariates.get("sex", math.nan)
 
 
 def _class_shares(labels: Integers) -> Floats:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.labels import BoneStatus
+from train.columns import COLUMNS, T_SCORE, Column
 
 LABELS_FILE = "labels.csv"
 LABELS: tuple[str, ...] = tuple(status.value for status in BoneStatus)
 UNKNOWN_ACQUISITION = "unknown"
 
 _REQUIRED_COLUMNS = ("file", "label", "patient_group")
-_SEXES = ("female", "male")
-_OLDEST_YEARS = 130
 
 
 class DatasetError(OsteoEdgeError):
@@ -35,6 +34,8 @@ class RadiographRow:
         label: research code of ``BoneStatus``.
         patient_group: radiographs of one group may be of one person; a group is never split.
         acquisition: name of the way the picture was taken; ``"unknown"`` where the file does not say.
+        covariates: name of ``train.columns`` -> number, for what is known of the person.
+        t_score: the label's source, an auxiliary target; None where the table does not give it.
     """
 
     path: Path
@@ -42,8 +43,8 @@ class RadiographRow:
     label: str
     patient_group: str
     acquisition: str
-    age_years: float | None
-    sex: str | None
+    covariates: Mapping[str, float] = field(default_factory=dict)
+    t_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,8 @@ def _read_row(folder: Path, line: int, values: Mapping[str, str]) -> RadiographR
         label=values["label"],
         patient_group=values["patient_group"],
         acquisition=values.get("acquisition") or UNKNOWN_ACQUISITION,
-        age_years=_age(values.get("age_years", ""), where),
-        sex=_sex(values.get("sex", ""), where),
+        covariates=_covariates(values, where),
+        t_score=_number(T_SCORE, values, where),
     )
 
 
@@ -151,22 +152,18 @@ def _digest(path: Path, recorded: str, where: str) -> str:
     return digest
 
 
-def _age(cell: str, where: str) -> float | None:
-    if not cell:
-        return None
+def _covariates(values: Mapping[str, str], where: str) -> dict[str, float]:
+    """What the row says of the person; blanks are left out."""
+    cells = {name: _number(column, values, where) for name, column in COLUMNS.items()}
+    return {name: value for name, value in cells.items() if value is not None}
+
+
+def _number(column: Column, values: Mapping[str, str], where: str) -> float | None:
+    cell = values.get(column.name, "")
     try:
-        age = float(cell)
-    except ValueError:
-        age = -1.0
-    if not 0 <= age <= _OLDEST_YEARS:
-        raise DatasetError(f"{where}: age_years is {cell[:20]!r}; a number of years is needed")
-    return age
-
-
-def _sex(cell: str, where: str) -> str | None:
-    if cell and cell not in _SEXES:
-        raise DatasetError(f"{where}: sex is {cell[:20]!r}; known are {', '.join(_SEXES)}")
-    return cell or None
+        return column.parse(cell)
+    except ValueError as error:
+        raise DatasetError(f"{where}: {column.name} is {cell[:20]!r}; {error}") from error
 
 
 def _refuse_copies(rows: tuple[RadiographRow, ...]) -> None:

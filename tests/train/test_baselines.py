@@ -31,7 +31,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         picture[:3] += np.uint8(50 * (number % 3))
         cv2.imwrite(str(path), picture)
         age = None if number % 9 == 0 else 30.0 + 20 * (number % 3) + rng.normal()
-        rows.append(RadiographRow(path, str(number), label, str(number), "A", age, None))
+        rows.append(RadiographRow(path, str(number), label, str(number), "A", {} if age is None else {"age_years": age}))
     return Dataset(tuple(rows))
 
 
@@ -58,7 +58,7 @@ def test_noise_is_at_chance_out_of_fold(dataset: Dataset, monkeypatch: pytest.Mo
 
 
 def test_without_persons_there_is_no_age_and_sex(dataset: Dataset) -> None:
-    blank = Dataset(tuple(replace(row, age_years=None) for row in dataset.radiographs))
+    blank = Dataset(tuple(replace(row, covariates={}) for row in dataset.radiographs))
     assert "age_sex" not in baseline_scores(blank, FOLD_OF, LINEAR, seed=0)
 
 

@@ -35,8 +35,8 @@ def test_reads_optional_columns(tmp_path: Path) -> None:
     rows[0] |= {"age_years": "61.5", "sex": "female", "acquisition": "A", "t_score": "-1.2"}
     rows[0]["sha256"] = hashlib.sha256(b"\0").hexdigest()
     first, second, _ = read_dataset(_write(tmp_path, rows)).radiographs
-    assert (first.age_years, first.sex, first.acquisition) == (61.5, "female", "A")
-    assert (second.age_years, second.sex, second.acquisition) == (None, None, "unknown")
+    assert (first.covariates, first.t_score, first.acquisition) == ({"age_years": 61.5, "sex": 1.0}, -1.2, "A")
+    assert (second.covariates, second.t_score, second.acquisition) == ({}, None, "unknown")
     assert second.sha256 == hashlib.sha256(b"\1").hexdigest()
 
 

@@ -98,7 +98,7 @@ def material(tmp_path: Path) -> Material:
     features = rng.normal(size=(COUNT, FEATURES)).astype(np.float32)
     features[:, 0] = np.arange(COUNT)
     rows = [
-        RadiographRow(Path(), str(number), LABELS[label], str(group), "A", None, None)
+        RadiographRow(Path(), str(number), LABELS[label], str(group), "A")
         for number, (label, group) in enumerate(zip(LABEL_OF, GROUP_OF, strict=True))
     ]
     crops = Crops(OWNER, {"joint": rng.uniform(0, 255, (len(OWNER), 32, 32)).astype(np.float32)})

@@ -15,7 +15,7 @@ FOLDS = 3
 def _dataset(groups_per_label: int = 9) -> Dataset:
     """Every group has two radiographs; the groups of a label are shared among three acquisitions."""
     rows = [
-        RadiographRow(Path(), f"{label}-{group}-{twin}", label, f"{label}{group}", "ABC"[group % 3], None, None)
+        RadiographRow(Path(), f"{label}-{group}-{twin}", label, f"{label}{group}", "ABC"[group % 3])
         for label in LABELS
         for group in range(groups_per_label)
         for twin in range(2)
