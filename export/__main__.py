@@ -44,21 +44,45 @@ def main() -> None:
     help="What the documents say of the training radiographs (.toml), see export/data_cards.",
 )
 @click.option("--coverage", type=float, help="Coverage of the label sets; the first of the run's configuration by default.")
+@click.option(
+    "--precisions",
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    multiple=True,
+    default=["fp32", "fp16", "int8"],
+    show_default=True,
+    help="May be repeated; fp32 is always packed.",
+)
+@click.option("--accepted-only", is_flag=True, help="Leave out reduced files that are not close enough to fp32.")
+@click.option("--zip", "is_zipped", is_flag=True, help="Also write OUTPUT.zip, for 'osteo-edge bundles install'.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is there already.")
 def bundle(
-    run_folder: Path, finder: Path, data: Path, output: Path, data_card: Path, coverage: float | None, force: bool
+    run_folder: Path,
+    finder: Path,
+    data: Path,
+    output: Path,
+    data_card: Path,
+    coverage: float | None,
+    precisions: tuple[str, ...],
+    accepted_only: bool,
+    is_zipped: bool,
+    force: bool,
 ) -> None:
-    """Export a run to ONNX and LiteRT, compare every file with it, and pack a bundle."""
+    """Export a run, or an ensemble of runs, to ONNX and LiteRT, compare every file with it, and pack a bundle."""
+    from export.bundle_writer import write_zip
+    from export.members import Wish
     from export.pipeline import Material, export_bundle
     from export.reference import draw_reference
+    from export.source import load_source
     from osteo_edge.images.region import JointFinder
-    from train.run import load_run
 
     try:
         finder_bytes = _read(finder, "--finder")
         reference = draw_reference(JointFinder.from_bytes(finder_bytes))
-        material = Material(load_run(run_folder), finder_bytes, reference, data, data_card, coverage)
+        wish = Wish(frozenset(precisions), accepted_only)
+        material = Material(load_source(run_folder), finder_bytes, reference, data, data_card, coverage, wish)
         exported = export_bundle(material, output, force=force, track=_track)
+        if is_zipped:
+            write_zip(exported.bundle, output.with_name(f"{output.name}.zip"))
     except (ExportError, OsteoEdgeError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(_summary(exported))
@@ -78,17 +102,24 @@ def _track(items: Sequence[Any], label: str) -> Iterator[Any]:
 
 def _summary(exported: Any) -> str:
     lines = [f"{exported.bundle.root}  {exported.bundle.digest}"]
-    for file in exported.member.files:
+    for member in exported.members:
+        lines += _member_summary(member)
+    lines.append(f"zipped {exported.zipped_bytes / 1e6:.1f} MB; the wheel may take {WHEEL_LIMIT_MB}")
+    return "\n".join(lines)
+
+
+def _member_summary(member: Any) -> Iterator[str]:
+    yield member.name
+    for file in member.files:
         off = file.comparison
-        lines.append(
+        yield (
             f"{file.engine:<11} {file.precision}  {len(file.data) / 1e6:6.2f} MB  off by at most {off.max_difference:.1e}, "
             f"mean {off.mean_difference:.1e}; same label on {off.label_agreement:.1%} of {off.knees} knees"
         )
-    chosen = exported.member.chosen
-    verdict = "accepted" if chosen.is_accepted else "not close enough to fp32 to be the default"
-    lines.append(f"int8 recipe {chosen.recipe.name}: {verdict}")
-    lines.append(f"zipped {exported.zipped_bytes / 1e6:.1f} MB; the wheel may take {WHEEL_LIMIT_MB}")
-    return "\n".join(lines)
+    if member.integer:
+        chosen = member.integer.chosen
+        verdict = "accepted" if chosen.is_accepted else "not close enough to fp32 to be the default"
+        yield f"int8 recipe {chosen.recipe.name}: {verdict}"
 
 
 if __name__ == "__main__":

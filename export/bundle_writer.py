@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
+import stat
+import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from export.errors import ExportError
 from osteo_edge.bundle import MANIFEST, MANIFEST_DIGEST, Bundle, manifest_digest_line, open_bundle
+from osteo_edge.installation import folder_beside, put_in_place
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.manifest import FileEntry, Manifest
 from osteo_edge.records import to_plain
 from osteo_edge.selftest import require_self_test
+
+_UNIX = 3
 
 
 def to_json(value: Any) -> bytes:
@@ -70,10 +72,10 @@ def write_bundle(manifest: Manifest, files: Mapping[str, bytes], output: Path, *
         OsteoEdgeError: the runtime does not accept what was written; nothing is left at ``output``.
     """
     require_place(output, force=force)
-    with _folder_beside(output) as folder:
+    with folder_beside(output) as folder:
         _write_files(manifest, files, folder)
         prove(folder)
-        _put_in_place(folder, output)
+        put_in_place(folder, output, force=force)
     return open_bundle(output)
 
 
@@ -98,26 +100,27 @@ def _write_files(manifest: Manifest, files: Mapping[str, bytes], folder: Path) -
         target.write_bytes(data)
 
 
-@contextmanager
-def _folder_beside(output: Path) -> Iterator[Path]:
-    """An empty folder on the same file system; it is removed unless it was moved away."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    folder.chmod(0o755)
+def write_zip(bundle: Bundle, target: Path) -> None:
+    """The bundle as one .zip in a folder of its name, for ``osteo-edge bundles install``; the same files give the same bytes.
+
+    Raises:
+        ExportError: it cannot be written.
+    """
+    part = target.with_name(f".{target.name}.part")
     try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            for path in sorted(bundle.listed):
+                archive.writestr(_entry(f"{bundle.manifest.name}/{path}"), (bundle.root / path).read_bytes())
+        part.replace(target)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ExportError(f"{target} cannot be written: {error.strerror}") from error
 
 
-def _put_in_place(folder: Path, output: Path) -> None:
-    if not output.exists():
-        folder.rename(output)
-        return
-    with _folder_beside(output) as old:
-        output.rename(old / output.name)
-        try:
-            folder.rename(output)
-        except BaseException:  # an interruption too: the bundle that was there is put back
-            (old / output.name).rename(output)
-            raise
+def _entry(name: str) -> zipfile.ZipInfo:
+    """An entry without date, owner or system."""
+    entry = zipfile.ZipInfo(name)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.create_system = _UNIX
+    entry.external_attr = (stat.S_IFREG | 0o644) << 16
+    return entry

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from export.data_card import DataCard
 from export.members import ExportedMember, ModelFile
 from export.quantize import MAX_MEAN_DIFFERENCE, MIN_LABEL_AGREEMENT, Candidate, is_accepted
-from osteo_edge.manifest import Manifest, Metric
+from osteo_edge.covariates import enumerate_words, spoken
+from osteo_edge.manifest import Fusion, Manifest, Member, Metric, RegionProfile
 
 LICENCE_ID = "LicenseRef-osteo-edge-research-model"
 INTENDED_USE = (
@@ -29,50 +30,74 @@ _SYSTEMS = {
     "border_ring": "Border of the picture alone, no knee",
     "frozen_features": "The same network, not fine-tuned, linear head",
 }
+_ENSEMBLES = {
+    "mean": "whose probabilities are averaged",
+    "weighted": "whose probabilities are averaged with weights",
+    "vote": "each of which has one vote for its likeliest code",
+    "gompertz": "whose ranks of the codes are fused by Gompertz functions",
+    "stacking": "whose scores a small model, fitted on out-of-fold scores, weighs against each other",
+    "cascade": "run one after the other until the mean of their probabilities is sure",
+}
 _IMAGENET = {
     "mobilenet_v2": "MobileNetV2 weights trained on ImageNet, by Google (Apache License 2.0; Sandler et al., CVPR 2018)",
 }
 
 
 def model_card(
-    manifest: Manifest, metrics: Mapping[str, Any], member: ExportedMember, data_card: DataCard, *, pictures: int
+    manifest: Manifest, metrics: Mapping[str, Any], members: Sequence[ExportedMember], data_card: DataCard, *, pictures: int
 ) -> str:
     """The card, Markdown."""
-    sections = (
+    sections = [
         _head(manifest),
         _intended_use(),
         _training(manifest, metrics, data_card),
         _results(manifest, metrics),
+        *([_with_covariates(manifest.fusion)] if manifest.fusion else []),
         _label_sets(manifest, metrics),
         _limits(metrics, data_card),
-        _files(manifest, member, pictures),
-        _quantization(member),
+        _files(members, pictures),
+        *(section for member in members if (section := _quantization(member, is_alone=len(members) == 1))),
         _again(manifest),
-    )
+    ]
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
 
 
-def licence(backbone: str, data_card: DataCard) -> str:
+def licence(backbones: Sequence[str], data_card: DataCard) -> str:
     """The text of the bundle's LICENSE."""
-    return _LICENCE.format(training_set=data_card.source, use=data_card.use, weights=_source_of_weights(backbone))
+    return _LICENCE.format(training_set=data_card.source, use=data_card.use, weights=_sources_of_weights(backbones))
 
 
 def _head(manifest: Manifest) -> list[str]:
-    member = manifest.members[0]
-    region = member.region
     return [
         f"# {manifest.name} {manifest.version}",
         "",
         "A research model that looks at antero-posterior knee radiographs for signs of low bone density.",
         "**Not a medical device. Not for clinical use. Its answers are research codes, not diagnoses.**",
         "",
-        f"- Network: {member.backbone}, one grey channel, {member.input.height_px} x {member.input.width_px} pixels, linear "
-        "head on the mean of the feature map.",
-        f"- Sees: a box around each knee joint that the finder finds ({region.half_width:g} knee widths to each side, "
-        f"{region.above:g} above and {region.below:g} below the joint); two knees are scored apart and their logits averaged.",
+        *(_networks(manifest) if len(manifest.members) > 1 else [f"- Network: {_network(manifest.members[0])}."]),
+        *dict.fromkeys(_sees(member.region) for member in manifest.members),
         f"- Answers: probabilities of the research codes {', '.join(manifest.labels)}, and the set of codes that cannot be "
         "ruled out.",
     ]
+
+
+def _networks(manifest: Manifest) -> list[str]:
+    return [
+        f"- Networks: {len(manifest.members)}, {_ENSEMBLES[manifest.ensemble.kind]}.",
+        *(f"  - {member.name}: {_network(member)}." for member in manifest.members),
+    ]
+
+
+def _network(member: Member) -> str:
+    size = f"{member.input.height_px} x {member.input.width_px} pixels"
+    return f"{member.backbone}, one grey channel, {size}, linear head on the mean of the feature map"
+
+
+def _sees(region: RegionProfile) -> str:
+    return (
+        f"- Sees: a box around each knee joint that the finder finds ({region.half_width:g} knee widths to each side, "
+        f"{region.above:g} above and {region.below:g} below the joint); two knees are scored apart and their logits averaged."
+    )
 
 
 def _intended_use() -> list[str]:
@@ -104,7 +129,7 @@ def _training(manifest: Manifest, metrics: Mapping[str, Any], data_card: DataCar
         f"- {manifest.provenance['training_radiographs']} radiographs{f' ({by_label})' if by_label else ''}: "
         f"{data_card.source}. {data_card.selection}",
         f"- Labels: {data_card.label_source}. {data_card.label_caveat}",
-        f"- It started from {_source_of_weights(manifest.members[0].backbone)}.",
+        f"- It started from {_sources_of_weights([member.backbone for member in manifest.members])}.",
         f"- SHA-256 of the sorted digests of the training radiographs: `{manifest.provenance['training_digests_sha256']}`.",
     ]
 
@@ -176,6 +201,55 @@ def _against_frozen(difference: Metric) -> str:
     return f"Fine-tuning was not shown to help over a linear head on the ImageNet features ({shown})."
 
 
+def _with_covariates(fusion: Fusion) -> list[str]:
+    known = enumerate_words([spoken(covariate) for covariate in fusion.covariates])
+    required = enumerate_words(fusion.required)
+    names = [name for name in _FIGURES if name in fusion.metrics]
+    lines = [
+        "## Together with what is known of the person",
+        "",
+        f"Where {required} are given, the picture's score and what is known ({known}) are weighed by one multinomial logistic "
+        "model. Same folds, 95 % intervals; the gain is paired.",
+        "",
+        f"| | {' | '.join(_FIGURES[name] for name in names)} |",
+        f"|---|{'---|' * len(names)}",
+        _row("**Picture and covariates**", fusion.metrics, names),
+        _row("The same covariates, no picture", fusion.without_image, names),
+        _row("Gain by the picture", fusion.gain, names),
+        "",
+        _whether_the_picture_adds(fusion),
+    ]
+    if not fusion.is_proven:
+        lines += ["", "**These scores were not shown to be better than chance either: every picture is referred.**"]
+    lines += [
+        "",
+        f"Every class of at least {fusion.conformal.min_probability:.3f} stays in the set, for a coverage of about "
+        f"{fusion.conformal.coverage:.0%} (fitted on {fusion.conformal.calibration_size} out-of-fold radiographs).",
+        *_support(fusion),
+    ]
+    return lines
+
+
+def _whether_the_picture_adds(fusion: Fusion) -> str:
+    if fusion.image_adds:
+        return "The picture adds to what the covariates tell: the interval of its gain in macro AUC lies above zero."
+    return (
+        "**The picture was not shown to add to what the covariates tell**: the interval of its gain in macro AUC does not "
+        "lie above zero. An answer of this kind rests on the covariates, and says so."
+    )
+
+
+def _support(fusion: Fusion) -> Iterator[str]:
+    """Who is referred since the training set held nobody like them."""
+    for covariate in fusion.covariates:
+        for label, (low, high) in covariate.support.items():
+            yield ""
+            yield (
+                f"Seen of {label}: {spoken(covariate)} {low:g} to {high:g}{f' {covariate.unit}' if covariate.unit else ''}. "
+                "Whoever lies outside is referred."
+            )
+
+
 def _label_sets(manifest: Manifest, metrics: Mapping[str, Any]) -> list[str]:
     conformal = manifest.conformal
     measured: Mapping[str, Any] = next(
@@ -237,53 +311,55 @@ def _limits(metrics: Mapping[str, Any], data_card: DataCard) -> list[str]:
     ]
 
 
-def _files(manifest: Manifest, member: ExportedMember, pictures: int) -> list[str]:
-    backbone = manifest.members[0].backbone
+def _files(members: Sequence[ExportedMember], pictures: int) -> list[str]:
     return [
         "## The files, against the trained network",
         "",
-        f"Measured on {member.files[0].comparison.knees} knees: those of {pictures} radiographs, most of them trained on, and "
-        "the reference picture. Off: absolute difference of a probability. Clear: knees whose two likeliest classes lie more "
-        "than 0.02 apart.",
+        f"Measured on {members[0].files[0].comparison.knees} knees: those of {pictures} radiographs, most of them trained on, "
+        "and the reference picture. Off: absolute difference of a probability. Clear: knees whose two likeliest classes lie "
+        "more than 0.02 apart.",
         "",
         "| file | MB | off, largest | off, mean | same label | same label, clear knees |",
         "|---|---|---|---|---|---|",
-        *(_file_row(file, backbone) for file in member.files),
+        *(_file_row(path, file) for member in members for path, file in member.paths.items()),
         "",
         "fp32 files that miss by more than 0.0001 are never packed. fp32 is the default of both engines; the figures above "
         "this section hold for it. For LiteRT, int8 means 8-bit weights and a dynamic range of activations.",
     ]
 
 
-def _file_row(file: ModelFile, backbone: str) -> str:
+def _file_row(path: str, file: ModelFile) -> str:
     off = file.comparison
     return (
-        f"| {file.path(backbone).removeprefix('members/')} | {len(file.data) / 1e6:.1f} | {off.max_difference:.1e} "
+        f"| {path.removeprefix('members/')} | {len(file.data) / 1e6:.1f} | {off.max_difference:.1e} "
         f"| {off.mean_difference:.1e} | {off.label_agreement:.1%} | {off.clear_label_agreement:.1%} |"
     )
 
 
-def _quantization(member: ExportedMember) -> list[str]:
-    chosen = member.chosen
+def _quantization(member: ExportedMember, *, is_alone: bool) -> list[str]:
+    """Nothing where int8 was not asked for."""
+    integer = member.integer
+    if integer is None:
+        return []
     reduced = [file for file in member.files if file.precision != "fp32"]
     failing = [f"{file.engine} {file.precision}" for file in reduced if not is_accepted(file.comparison)]
     verdict = f"Not close enough to fp32, for experiments only: {', '.join(failing)}." if failing else "All of them are close."
     return [
-        "## Reduced precision",
+        "## Reduced precision" if is_alone else f"## Reduced precision: {member.name}",
         "",
         f"A file counts as close when the label agrees on at least {MIN_LABEL_AGREEMENT:.0%} of the clear knees and "
         f"probabilities are off by no more than {MAX_MEAN_DIFFERENCE:g} on average. {verdict}",
         "",
         f"Int8 for ONNX Runtime: weights within 7 bits, so that processors without VNNI compute the same; ranges from "
-        f"{member.representative.knees} knees of training radiographs. Compensated: weights rounded so that errors cancel on "
+        f"{integer.representative.knees} knees of training radiographs. Compensated: weights rounded so that errors cancel on "
         "training radiographs. Recipes that were tried:",
         "",
         "| recipe | MB | off, largest | off, mean | same label, clear knees | |",
         "|---|---|---|---|---|---|",
-        *(_recipe_row(one, is_chosen=one is chosen) for one in member.candidates),
+        *(_recipe_row(one, is_chosen=one is integer.chosen) for one in integer.candidates),
         "",
-        f"LiteRT's int8 file without compensation: off by {member.litert_nearest.mean_difference:.1e} on average, same label "
-        f"on {member.litert_nearest.clear_label_agreement:.1%} of the clear knees; with it, as in the table of files.",
+        f"LiteRT's int8 file without compensation: off by {integer.litert_nearest.mean_difference:.1e} on average, same label "
+        f"on {integer.litert_nearest.clear_label_agreement:.1%} of the clear knees; with it, as in the table of files.",
     ]
 
 
@@ -303,7 +379,7 @@ def _again(manifest: Manifest) -> list[str]:
         "## How to make it again",
         "",
         "```",
-        f"python -m train fit --config train/configs/{manifest.provenance['training_run']}.toml",
+        *(f"python -m train fit --config train/configs/{run}.toml" for run in _runs(manifest)),
         f"python -m export bundle --run train/results/{manifest.provenance['training_run']} \\",
         "    --finder train/results/knee-finder/finder.npz --data ../shared/data/knee \\",
         f"    --data-card export/data_cards/{manifest.provenance['data_card']} \\",
@@ -313,6 +389,15 @@ def _again(manifest: Manifest) -> list[str]:
         f"With {', '.join(f'{name} {number}' for name, number in sorted(software.items()))}. "
         "The same input gives the same bytes on the same machine; the int8 files also depend on its number of processors.",
     ]
+
+
+def _runs(manifest: Manifest) -> list[str]:
+    """Names of the configurations; how an ensemble was fitted on its members' scores is told by its own run's folder."""
+    return manifest.provenance.get("member_runs", manifest.provenance["training_run"]).split(", ")
+
+
+def _sources_of_weights(backbones: Sequence[str]) -> str:
+    return "; ".join(dict.fromkeys(_source_of_weights(backbone) for backbone in backbones))
 
 
 def _source_of_weights(backbone: str) -> str:

@@ -27,10 +27,12 @@ from export.rounding import round_to_grid
 from export.to_litert import to_litert
 from export.to_onnx import to_onnx
 from osteo_edge.decision.scores import mean_logits, softmax
-from osteo_edge.manifest import EngineName, InputSpec
+from osteo_edge.manifest import PRECISIONS, EngineName, InputSpec
 
 if TYPE_CHECKING:
     import keras
+
+    from train.run import Run
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 
@@ -56,8 +58,8 @@ class ModelFile:
     comparison: Comparison
     reference: NDArray[np.float64]
 
-    def path(self, backbone: str) -> str:
-        return f"members/{backbone}.{self.precision}.{EXTENSIONS[self.engine]}"
+    def path(self, member: str) -> str:
+        return f"members/{member}.{self.precision}.{EXTENSIONS[self.engine]}"
 
 
 @dataclass(frozen=True)
@@ -65,19 +67,50 @@ class ExportedMember:
     """A network in every form, with the measurements.
 
     Attributes:
+        name: what its files are named after.
         head: (C, labels) float32.
         inference_form: the inference form compared with the trained network.
-        candidates: every int8 recipe that was tried for ONNX, ``chosen`` among them.
-        litert_nearest: LiteRT's dynamic range without compensated rounding, for comparison.
+        integer: how int8 came about; None where it was not asked for.
     """
 
+    name: str
+    backbone: str
     files: tuple[ModelFile, ...]
     head: NDArray[np.float32] = field(repr=False)
     inference_form: Comparison
+    integer: IntegerFiles | None
+
+    @property
+    def paths(self) -> dict[str, ModelFile]:
+        """Path in the bundle -> file."""
+        return {file.path(self.name): file for file in self.files}
+
+
+@dataclass(frozen=True)
+class IntegerFiles:
+    """How the int8 files came about.
+
+    Attributes:
+        candidates: every recipe that was tried for ONNX, ``chosen`` among them.
+        litert_nearest: LiteRT's dynamic range without compensated rounding, for comparison.
+    """
+
     representative: quantize.RepresentativeSet
     candidates: tuple[quantize.Candidate, ...]
     chosen: quantize.Candidate
     litert_nearest: Comparison
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Which files a bundle shall hold; fp32 is always among them.
+
+    Attributes:
+        accepted_only: leave out reduced files that are not close enough to fp32 to be called the same model.
+    """
+
+    precisions: frozenset[str] = frozenset(PRECISIONS)
+    accepted_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,35 +140,59 @@ class Bench:
 
 
 def export_member(
-    network: keras.Model,
-    spec: InputSpec,
+    name: str,
+    run: Run,
     cases: Sequence[Case],
     reference: Case,
-    training_digests: frozenset[str],
     *,
+    wish: Wish,
     track: Track,
 ) -> ExportedMember:
-    """Make and judge every file of one member.
+    """Make and judge every wished file of one member.
+
+    Args:
+        cases, reference: in the view of this member.
 
     Raises:
         ExportError: a file differs from the trained network, or int8 cannot be made.
     """
-    representative = quantize.representative_set(cases, training_digests)
+    network = run.network()
+    representative = quantize.representative_set(cases, run.training_digests) if "int8" in wish.precisions else None
     form = inference_form(network)
     pixels = knees([*cases, reference])
     trained = run_network(network, pixels)
     same = compare(trained.probabilities, run_network(form, pixels).probabilities)
     require_parity(same, tolerance=INFERENCE_FORM_TOLERANCE, what="the network with folded BatchNorm")
-    bench = Bench(spec, pixels, trained, head_weights(form), reference)
-    exact = [("onnxruntime", "fp32", to_onnx(form, spec)), *_litert(form, spec, ("fp32", "fp16", "int8"))]
+    bench = Bench(run.input, pixels, trained, head_weights(form), reference)
+    exact = [("onnxruntime", "fp32", to_onnx(form, run.input)), *_litert(form, run.input, _ordered(wish.precisions))]
     judged = [bench.judge(*file) for file in track(exact, "comparing files")]
+    if representative is None:
+        return ExportedMember(name, run.backbone, _kept(judged, wish), bench.head, same, None)
+    *judged, nearest = judged
+    files, integer = _integer(form, bench, representative, nearest.comparison, track)
+    return ExportedMember(name, run.backbone, _kept([*judged, *files], wish), bench.head, same, integer)
+
+
+def _integer(
+    form: keras.Model, bench: Bench, representative: quantize.RepresentativeSet, nearest: Comparison, track: Track
+) -> tuple[list[ModelFile], IntegerFiles]:
     forms = _forms(form, representative, track)
-    candidates = tuple(_try(bench, forms, recipe, representative) for recipe in track(quantize.RECIPES, "trying int8"))
+    recipes = quantize.recipes_for(to_onnx(form, bench.spec))
+    candidates = tuple(_try(bench, forms, recipe, representative) for recipe in track(recipes, "trying int8"))
     chosen = quantize.choose(candidates)
-    (litert_int8,) = _litert(forms["litert"], spec, ("int8",))
+    (litert_int8,) = _litert(forms["litert"], bench.spec, ("int8",))
     reduced = [("onnxruntime", "int8", chosen.model), litert_int8]
-    files = (*judged[:-1], *(bench.judge(*file) for file in track(reduced, "comparing int8")))
-    return ExportedMember(files, bench.head, same, representative, candidates, chosen, judged[-1].comparison)
+    files = [bench.judge(*file) for file in track(reduced, "comparing int8")]
+    return files, IntegerFiles(representative, candidates, chosen, nearest)
+
+
+def _kept(files: Sequence[ModelFile], wish: Wish) -> tuple[ModelFile, ...]:
+    is_kept = [file.precision == "fp32" or not wish.accepted_only or quantize.is_accepted(file.comparison) for file in files]
+    return tuple(file for file, kept in zip(files, is_kept, strict=True) if kept)
+
+
+def _ordered(precisions: frozenset[str]) -> tuple[str, ...]:
+    return tuple(precision for precision in PRECISIONS if precision in precisions or precision == "fp32")
 
 
 def _litert(form: keras.Model, spec: InputSpec, precisions: Sequence[str]) -> list[File]:

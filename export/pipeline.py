@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +14,18 @@ import numpy as np
 from export import bundle_writer, card, parity, quantize
 from export.data_card import read_data_card
 from export.errors import ExportError
-from export.members import ExportedMember, ModelFile, Track, export_member
-from export.radiographs import Case, read_case, read_cases
+from export.members import ExportedMember, IntegerFiles, ModelFile, Track, Wish, export_member
+from export.radiographs import Case, View, read_case, read_cases
+from export.source import Source
 from osteo_edge import __version__
 from osteo_edge.bundle import Bundle
+from osteo_edge.decision.ensemble import combine
+from osteo_edge.decision.scores import softmax
 from osteo_edge.errors import ManifestError
 from osteo_edge.images.region import JointFinder
 from osteo_edge.integrity import sha256_hex
-from osteo_edge.manifest import SCHEMA_VERSION, Conformal, Manifest, Member, Metric, QualityLimits
-from osteo_edge.records import parse_record
+from osteo_edge.manifest import ENGINE_NAMES, SCHEMA_VERSION, Conformal, Manifest, Member, Metric, QualityLimits
+from osteo_edge.records import parse_record, to_plain
 from osteo_edge.selftest import EXPECTED, Expected, ExpectedFile, ExpectedJoint
 
 if TYPE_CHECKING:
@@ -40,29 +43,30 @@ _SOFTWARE = ("tensorflow-cpu", "keras", "tf2onnx", "onnx", "onnxruntime", "ai-ed
 
 @dataclass(frozen=True)
 class Material:
-    """What goes into a bundle besides the network.
+    """What goes into a bundle, and what it is measured on.
 
     Attributes:
         finder, reference: bytes of the knee finder's file and of the self-test's picture.
         data: folder of real radiographs.
-        data_card: what is said of the radiographs that the run was trained on.
+        data_card: what is said of the radiographs that the runs were trained on.
         coverage: of the label sets; None for the first that the run measured.
     """
 
-    run: Run
+    source: Source
     finder: bytes
     reference: bytes
     data: Path
     data_card: Path
     coverage: float | None = None
+    wish: Wish = field(default_factory=Wish)
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A written bundle, its member's measurements and its size in a wheel."""
+    """A written bundle, its members' measurements and its size in a wheel."""
 
     bundle: Bundle
-    member: ExportedMember
+    members: tuple[ExportedMember, ...]
     zipped_bytes: int
 
 
@@ -74,21 +78,31 @@ def export_bundle(material: Material, output: Path, *, force: bool, track: Track
         OsteoEdgeError: the runtime does not accept what was written.
     """
     bundle_writer.require_place(output, force=force)
-    run, finder = material.run, JointFinder.from_bytes(material.finder)
+    source, finder = material.source, JointFinder.from_bytes(material.finder)
     data_card = read_data_card(material.data_card)
-    conformal = choose_conformal(run.metrics, material.coverage)
-    reference = read_case(material.reference, REFERENCE_FILE, finder, run.region, run.input)
-    if not reference.tensors:
+    conformal = choose_conformal(source.metrics, material.coverage)
+    views = list(dict.fromkeys(View(run.region, run.input) for run in source.runs))
+    reference = read_case(material.reference, REFERENCE_FILE, finder, views)
+    if not reference[views[0]].tensors:
         raise ExportError("the finder finds no knee on the synthetic reference picture; check --finder")
-    cases = read_cases(material.data, finder, run.region, run.input, track=track)
-    member = export_member(run.network(), run.input, cases, reference, run.training_digests, track=track)
-    files = _contents(material, member, cases, reference)
-    manifest = _manifest(material, member, conformal, output.name, files)
-    files["MODEL_CARD.md"] = card.model_card(manifest, run.metrics, member, data_card, pictures=len(cases)).encode()
-    files["LICENSE"] = card.licence(run.backbone, data_card).encode()
-    manifest = _manifest(material, member, conformal, output.name, files)
+    cases = read_cases(material.data, finder, views, track=track)
+    members = tuple(_export_members(material, cases, reference, track))
+    files = _contents(material, members, cases[views[0]], reference[views[0]])
+    manifest = _manifest(material, members, conformal, output.name, files)
+    pictures = len(cases[views[0]])
+    files["MODEL_CARD.md"] = card.model_card(manifest, source.metrics, members, data_card, pictures=pictures).encode()
+    files["LICENSE"] = card.licence([run.backbone for run in source.runs], data_card).encode()
+    manifest = _manifest(material, members, conformal, output.name, files)
     bundle = bundle_writer.write_bundle(manifest, files, output, force=force)
-    return Exported(bundle, member, bundle_writer.zipped_size(files))
+    return Exported(bundle, members, bundle_writer.zipped_size(files))
+
+
+def _export_members(
+    material: Material, cases: Mapping[View, Sequence[Case]], reference: Mapping[View, Case], track: Track
+) -> Iterator[ExportedMember]:
+    for name, run in zip(material.source.names, material.source.runs, strict=True):
+        view = View(run.region, run.input)
+        yield export_member(name, run, cases[view], reference[view], wish=material.wish, track=track)
 
 
 def choose_conformal(metrics: Mapping[str, Any], coverage: float | None) -> Conformal:
@@ -108,58 +122,66 @@ def choose_conformal(metrics: Mapping[str, Any], coverage: float | None) -> Conf
     return wanted[0]
 
 
-def _contents(material: Material, member: ExportedMember, cases: Sequence[Case], reference: Case) -> dict[str, bytes]:
-    backbone = material.run.backbone
-    return {
+def _contents(
+    material: Material, members: Sequence[ExportedMember], cases: Sequence[Case], reference: Case
+) -> dict[str, bytes]:
+    source = material.source
+    files = {
         FINDER_FILE: material.finder,
         REFERENCE_FILE: material.reference,
-        EXPECTED: bundle_writer.to_json(_expected(material.run, member, reference)),
-        _head_path(backbone): _npy(member.head),
-        **{file.path(backbone): file.data for file in member.files},
-        "evidence/parity.json": bundle_writer.to_json(_parity(material.run, member, cases)),
-        "evidence/quantization.json": bundle_writer.to_json(_quantization(material.run, member)),
-        "evidence/evaluation.json": bundle_writer.to_json(material.run.metrics),
+        EXPECTED: bundle_writer.to_json(_expected(source, members, reference)),
+        "evidence/evaluation.json": bundle_writer.to_json(source.metrics),
     }
+    for member, run in zip(members, source.runs, strict=True):
+        evidence = "evidence/" if len(members) == 1 else f"evidence/{member.name}."
+        files |= {path: file.data for path, file in member.paths.items()}
+        files[_head_path(member.name)] = _npy(member.head)
+        files[f"{evidence}parity.json"] = bundle_writer.to_json(_parity(run, member, cases))
+        if member.integer:
+            files[f"{evidence}quantization.json"] = bundle_writer.to_json(_quantization(member, member.integer))
+    return files
 
 
 def _manifest(
-    material: Material, member: ExportedMember, conformal: Conformal, name: str, files: Mapping[str, bytes]
+    material: Material, members: Sequence[ExportedMember], conformal: Conformal, name: str, files: Mapping[str, bytes]
 ) -> Manifest:
-    run = material.run
-    figures = _metrics(run.metrics["model"], "model")
+    source = material.source
+    figures = _metrics(source.metrics["model"], "model")
     return Manifest(
         schema_version=SCHEMA_VERSION,
         name=name,
         version=__version__,
-        labels=run.labels,
+        labels=source.labels,
         body_part="knee",
         view_position="AP",
         intended_use=card.INTENDED_USE,
         licence=card.LICENCE_ID,
         finder=FINDER_FILE,
-        members=(_member(run, member),),
+        members=tuple(_member(run, member) for run, member in zip(source.runs, members, strict=True)),
+        ensemble=source.ensemble,
         quality=QUALITY,
         conformal=conformal,
         is_proven=figures["macro_auc"].low > CHANCE,
         metrics=figures,
-        baselines={system: _metrics(figures, system) for system, figures in run.metrics["baselines"].items()},
+        baselines={system: _metrics(figures, system) for system, figures in source.metrics["baselines"].items()},
         provenance=_provenance(material),
         files=bundle_writer.list_files(files),
+        fusion=source.fusion,
     )
 
 
 def _member(run: Run, member: ExportedMember) -> Member:
     files: dict[str, dict[str, str]] = {}
-    for file in member.files:
-        files.setdefault(file.engine, {})[file.precision] = file.path(run.backbone)
+    for path, file in member.paths.items():
+        files.setdefault(file.engine, {})[file.precision] = path
     return Member(
-        name=run.backbone,
+        name=member.name,
         backbone=run.backbone,
         region=run.region,
         input=run.input,
         files=files,
         default_precision=dict.fromkeys(files, "fp32"),
-        head_weights=_head_path(run.backbone),
+        head_weights=_head_path(member.name),
     )
 
 
@@ -172,11 +194,13 @@ def _metrics(plain: Mapping[str, Any], system: str) -> dict[str, Metric]:
 
 
 def _provenance(material: Material) -> dict[str, str]:
-    run, data_card = material.run, read_data_card(material.data_card)
+    source, data_card = material.source, read_data_card(material.data_card)
+    several = {"member_runs": ", ".join(source.names)} if len(source.runs) > 1 else {}
     return {
-        "training_run": run.folder.name,
-        "training_radiographs": str(len(run.training_digests)),
-        "training_digests_sha256": _digest_of(run.training_digests),
+        "training_run": source.folder.name,
+        **several,
+        "training_radiographs": str(len(source.training_digests)),
+        "training_digests_sha256": _digest_of(source.training_digests),
         "training_set": data_card.source,
         "label_source": data_card.label_source,
         "data_card": material.data_card.name,
@@ -189,18 +213,38 @@ def _digest_of(digests: frozenset[str]) -> str:
     return sha256_hex("".join(f"{digest}\n" for digest in sorted(digests)).encode())
 
 
-def _expected(run: Run, member: ExportedMember, reference: Case) -> Expected:
-    return Expected(
+def _expected(source: Source, members: Sequence[ExportedMember], reference: Case) -> dict[str, Any]:
+    expected = Expected(
         picture=REFERENCE_FILE,
         joints=tuple(ExpectedJoint(joint.x_px, joint.y_px, joint.width_px) for joint in reference.joints),
         joint_tolerance=JOINT_TOLERANCE,
-        files={file.path(run.backbone): _expected_file(file, run.labels) for file in member.files},
+        files={
+            path: _expected_file(file.reference, file.precision, source.labels)
+            for member in members
+            for path, file in member.paths.items()
+        },
+        together=_together(source, members) if len(members) > 1 else {},
     )
+    plain: dict[str, Any] = to_plain(expected)
+    return plain if expected.together else {key: value for key, value in plain.items() if key != "together"}
 
 
-def _expected_file(file: ModelFile, labels: Sequence[str]) -> ExpectedFile:
-    probabilities = dict(zip(labels, (round(value, 6) for value in file.reference.tolist()), strict=True))
-    return ExpectedFile(probabilities, SELF_TEST_TOLERANCES[file.precision])
+def _together(source: Source, members: Sequence[ExportedMember]) -> dict[str, ExpectedFile]:
+    """Engine -> what the fp32 files of all members, which are their defaults, answer together."""
+    combined: dict[str, ExpectedFile] = {}
+    for engine in ENGINE_NAMES:
+        logits = [np.log(file.reference) for member in members for file in member.files if _is_default(file, engine)]
+        combined[engine] = _expected_file(softmax(combine(source.ensemble, np.stack(logits))), "fp32", source.labels)
+    return combined
+
+
+def _is_default(file: ModelFile, engine: str) -> bool:
+    return (file.engine, file.precision) == (engine, "fp32")
+
+
+def _expected_file(answer: np.ndarray[Any, Any], precision: str, labels: Sequence[str]) -> ExpectedFile:
+    probabilities = dict(zip(labels, (round(value, 6) for value in answer.tolist()), strict=True))
+    return ExpectedFile(probabilities, SELF_TEST_TOLERANCES[precision])
 
 
 def _parity(run: Run, member: ExportedMember, cases: Sequence[Case]) -> dict[str, Any]:
@@ -213,12 +257,11 @@ def _parity(run: Run, member: ExportedMember, cases: Sequence[Case]) -> dict[str
         "clear_margin": parity.MIN_MARGIN,
         "inference_form_against_trained_network": member.inference_form,
         "inference_form_tolerance": parity.INFERENCE_FORM_TOLERANCE,
-        "files_against_trained_network": {file.path(run.backbone): file.comparison for file in member.files},
+        "files_against_trained_network": {path: file.comparison for path, file in member.paths.items()},
     }
 
 
-def _quantization(run: Run, member: ExportedMember) -> dict[str, Any]:
-    reduced = [file for file in member.files if file.precision != "fp32"]
+def _quantization(member: ExportedMember, integer: IntegerFiles) -> dict[str, Any]:
     return {
         "rule": {
             "min_clear_label_agreement": quantize.MIN_LABEL_AGREEMENT,
@@ -228,29 +271,30 @@ def _quantization(run: Run, member: ExportedMember) -> dict[str, Any]:
         },
         "representative_set": {
             "source": "radiographs that the network was trained on, in the order of their SHA-256",
-            "radiographs": member.representative.pictures,
-            "knees": member.representative.knees,
-            "digests_sha256": member.representative.digests_sha256,
+            "radiographs": integer.representative.pictures,
+            "knees": integer.representative.knees,
+            "digests_sha256": integer.representative.digests_sha256,
         },
         "onnx_recipes": [
             {"recipe": one.recipe, "bytes": len(one.model), "against_fp32": one.comparison, "accepted": one.is_accepted}
-            for one in member.candidates
+            for one in integer.candidates
         ],
-        "onnx_chosen": member.chosen.recipe.name,
-        "litert_without_compensation": member.litert_nearest,
+        "onnx_chosen": integer.chosen.recipe.name,
+        "litert_without_compensation": integer.litert_nearest,
         "files": {
-            file.path(run.backbone): {
+            path: {
                 "bytes": len(file.data),
                 "against_fp32": file.comparison,
                 "accepted": quantize.is_accepted(file.comparison),
             }
-            for file in reduced
+            for path, file in member.paths.items()
+            if file.precision != "fp32"
         },
     }
 
 
-def _head_path(backbone: str) -> str:
-    return f"members/{backbone}.head.npy"
+def _head_path(member: str) -> str:
+    return f"members/{member}.head.npy"
 
 
 def _npy(array: np.ndarray[Any, Any]) -> bytes:

@@ -87,6 +87,12 @@ def is_accepted(comparison: Comparison) -> bool:
     return agrees and comparison.mean_difference <= MAX_MEAN_DIFFERENCE
 
 
+def recipes_for(model: bytes) -> tuple[Recipe, ...]:
+    """The recipes that leave something to quantize: those that keep fewer convolutions in fp32 than the network has."""
+    convolutions = sum(node.op_type == "Conv" for node in onnx.load_from_string(model).graph.node)
+    return tuple(recipe for recipe in RECIPES if recipe.float_first < convolutions)
+
+
 def choose(candidates: Sequence[Candidate]) -> Candidate:
     """The smallest accepted file; when none is accepted, the one that keeps most labels, then the nearest on average."""
     accepted = [candidate for candidate in candidates if candidate.is_accepted]

@@ -15,6 +15,7 @@ from osteo_edge.images import reader
 from osteo_edge.images.preprocess import prepare
 from osteo_edge.images.region import Joint, JointFinder, box_around
 from osteo_edge.manifest import InputSpec, RegionProfile
+from osteo_edge.radiograph import Radiograph
 
 Track = Callable[[Sequence[Path], str], Iterable[Path]]
 Probabilities = NDArray[np.float64]
@@ -23,8 +24,20 @@ _SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"))
 
 
 @dataclass(frozen=True)
+class View:
+    """What a member is shown of a knee, and how it is prepared; members that share both share the pixels."""
+
+    region: RegionProfile
+    input: InputSpec
+
+    def prepare(self, radiograph: Radiograph, joints: Sequence[Joint]) -> tuple[NDArray[np.float32], ...]:
+        """One (1, H, W, 1) float32 a joint."""
+        return tuple(prepare(radiograph.pixels, box_around(joint, self.region), self.input) for joint in joints)
+
+
+@dataclass(frozen=True)
 class Case:
-    """One radiograph and its knees.
+    """One radiograph and its knees, in one view.
 
     Attributes:
         name: its path below the data folder.
@@ -50,21 +63,21 @@ def find_pictures(folder: Path) -> tuple[Path, ...]:
     return pictures
 
 
-def read_cases(folder: Path, finder: JointFinder, region: RegionProfile, spec: InputSpec, *, track: Track) -> tuple[Case, ...]:
-    """Read every radiograph below ``folder``.
+def read_cases(folder: Path, finder: JointFinder, views: Sequence[View], *, track: Track) -> dict[View, tuple[Case, ...]]:
+    """Read every radiograph below ``folder``, once, as each view shows it.
 
     Raises:
         ExportError: one cannot be read, or no knee is found on any.
     """
     pictures = track(find_pictures(folder), "reading radiographs")
-    cases = tuple(read_case(path, path.relative_to(folder).as_posix(), finder, region, spec) for path in pictures)
-    if not any(case.tensors for case in cases):
+    read = [read_case(path, path.relative_to(folder).as_posix(), finder, views) for path in pictures]
+    if not any(case.tensors for cases in read for case in cases.values()):
         raise ExportError(f"the finder finds no knee on any radiograph in {folder}; check --finder and --data")
-    return cases
+    return {view: tuple(cases[view] for cases in read) for view in views}
 
 
-def read_case(image: Path | bytes, name: str, finder: JointFinder, region: RegionProfile, spec: InputSpec) -> Case:
-    """One radiograph.
+def read_case(image: Path | bytes, name: str, finder: JointFinder, views: Sequence[View]) -> dict[View, Case]:
+    """One radiograph as each view shows it.
 
     Raises:
         ExportError: it cannot be read.
@@ -74,8 +87,7 @@ def read_case(image: Path | bytes, name: str, finder: JointFinder, region: Regio
     except OsteoEdgeError as error:
         raise ExportError(f"{name} cannot be read: {error}") from error
     joints = tuple(finder.find(radiograph.pixels))
-    tensors = tuple(prepare(radiograph.pixels, box_around(joint, region), spec) for joint in joints)
-    return Case(name, radiograph.digest, joints, tensors)
+    return {view: Case(name, radiograph.digest, joints, view.prepare(radiograph, joints)) for view in views}
 
 
 def knees(cases: Iterable[Case]) -> NDArray[np.float32]:

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from osteo_edge.bundle import Bundle, embedded_bundles, open_bundle
+    from osteo_edge.bundle import Bundle, embedded_bundles, installed_bundles, open_bundle
     from osteo_edge.errors import (
         BundleError,
         BundleNotFoundError,
+        CovariateError,
         EngineError,
         EngineUnavailableError,
         ImageTooLargeError,
         IncompatibleBundleError,
         InferenceError,
         InputError,
+        InstallationError,
         IntegrityError,
         ManifestError,
         OsteoEdgeError,
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
         UnreadableImageError,
         UnsupportedImageError,
     )
-    from osteo_edge.labels import BodyPart, BoneStatus, Laterality, Status
+    from osteo_edge.installation import install_bundle, remove_bundle
+    from osteo_edge.labels import BodyPart, BoneStatus, Laterality, Mode, Status
     from osteo_edge.prediction import Knee, Prediction
     from osteo_edge.predictor import OsteoPredictor
     from osteo_edge.radiograph import Radiograph
@@ -41,15 +44,18 @@ _HOMES = {
     "BoneStatus": "labels",
     "BundleError": "errors",
     "BundleNotFoundError": "errors",
+    "CovariateError": "errors",
     "EngineError": "errors",
     "EngineUnavailableError": "errors",
     "ImageTooLargeError": "errors",
     "IncompatibleBundleError": "errors",
     "InferenceError": "errors",
     "InputError": "errors",
+    "InstallationError": "errors",
     "IntegrityError": "errors",
     "Knee": "prediction",
     "Laterality": "labels",
+    "Mode": "labels",
     "ManifestError": "errors",
     "OsteoEdgeError": "errors",
     "OsteoPredictor": "predictor",
@@ -62,7 +68,10 @@ _HOMES = {
     "UnreadableImageError": "errors",
     "UnsupportedImageError": "errors",
     "embedded_bundles": "bundle",
+    "install_bundle": "installation",
+    "installed_bundles": "bundle",
     "open_bundle": "bundle",
+    "remove_bundle": "installation",
 }
 
 __all__ = [
@@ -71,16 +80,19 @@ __all__ = [
     "Bundle",
     "BundleError",
     "BundleNotFoundError",
+    "CovariateError",
     "EngineError",
     "EngineUnavailableError",
     "ImageTooLargeError",
     "IncompatibleBundleError",
     "InferenceError",
     "InputError",
+    "InstallationError",
     "IntegrityError",
     "Knee",
     "Laterality",
     "ManifestError",
+    "Mode",
     "OsteoEdgeError",
     "OsteoPredictor",
     "Prediction",
@@ -93,7 +105,10 @@ __all__ = [
     "UnsupportedImageError",
     "__version__",
     "embedded_bundles",
+    "install_bundle",
+    "installed_bundles",
     "open_bundle",
+    "remove_bundle",
 ]
 
 

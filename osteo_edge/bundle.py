@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,11 @@ class Bundle:
     manifest: Manifest
     digest: str
 
+    @property
+    def listed(self) -> frozenset[str]:
+        """Every file that may be in the bundle, the manifest and its digest too."""
+        return frozenset((MANIFEST, MANIFEST_DIGEST, *self.manifest.files))
+
     def read(self, path: str) -> bytes:
         """The bytes of a listed file, verified.
 
@@ -49,41 +54,79 @@ class Bundle:
         Raises:
             IntegrityError: a file is missing, changed, linked or not listed.
         """
-        self._refuse_unlisted()
+        self.refuse_unlisted()
         for path in sorted(self.manifest.files):
             self.read(path)
             yield path
 
-    def _refuse_unlisted(self) -> None:
-        listed = {MANIFEST, MANIFEST_DIGEST, *self.manifest.files}
+    def refuse_unlisted(self) -> None:
+        """Raise IntegrityError for a file that is not part of the bundle."""
         for path in sorted(self.root.rglob("*")):
             name = path.relative_to(self.root).as_posix()
-            if (path.is_symlink() or not path.is_dir()) and name not in listed:
+            if (path.is_symlink() or not path.is_dir()) and name not in self.listed:
                 raise IntegrityError(f"{name} in {self.root} is not listed in the manifest; remove it")
 
 
 def open_bundle(name_or_path: str | Path = DEFAULT_BUNDLE) -> Bundle:
-    """Open a bundle by the name of an embedded one, or by the path of its folder.
+    """Open a bundle by the name of an embedded or, after these, an installed one; or by the path of its folder.
 
     Raises:
         BundleNotFoundError: neither exists.
         BundleError: the manifest is damaged, unknown or untrustworthy.
     """
     root = _locate(name_or_path)
-    manifest_bytes = read_regular_file(root, MANIFEST, max_bytes=MAX_MANIFEST_BYTES)
+    return parse_bundle(lambda path, size: read_regular_file(root, path, max_bytes=size), root)
+
+
+def parse_bundle(read: Callable[[str, int], bytes], root: Path) -> Bundle:
+    """The bundle whose files ``read(path, max_bytes)`` gives.
+
+    Raises:
+        BundleError: as ``open_bundle``.
+    """
+    manifest_bytes = read(MANIFEST, MAX_MANIFEST_BYTES)
     digest = sha256_hex(manifest_bytes)
     # Compared byte for byte, so that no bit of the digest's own file may change unnoticed either.
     expected = manifest_digest_line(digest)
-    if read_regular_file(root, MANIFEST_DIGEST, max_bytes=len(expected)) != expected:
+    if read(MANIFEST_DIGEST, len(expected)) != expected:
         raise IntegrityError(f"{MANIFEST} in {root} does not match {MANIFEST_DIGEST}; install the bundle again")
     return Bundle(root=root, manifest=parse_manifest(manifest_bytes), digest=digest)
 
 
 def embedded_bundles() -> tuple[str, ...]:
     """Names of the bundles inside the package, sorted."""
-    if not EMBEDDED_FOLDER.is_dir():
+    return _bundles_in(EMBEDDED_FOLDER)
+
+
+def installed_bundles() -> tuple[str, ...]:
+    """Names of the bundles in the user's folder, sorted."""
+    folder = user_folder()
+    return _bundles_in(folder) if folder else ()
+
+
+def user_folder() -> Path | None:
+    """Where bundles are installed: ``OSTEO_EDGE_BUNDLES``, or ``osteo-edge/bundles`` in the user's data folder.
+
+    That is ``XDG_DATA_HOME``, or ``~/.local/share``. It need not exist, and is only read but for installing and
+    removing. None where the user has no home.
+    """
+    if named := os.environ.get("OSTEO_EDGE_BUNDLES"):
+        return Path(named).absolute()
+    data = os.environ.get("XDG_DATA_HOME", "")
+    try:
+        base = Path(data) if os.path.isabs(data) else Path.home() / ".local" / "share"
+    except RuntimeError:
+        return None
+    return base / "osteo-edge" / "bundles"
+
+
+def _bundles_in(folder: Path) -> tuple[str, ...]:
+    """Hidden folders, in which an installation may be under way, are none."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
         return ()
-    return tuple(sorted(folder.name for folder in EMBEDDED_FOLDER.iterdir() if (folder / MANIFEST).is_file()))
+    return tuple(sorted(name for name in names if name[0] != "." and os.path.isfile(folder / name / MANIFEST)))
 
 
 def manifest_digest_line(digest: str) -> bytes:
@@ -94,8 +137,14 @@ def manifest_digest_line(digest: str) -> bytes:
 def _locate(name_or_path: str | Path) -> Path:
     if isinstance(name_or_path, str) and name_or_path in embedded_bundles():
         return (EMBEDDED_FOLDER / name_or_path).resolve()
+    folder = user_folder()
+    if isinstance(name_or_path, str) and folder and name_or_path in installed_bundles():
+        return (folder / name_or_path).resolve()
     path = Path(name_or_path)
     if os.path.isfile(path / MANIFEST):  # unlike Path.is_file it never raises, whatever the name
         return path.resolve()
-    known = ", ".join(embedded_bundles()) or "none"
-    raise BundleNotFoundError(f"no bundle named {str(name_or_path)!r}, and no folder there with {MANIFEST}; embedded: {known}")
+    embedded, installed = (", ".join(names) or "none" for names in (embedded_bundles(), installed_bundles()))
+    raise BundleNotFoundError(
+        f"no bundle named {str(name_or_path)!r}, and no folder there with {MANIFEST}; embedded: {embedded}; "
+        f"installed: {installed} (osteo-edge bundles install)"
+    )

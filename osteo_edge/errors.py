@@ -6,11 +6,13 @@ OsteoEdgeError
 |  |- ImageTooLargeError       over the limits of pixels or bytes; the pipeline answers it as a rejection
 |  |- UnsupportedImageError    a format, shape or data type that is not read here
 |  `- QualityRejected          only from Prediction.raise_for_status()
+|- CovariateError              what was given of the person cannot be used
 |- BundleError                 the model's folder cannot be trusted or used
 |  |- BundleNotFoundError
 |  |- ManifestError            names the field
 |  |- IncompatibleBundleError  made for another version of this package
 |  |- IntegrityError           a file is missing, changed, linked or not listed
+|  |- InstallationError        a bundle cannot be put into, or taken out of, the user's folder
 |  `- SelfTestError            the bundle does not give its recorded numbers on this device
 |- EngineError
 |  |- EngineUnavailableError   names the extra to install
@@ -57,6 +59,10 @@ class QualityRejected(InputError):  # noqa: N818  it reports a state of the pict
     """Raised by ``Prediction.raise_for_status`` alone: the picture was read but is unfit."""
 
 
+class CovariateError(OsteoEdgeError, ValueError):
+    """A covariate that the bundle does not know, or a value that is none or out of its range; the message names it."""
+
+
 class BundleError(OsteoEdgeError):
     """A bundle that cannot be trusted or used."""
 
@@ -75,6 +81,10 @@ class IncompatibleBundleError(BundleError):
 
 class IntegrityError(BundleError):
     """A file of the bundle is missing, changed, linked, or not listed."""
+
+
+class InstallationError(BundleError):
+    """A bundle that cannot be installed or removed."""
 
 
 class SelfTestError(BundleError):

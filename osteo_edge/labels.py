@@ -36,3 +36,10 @@ class Status(StrEnum):
     REPORTED = "reported"
     REFERRED = "referred"
     REJECTED = "rejected"
+
+
+class Mode(StrEnum):
+    """What an answer rests on: the picture alone, or the picture and what is known of the person."""
+
+    IMAGE = "image"
+    FUSED = "fused"

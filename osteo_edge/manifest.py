@@ -6,7 +6,7 @@ Every key is known and every value is checked; a manifest of another schema vers
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,8 +14,11 @@ from osteo_edge.errors import IncompatibleBundleError, ManifestError
 from osteo_edge.labels import BodyPart, BoneStatus
 from osteo_edge.records import parse_json, parse_record
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_MANIFEST_BYTES = 1 << 20
+MAX_MEMBERS = 8
+MAX_LAYERS = 4
+MAX_COVARIATES = 32
 
 EngineName = Literal["onnxruntime", "litert"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -25,6 +28,7 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 _SAFE_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 _NOT_LISTED = "names a file that 'files' does not list"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_COVARIATE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -116,10 +120,98 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class DenseLayer:
+    """``activation(x @ kernel + bias)``: kernel (inputs, outputs), bias (outputs,)."""
+
+    kernel: tuple[tuple[float, ...], ...]
+    bias: tuple[float, ...]
+    activation: Literal["linear", "relu", "tanh"]
+
+
+EnsembleKind = Literal["mean", "weighted", "vote", "gompertz", "stacking", "cascade"]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """How the members' scores become one; see ``osteo_edge.decision.ensemble``.
+
+    Attributes:
+        weights: one a member, summing to one, for ``weighted``; empty otherwise.
+        layers: for ``stacking``: from the members' logits, each less its mean over the labels, side by side in the
+            members' order (members * labels,), to logits (labels,); empty otherwise.
+        exits: for ``cascade``: after member i, the highest probability of the mean so far at which it stops; one a
+            member but the last; empty otherwise.
+    """
+
+    kind: EnsembleKind
+    weights: tuple[float, ...] = ()
+    layers: tuple[DenseLayer, ...] = ()
+    exits: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Covariate:
+    """One thing that may be known of the person.
+
+    Attributes:
+        name: column of the table, for example ``age_years``; ``sex`` is 1 for female.
+        kind: ``yes_no`` is 1 or 0.
+        unit: for people, for example ``years``.
+        low, high: values outside are refused.
+        mean, deviation: what standardises the value; a missing one becomes 0.
+        support: label -> lowest and highest value seen in training; empty where it is not judged.
+    """
+
+    name: str
+    kind: Literal["number", "yes_no", "sex"]
+    unit: str
+    low: float
+    high: float
+    mean: float
+    deviation: float
+    support: Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """The image score and covariates together: one multinomial logistic model.
+
+    Its inputs, in order: the image's logits less their mean over the labels (labels,), the standardised covariates
+    (covariates,), and for each covariate 1 where it is missing and 0 where it is known (covariates,).
+
+    Attributes:
+        required: covariates without which the fused answer is not given.
+        kernel: (labels + 2 * covariates, labels).
+        conformal: label sets in this mode.
+        is_proven: as the manifest's, for the fused scores.
+        image_adds: whether the paired interval of the macro AUC, fused less covariates alone, lies above 0.
+        metrics: of the fused scores.
+        without_image: the same covariates alone, on the same folds.
+        gain: fused less covariates alone, paired.
+    """
+
+    covariates: tuple[Covariate, ...]
+    required: tuple[str, ...]
+    kernel: tuple[tuple[float, ...], ...]
+    bias: tuple[float, ...]
+    conformal: Conformal
+    is_proven: bool
+    image_adds: bool
+    metrics: Mapping[str, Metric]
+    without_image: Mapping[str, Metric]
+    gain: Mapping[str, Metric]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The whole manifest; see the class of each field.
 
     Attributes:
+        members: run in this order; each has a name of its own, and one engine at least has files of all of them.
+        ensemble: how the members' scores become one; ``mean`` where there is one member.
+        conformal: label sets of the answers from the picture alone.
+        metrics: of the scores from the picture alone.
+        fusion: None where the bundle answers from the picture alone.
         is_proven: whether cross-validation showed the scores to be better than chance (the interval of the macro AUC
             lies above 0.5). Where it did not, the runtime gives scores and refers every picture.
     """
@@ -134,6 +226,7 @@ class Manifest:
     licence: str
     finder: str
     members: tuple[Member, ...]
+    ensemble: Ensemble
     quality: QualityLimits
     conformal: Conformal
     is_proven: bool
@@ -141,6 +234,7 @@ class Manifest:
     baselines: Mapping[str, Mapping[str, Metric]]
     provenance: Mapping[str, str]
     files: Mapping[str, FileEntry]
+    fusion: Fusion | None = None
 
 
 def parse_manifest(data: bytes) -> Manifest:
@@ -158,6 +252,9 @@ def parse_manifest(data: bytes) -> Manifest:
     _check_vocabulary(manifest)
     _check_files(manifest)
     _check_members(manifest)
+    check_ensemble(manifest.ensemble, members=len(manifest.members), labels=len(manifest.labels))
+    if manifest.fusion:
+        check_fusion(manifest.fusion, labels=manifest.labels)
     return manifest
 
 
@@ -180,9 +277,8 @@ def _check_vocabulary(manifest: Manifest) -> None:
     known = [status.value for status in BoneStatus]
     _require(list(manifest.labels) == known, "labels", f"must be {known}")
     _require(manifest.body_part in list(BodyPart), "body_part", f"must be one of {[part.value for part in BodyPart]}")
-    _require(len(manifest.members) == 1, "members", "must hold exactly one member")
-    _require(0 < manifest.conformal.coverage < 1, "conformal.coverage", "must lie between 0 and 1")
-    _require(0 <= manifest.conformal.min_probability <= 1, "conformal.min_probability", "must lie between 0 and 1")
+    _require(1 <= len(manifest.members) <= MAX_MEMBERS, "members", f"must hold 1 to {MAX_MEMBERS} members")
+    _check_conformal(manifest.conformal, "conformal")
     _require(manifest.quality.min_side_px >= 1, "quality.min_side_px", "must be at least 1")
     _require(0 <= manifest.quality.min_dynamic_range < 1, "quality.min_dynamic_range", "must lie between 0 and 1")
 
@@ -196,6 +292,8 @@ def _check_files(manifest: Manifest) -> None:
 
 
 def _check_members(manifest: Manifest) -> None:
+    names = [member.name for member in manifest.members]
+    _require(len(set(names)) == len(names), "members", "must each have a name of their own")
     for index, member in enumerate(manifest.members):
         where = f"members[{index}]"
         spec, region = member.input, member.region
@@ -209,6 +307,8 @@ def _check_members(manifest: Manifest) -> None:
         )
         _require(member.head_weights in manifest.files, f"{where}.head_weights", _NOT_LISTED)
         _check_model_files(manifest, member, where)
+    shared = set(ENGINE_NAMES).intersection(*(member.files for member in manifest.members))
+    _require(bool(shared), "members", "share no engine: one at least must have files of all members")
 
 
 def _check_model_files(manifest: Manifest, member: Member, where: str) -> None:
@@ -220,6 +320,75 @@ def _check_model_files(manifest: Manifest, member: Member, where: str) -> None:
             _require(path in manifest.files, f"{where}.files.{engine}.{precision}", _NOT_LISTED)
         default = member.default_precision.get(engine)
         _require(default in by_precision, f"{where}.default_precision.{engine}", "must be one of the engine's precisions")
+
+
+def check_ensemble(ensemble: Ensemble, *, members: int, labels: int) -> None:
+    """Check that ``ensemble`` fits so many members and labels, and holds nothing that its kind does not use.
+
+    Raises:
+        ManifestError: names the field.
+    """
+    kind = ensemble.kind
+    _require(members > 1 or kind in ("mean", "stacking"), "ensemble.kind", f"must be mean for one member, not {kind}")
+    _require(len(ensemble.weights) == (members if kind == "weighted" else 0), "ensemble.weights", _count("weighted", "member"))
+    if kind == "weighted":
+        are_shares = min(ensemble.weights) >= 0 and abs(sum(ensemble.weights) - 1) <= 1e-6
+        _require(are_shares, "ensemble.weights", "must not be negative, and must sum to 1")
+    exits = len(ensemble.exits)
+    _require(exits == (members - 1 if kind == "cascade" else 0), "ensemble.exits", _count("cascade", "member but the last"))
+    _require(all(0 <= one <= 1 for one in ensemble.exits), "ensemble.exits", "must lie between 0 and 1")
+    _require(bool(ensemble.layers) == (kind == "stacking"), "ensemble.layers", "must be there for stacking alone")
+    _require(len(ensemble.layers) <= MAX_LAYERS, "ensemble.layers", f"must be at most {MAX_LAYERS}")
+    width = members * labels
+    for index, layer in enumerate(ensemble.layers):
+        width = _check_dense(layer.kernel, layer.bias, inputs=width, where=f"ensemble.layers[{index}]")
+    _require(not ensemble.layers or width == labels, "ensemble.layers", f"must end with {labels} outputs, one a label")
+
+
+def check_fusion(fusion: Fusion, *, labels: Sequence[str]) -> None:
+    """Check that ``fusion`` fits the labels and its own covariates.
+
+    Raises:
+        ManifestError: names the field.
+    """
+    names = [covariate.name for covariate in fusion.covariates]
+    _require(1 <= len(names) <= MAX_COVARIATES, "fusion.covariates", f"must hold 1 to {MAX_COVARIATES} covariates")
+    _require(len(set(names)) == len(names), "fusion.covariates", "must each have a name of their own")
+    for index, covariate in enumerate(fusion.covariates):
+        _check_covariate(covariate, labels, f"fusion.covariates[{index}]")
+    _require(bool(fusion.required), "fusion.required", "must name at least one covariate")
+    _require(len(set(fusion.required)) == len(fusion.required), "fusion.required", "names a covariate twice")
+    _require(set(fusion.required) <= set(names), "fusion.required", "must name covariates of the fusion")
+    width = len(labels) + 2 * len(names)
+    outputs = _check_dense(fusion.kernel, fusion.bias, inputs=width, where="fusion")
+    _require(outputs == len(labels), "fusion.kernel", f"must have {len(labels)} columns, one a label")
+    _check_conformal(fusion.conformal, "fusion.conformal")
+
+
+def _check_covariate(covariate: Covariate, labels: Sequence[str], where: str) -> None:
+    _require(_COVARIATE.fullmatch(covariate.name) is not None, f"{where}.name", "must be lower-case letters, digits and _")
+    _require(covariate.low < covariate.high, f"{where}.low", "must lie below high")
+    if covariate.kind != "number":
+        _require((covariate.low, covariate.high) == (0, 1), f"{where}.low", f"and high must be 0 and 1 for {covariate.kind}")
+    _require(covariate.deviation > 0, f"{where}.deviation", "must be above 0")
+    _require(set(covariate.support) <= set(labels), f"{where}.support", "must name labels of the bundle")
+    _require(all(low <= high for low, high in covariate.support.values()), f"{where}.support", "must not fall")
+
+
+def _check_dense(kernel: tuple[tuple[float, ...], ...], bias: tuple[float, ...], *, inputs: int, where: str) -> int:
+    """The number of outputs, when the kernel is (inputs, outputs) and the bias (outputs,)."""
+    _require(len(kernel) == inputs, f"{where}.kernel", f"must have {inputs} rows")
+    _require(all(len(row) == len(bias) for row in kernel), f"{where}.kernel", f"must have {len(bias)} columns, as the bias has")
+    return len(bias)
+
+
+def _check_conformal(conformal: Conformal, where: str) -> None:
+    _require(0 < conformal.coverage < 1, f"{where}.coverage", "must lie between 0 and 1")
+    _require(0 <= conformal.min_probability <= 1, f"{where}.min_probability", "must lie between 0 and 1")
+
+
+def _count(kind: str, each: str) -> str:
+    return f"must hold one number a {each} for {kind}, and none otherwise"
 
 
 def _require(condition: bool, field: str, message: str) -> None:

@@ -1,28 +1,30 @@
-"""A bundle's model on its way into memory."""
+"""A bundle's models on their way into memory."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from threading import Thread
 
-from osteo_edge.bundle import DEFAULT_BUNDLE, open_bundle
+from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle, open_bundle
 from osteo_edge.engines import select
 from osteo_edge.engines.base import Engine
+from osteo_edge.engines.select import EngineChoice
 from osteo_edge.errors import IncompatibleBundleError, InferenceError
 
 MAX_THREADS = 256
 
 
 class LoadingModel:
-    """An opened bundle and the engine for it, which loads on a thread of its own.
+    """An opened bundle and one engine a member, which load beside the caller's thread, one after the other.
 
     Engines release Python's lock while they plan a model, so that a caller may meanwhile import OpenCV and read
-    the first radiograph. Importing this module loads neither numpy nor an engine.
+    the first radiograph; several at once would only hold each other and the caller up. A cascade's later members are
+    loaded when they are first asked for: pictures of which the first is sure then cost neither their time nor their
+    memory. Importing this module loads neither numpy nor an engine.
 
     Attributes:
         bundle: opened; its manifest was checked.
-        member: the member that is run.
-        choice: the engine, precision and file.
+        choices: the engine, precision and file of each member; the engine is the same for all.
     """
 
     def __init__(
@@ -43,42 +45,91 @@ class LoadingModel:
         if threads is not None and not 1 <= threads <= MAX_THREADS:
             raise ValueError(f"threads must be 1 to {MAX_THREADS}, not {threads}")
         self.bundle = open_bundle(bundle)
-        self.member = self.bundle.manifest.members[0]
-        self.choice = select.choose(self.member, engine=engine, precision=precision)
-        self._threads = threads or select.available_threads()
-        self._loaded: list[Engine] = []
-        self._faults: list[BaseException] = []
-        self._thread = Thread(target=self._load, name="osteo-edge-engine")
-        self._thread.start()
+        manifest = self.bundle.manifest
+        self.choices = select.choose(manifest.members, engine=engine, precision=precision)
+        count = threads or select.available_threads()
+        self._loading = [_LoadingEngine(self.bundle, choice, threads=count) for choice in self.choices]
+        before = None
+        for loading in self._loading[: 1 if manifest.ensemble.kind == "cascade" else None]:
+            loading.start(before)
+            before = loading
 
-    def engine(self) -> Engine:
-        """The engine, once it is loaded.
+    def engine(self, member: int = 0) -> Engine:
+        """The engine of a member, once it is loaded.
 
         Raises:
             IntegrityError: the model file is not the recorded one.
             IncompatibleBundleError: the model's outputs are not those of a member.
             InferenceError: the engine does not take it, or was closed.
         """
-        self._thread.join()
-        for fault in self._faults:
-            raise fault
-        if not self._loaded:
-            raise InferenceError("the predictor was closed; make a new one")
-        return self._loaded[0]
+        return self._loading[member].engine()
+
+    def wait(self) -> None:
+        """Wait for every engine that was started.
+
+        Raises:
+            OsteoEdgeError: as ``engine``, for any of them.
+        """
+        for loading in self._loading:
+            if loading.is_started:
+                loading.engine()
 
     def close(self) -> None:
-        """Release the engine's memory."""
-        self._thread.join()
-        while self._loaded:
-            self._loaded.pop().close()
+        """Release the engines' memory."""
+        for loading in self._loading:
+            loading.close()
 
-    def _load(self) -> None:
+
+class _LoadingEngine:
+    """One member's engine on its way."""
+
+    def __init__(self, bundle: Bundle, choice: EngineChoice, *, threads: int) -> None:
+        self._bundle, self._choice, self._threads = bundle, choice, threads
+        self._thread: Thread | None = None
+        self._engine: Engine | None = None
+        self._fault: BaseException | None = None
+        self._is_closed = False
+
+    @property
+    def is_started(self) -> bool:
+        return self._thread is not None
+
+    def start(self, before: _LoadingEngine | None = None) -> None:
+        """Start to load, or wait for ``before`` first."""
+        self._thread = Thread(target=self._load, args=(before,), name="osteo-edge-engine")
+        self._thread.start()
+
+    def engine(self) -> Engine:
+        if self._is_closed:
+            raise InferenceError("the predictor was closed; make a new one")
+        if self._thread is None:
+            self.start()
+        self.join()
+        if self._fault is not None:
+            raise self._fault
+        assert self._engine is not None
+        return self._engine
+
+    def close(self) -> None:
+        self.join()
+        self._is_closed = True
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+
+    def _load(self, before: _LoadingEngine | None) -> None:
         try:
-            engine = select.open_engine(self.bundle, self.choice, threads=self._threads)
-            _require_outputs(engine, labels=len(self.bundle.manifest.labels))
-            self._loaded.append(engine)
+            if before is not None:
+                before.join()
+            engine = select.open_engine(self._bundle, self._choice, threads=self._threads)
+            _require_outputs(engine, labels=len(self._bundle.manifest.labels))
+            self._engine = engine
         except BaseException as fault:  # handed to the thread that asks for the engine
-            self._faults.append(fault)
+            self._fault = fault
 
 
 def _require_outputs(engine: Engine, *, labels: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from osteo_edge.errors import QualityRejected
 from osteo_edge.images.quality import Finding
-from osteo_edge.labels import Status
+from osteo_edge.labels import Mode, Status
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,9 +25,10 @@ class Knee:
 
     Attributes:
         joint: centre and width of the joint in pixels of the upright picture.
-        box: what the network was shown; may reach beyond the picture.
+        box: what the networks were shown, together; may reach beyond the picture.
         probabilities: label -> probability from this knee alone.
-        saliency: (rows, columns) float32 over the box, for the picture's likeliest class; only when asked for.
+        saliency: (rows, columns) float32 over the box, for the class that is likeliest from the picture alone; only when
+            asked for. Exact for one network; see ``decision.explanation.laid_together`` for several.
     """
 
     joint: Joint
@@ -38,13 +39,19 @@ class Knee:
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Which model answered: the bundle and its digest, the engine and precision that ran it."""
+    """Which model answered: the bundle and its digest, the engine and precision that ran it.
+
+    Attributes:
+        precision: ``mixed`` where the members' differ.
+        members: number of networks in the bundle.
+    """
 
     bundle: str
     version: str
     digest: str
     engine: str
     precision: str
+    members: int
 
 
 @dataclass(frozen=True)
@@ -56,9 +63,14 @@ class Prediction:
         digest: SHA-256 of the picture's bytes; None where they could not be read.
         status: reported, referred or rejected.
         findings: the reasons for a referral or rejection.
+        notes: what is worth knowing and is no reason for either, for example that covariates took no part.
+        mode: what the answer rests on; None when rejected.
         label: likeliest class; only a hint when referred; None when rejected.
         probabilities: label -> probability; empty when rejected.
+        image_probabilities: the same from the picture alone; equal to ``probabilities`` in the image mode.
         label_set: the classes that cannot be ruled out; empty when rejected.
+        covariates_used: covariate -> number that took part; sex is 1 for female, yes is 1; empty in the image mode.
+        members_answered: networks that were run; a cascade stops when it is sure.
         knees: left to right in the picture.
         timings_ms: stage -> milliseconds of wall clock.
         radiograph: kept for the overlay, only when an explanation was asked for.
@@ -68,9 +80,14 @@ class Prediction:
     digest: str | None
     status: Status
     findings: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
+    mode: Mode | None
     label: str | None
     probabilities: Mapping[str, float]
+    image_probabilities: Mapping[str, float]
     label_set: tuple[str, ...]
+    covariates_used: Mapping[str, float]
+    members_answered: int
     knees: tuple[Knee, ...]
     timings_ms: Mapping[str, float]
     model: ModelIdentity

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle
-from osteo_edge.decision.conformal import label_set
-from osteo_edge.decision.explanation import read_head_weights, saliency
+from osteo_edge.covariates import Given, Person, describe, gather
+from osteo_edge.decision.ensemble import combine, is_sure, shares
+from osteo_edge.decision.explanation import laid_together, read_head_weights, saliency, union
 from osteo_edge.decision.scores import mean_logits, softmax
+from osteo_edge.decision.verdict import decide, likeliest
 from osteo_edge.errors import ImageTooLargeError, IncompatibleBundleError, InferenceError, InputError
 from osteo_edge.images import quality, reader
 from osteo_edge.images.preprocess import prepare
@@ -23,11 +25,10 @@ from osteo_edge.images.quality import Finding
 from osteo_edge.images.reader import ImageSource
 from osteo_edge.images.region import Box, Joint, JointFinder, box_around
 from osteo_edge.labels import Status
-from osteo_edge.manifest import Manifest
+from osteo_edge.manifest import InputSpec, RegionProfile
 from osteo_edge.model import LoadingModel
 from osteo_edge.prediction import Knee, ModelIdentity, Prediction
 from osteo_edge.radiograph import Radiograph
-from osteo_edge.reports.wording import UNPROVEN
 
 
 class OsteoPredictor:
@@ -49,10 +50,11 @@ class OsteoPredictor:
         """Open, verify and load a bundle.
 
         Args:
-            bundle: name of an embedded bundle or path of a bundle's folder; or a model that is being loaded, which
-                settles the other arguments too and whose faults are raised by the first ``predict``.
+            bundle: name of an embedded or installed bundle, or path of a bundle's folder; or a model that is being
+                loaded, which settles the other arguments too and whose faults are raised by the first ``predict``.
             engine: ``auto``, ``onnxruntime`` or ``litert``.
-            precision: ``auto``, ``fp32``, ``fp16`` or ``int8`` (for LiteRT: dynamic range).
+            precision: ``auto``, ``fp32``, ``fp16`` or ``int8`` (for LiteRT: dynamic range), the same for all members;
+                ``auto`` is each member's own default.
             threads: number of threads of the engine; all processors of the process by default.
 
         Raises:
@@ -64,11 +66,12 @@ class OsteoPredictor:
             self._model = bundle
         else:
             self._model = LoadingModel(bundle, engine=engine, precision=precision, threads=threads)
-            self._model.engine()
+            self._model.wait()
         manifest = self.bundle.manifest
-        self._region, self._input = self._model.member.region, self._model.member.input
         self._finder = JointFinder.from_bytes(self.bundle.read(manifest.finder))
-        self._head_weights = read_head_weights(self.bundle.read(self._model.member.head_weights), labels=len(manifest.labels))
+        self._head_weights = [
+            read_head_weights(self.bundle.read(member.head_weights), labels=len(manifest.labels)) for member in manifest.members
+        ]
 
     @property
     def bundle(self) -> Bundle:
@@ -76,22 +79,41 @@ class OsteoPredictor:
 
     @property
     def model(self) -> ModelIdentity:
-        manifest, choice = self.bundle.manifest, self._model.choice
-        return ModelIdentity(manifest.name, manifest.version, self.bundle.digest, choice.engine, choice.precision)
+        manifest, choices = self.bundle.manifest, self._model.choices
+        precisions = {choice.precision for choice in choices}
+        precision = precisions.pop() if len(precisions) == 1 else "mixed"
+        return ModelIdentity(
+            manifest.name, manifest.version, self.bundle.digest, choices[0].engine, precision, members=len(choices)
+        )
 
-    def predict(self, image: ImageSource, *, explain: bool = False, source: str | None = None) -> Prediction:
+    def predict(
+        self,
+        image: ImageSource,
+        *,
+        explain: bool = False,
+        source: str | None = None,
+        age_years: float | None = None,
+        sex: str | None = None,
+        covariates: Given | None = None,
+    ) -> Prediction:
         """Answer for one picture.
 
         Args:
             image: path, bytes of a file, or array (H, W) or (H, W, 3) RGB of uint8 or uint16 with bone bright.
             explain: also keep saliency and radiograph, for ``Prediction.save_overlay``.
             source: the name to give the picture.
+            age_years, sex: of the person, where they are known; sex is ``female`` or ``male``.
+            covariates: name -> what else is known, as the bundle's ``fusion.covariates`` names it; None for what is not
+                known. They take part where the bundle has a fusion and all that it requires is given; a note of the
+                prediction tells when they did not.
 
         Raises:
+            CovariateError: a covariate that the bundle does not know, or a value out of its range.
             InputError: the picture cannot be read. What can be read but is unfit, or is too large to be read,
                 gives a prediction with status ``rejected``.
             InferenceError: the engine failed.
         """
+        person = self.describe(gather(age_years, sex, covariates))
         clock = _Stopwatch()
         with clock.stage("read"):
             try:
@@ -104,15 +126,22 @@ class OsteoPredictor:
             return self._rejection(radiograph.source, radiograph.digest, findings, clock)
         with clock.stage("region"):
             joints = self._finder.find(radiograph.pixels)
-            boxes = [box_around(joint, self._region) for joint in joints]
         if not joints:
             return self._rejection(radiograph.source, radiograph.digest, (quality.no_knee(),), clock)
         with clock.stage("prepare"):
-            tensors = [prepare(radiograph.pixels, box, self._input) for box in boxes]
+            tensors = self._prepare(radiograph, joints)
         with clock.stage("run"):
-            outputs = [self._run(tensor) for tensor in tensors]
+            answers = self._run(tensors)
         with clock.stage("decide"):
-            return self._decide(radiograph, joints, boxes, outputs, clock, explain=explain)
+            return self._decide(radiograph, joints, answers, person, clock, explain=explain)
+
+    def describe(self, given: Given) -> Person:
+        """What the bundle can use of what is known of a person.
+
+        Raises:
+            CovariateError: as ``predict``.
+        """
+        return describe(self.bundle.manifest.fusion, given)
 
     def predict_many(self, images: Iterable[ImageSource], *, explain: bool = False) -> Iterator[Prediction]:
         """Answer for each picture in turn, in order; one that cannot be read gives a rejected prediction.
@@ -145,48 +174,62 @@ class OsteoPredictor:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _run(self, tensor: NDArray[np.float32]) -> _Output:
-        engine = self._model.engine()
-        outputs = engine.run({engine.inputs[0].name: tensor})
-        logits = outputs["logits"][0]
-        if outputs["features"].shape[-1] != len(self._head_weights):
+    def _prepare(self, radiograph: Radiograph, joints: tuple[Joint, ...]) -> _Tensors:
+        """The knees once for each region and input; members that share both share the tensors."""
+        tensors: _Tensors = {}
+        for member in self.bundle.manifest.members:
+            if (member.region, member.input) not in tensors:
+                boxes = [box_around(joint, member.region) for joint in joints]
+                tensors[member.region, member.input] = [prepare(radiograph.pixels, box, member.input) for box in boxes]
+        return tensors
+
+    def _run(self, tensors: _Tensors) -> list[_Answer]:
+        """Member by member, all knees of the picture through each; a cascade stops when it is sure."""
+        manifest = self.bundle.manifest
+        answers: list[_Answer] = []
+        for index, member in enumerate(manifest.members):
+            answers.append(self._run_member(index, tensors[member.region, member.input]))
+            if is_sure(manifest.ensemble, [answer.logits for answer in answers]):
+                break
+        return answers
+
+    def _run_member(self, index: int, tensors: Sequence[NDArray[np.float32]]) -> _Answer:
+        engine = self._model.engine(index)
+        outputs = [engine.run({engine.inputs[0].name: tensor}) for tensor in tensors]
+        if any(output["features"].shape[-1] != len(self._head_weights[index]) for output in outputs):
             raise IncompatibleBundleError("the head weights do not fit the model's features")
-        if not np.isfinite(logits).all():
+        knees = np.stack([output["logits"][0] for output in outputs])
+        if not np.isfinite(knees).all():
             raise InferenceError("the model gave a score that is not a number; run: osteo-edge doctor")
-        return _Output(logits, outputs["features"])
+        return _Answer(mean_logits(knees), knees, [output["features"] for output in outputs])
 
     def _decide(
         self,
         radiograph: Radiograph,
         joints: tuple[Joint, ...],
-        boxes: list[Box],
-        outputs: list[_Output],
+        answers: list[_Answer],
+        person: Person,
         clock: _Stopwatch,
         *,
         explain: bool,
     ) -> Prediction:
         manifest = self.bundle.manifest
-        probabilities = self._named(softmax(mean_logits([output.logits for output in outputs])))
-        labels = label_set(probabilities, manifest.conformal)
-        label = max(probabilities, key=lambda name: probabilities[name])
-        knees = tuple(
-            Knee(
-                joint=joint,
-                box=box,
-                probabilities=self._named(softmax(output.logits)),
-                saliency=saliency(output.features, self._head_weights, manifest.labels.index(label)) if explain else None,
-            )
-            for joint, box, output in zip(joints, boxes, outputs, strict=True)
-        )
-        doubts = _doubts(labels, manifest)
+        verdict = decide(manifest, combine(manifest.ensemble, np.stack([answer.logits for answer in answers])), person)
+        label = likeliest(verdict.image_probabilities) if explain else None
+        knees = tuple(self._knee(index, joint, answers, label) for index, joint in enumerate(joints))
         return Prediction(
             source=radiograph.source,
             digest=radiograph.digest,
-            status=Status.REFERRED if doubts else Status.REPORTED,
-            findings=doubts,
-            label=label,
-            probabilities=probabilities,
-            label_set=labels,
+            status=Status.REFERRED if verdict.findings else Status.REPORTED,
+            findings=verdict.findings,
+            notes=verdict.notes,
+            mode=verdict.mode,
+            label=verdict.label,
+            probabilities=verdict.probabilities,
+            image_probabilities=verdict.image_probabilities,
+            label_set=verdict.label_set,
+            covariates_used=verdict.covariates_used,
+            members_answered=len(answers),
             knees=knees,
             timings_ms=clock.timings_ms,
             model=self.model,
@@ -194,29 +237,58 @@ class OsteoPredictor:
             radiograph=radiograph if explain else None,
         )
 
+    def _knee(self, index: int, joint: Joint, answers: list[_Answer], explained: str | None) -> Knee:
+        manifest = self.bundle.manifest
+        logits = combine(manifest.ensemble, np.stack([answer.knees[index] for answer in answers]))
+        probabilities = dict(zip(manifest.labels, softmax(logits).tolist(), strict=True))
+        boxes = [box_around(joint, member.region) for member in manifest.members[: len(answers)]]
+        heat = self._saliency(index, boxes, answers, manifest.labels.index(explained)) if explained else None
+        return Knee(joint=joint, box=union(boxes), probabilities=MappingProxyType(probabilities), saliency=heat)
+
+    def _saliency(self, knee: int, boxes: list[Box], answers: list[_Answer], label_index: int) -> NDArray[np.float32]:
+        maps = [
+            saliency(answer.features[knee], head, label_index)
+            for answer, head in zip(answers, self._head_weights, strict=False)  # the first members' of a cascade
+        ]
+        return laid_together(maps, boxes, shares(self.bundle.manifest.ensemble, len(answers)))
+
     def _rejection(self, source: str, digest: str | None, findings: tuple[Finding, ...], clock: _Stopwatch) -> Prediction:
         return Prediction(
             source=source,
             digest=digest,
             status=Status.REJECTED,
             findings=findings,
+            notes=(),
+            mode=None,
             label=None,
             probabilities=MappingProxyType({}),
+            image_probabilities=MappingProxyType({}),
             label_set=(),
+            covariates_used=MappingProxyType({}),
+            members_answered=0,
             knees=(),
             timings_ms=clock.timings_ms,
             model=self.model,
             intended_use=self.bundle.manifest.intended_use,
         )
 
-    def _named(self, probabilities: NDArray[np.float64]) -> Mapping[str, float]:
-        return MappingProxyType(dict(zip(self.bundle.manifest.labels, probabilities.tolist(), strict=True)))
+
+_Tensors = dict[tuple[RegionProfile, InputSpec], list[NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
-class _Output:
-    logits: NDArray[np.float32]
-    features: NDArray[np.float32]
+class _Answer:
+    """One member's answer for one picture.
+
+    Attributes:
+        logits: (labels,) of the picture.
+        knees: (knees, labels).
+        features: one (1, rows, columns, features) a knee.
+    """
+
+    logits: NDArray[np.float64]
+    knees: NDArray[np.float32]
+    features: list[NDArray[np.float32]]
 
 
 class _Stopwatch:
@@ -236,21 +308,6 @@ class _Stopwatch:
 
 def _as_finding(error: InputError) -> Finding:
     return Finding(error.code, str(error))
-
-
-def _doubts(labels: tuple[str, ...], manifest: Manifest) -> tuple[Finding, ...]:
-    """Why the picture is referred; empty when one class stands alone and the bundle is proven."""
-    doubts = []
-    if not manifest.is_proven:
-        doubts.append(
-            Finding(UNPROVEN, "this bundle was not shown to be better than chance; its scores are for research alone")
-        )
-    if len(labels) > 1:
-        told = (
-            f"the picture does not tell {' from '.join(labels)} at the bundle's coverage of {manifest.conformal.coverage:.0%}"
-        )
-        doubts.append(Finding("not_sure", told))
-    return tuple(doubts)
 
 
 def _name_of(image: ImageSource) -> str:

@@ -9,7 +9,7 @@ an engine that is off.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from osteo_edge.errors import EngineError, ManifestError, SelfTestError
@@ -55,17 +55,22 @@ class Expected:
         picture: path of the reference picture in the bundle.
         joints: left to right; the finder may miss each by ``joint_tolerance`` knee widths.
         files: path of the model file -> its answer.
+        together: engine name -> the answer of all members together, each with its default file of that engine.
     """
 
     picture: str
     joints: tuple[ExpectedJoint, ...]
     joint_tolerance: float
     files: Mapping[str, ExpectedFile]
+    together: Mapping[str, ExpectedFile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class SelfTestResult:
-    """What became of one model file, or of the finder (``engine`` is then ``"finder"`` and ``precision`` empty)."""
+    """What became of one model file; of the finder, as ``engine`` then says; or of all members together with an engine.
+
+    For the last two ``precision`` is empty.
+    """
 
     path: str
     engine: str
@@ -81,7 +86,7 @@ def run_self_test(bundle: Bundle, *, engines: Collection[EngineName] | None = No
         engines: the engines to run; all that are installed by default. Files of others are listed as skipped.
 
     Returns:
-        The finder's result, then one a file. A file that fails does not stop the others.
+        The finder's result, one a file, and for ensembles one an engine. A file that fails does not stop the others.
 
     Raises:
         EngineUnavailableError: no engine that the bundle has a file for is installed.
@@ -92,10 +97,12 @@ def run_self_test(bundle: Bundle, *, engines: Collection[EngineName] | None = No
     expected = _read_expected(bundle)
     pixels = reader.read(bundle.read(expected.picture)).pixels
     results = [_test_finder(bundle, expected, pixels)]
+    answers: dict[str, Mapping[str, float]] = {}
     for member in bundle.manifest.members:
         tensors = _prepare(member, expected, pixels)
         for choice in _choices(member):
-            results.append(_skip(choice, engines) or _test_file(bundle, choice, tensors, expected))
+            results.append(_skip(choice, engines) or _test_file(bundle, choice, tensors, expected, answers))
+    results += [_test_together(bundle, engine, record, answers) for engine, record in expected.together.items()]
     _require_an_engine(bundle)
     return tuple(results)
 
@@ -120,9 +127,12 @@ def _read_expected(bundle: Bundle) -> Expected:
     if set(expected.files) != paths:
         odd = sorted(set(expected.files) ^ paths)
         raise ManifestError(f"{EXPECTED}: files must name every model file of the bundle and no other: {', '.join(odd)[:200]}")
-    for path, file in expected.files.items():
+    engines = [engine for member in bundle.manifest.members for engine in member.files]
+    if any(engines.count(engine) != len(bundle.manifest.members) for engine in expected.together):
+        raise ManifestError(f"{EXPECTED}: together must name engines that all members have files for")
+    for path, file in (*expected.files.items(), *expected.together.items()):
         if set(file.probabilities) != set(bundle.manifest.labels):
-            raise ManifestError(f"{EXPECTED}: files.{path}.probabilities must name the bundle's labels")
+            raise ManifestError(f"{EXPECTED}: the probabilities of {path} must name the bundle's labels")
     if not expected.joints or min(joint.width_px for joint in expected.joints) <= 0:
         raise ManifestError(f"{EXPECTED}: joints must hold at least one joint, each with a width above 0")
     return expected
@@ -182,14 +192,45 @@ def _skip(choice: EngineChoice, engines: Collection[EngineName] | None) -> SelfT
     return SelfTestResult(choice.path, choice.engine, choice.precision, "skipped", reason)
 
 
-def _test_file(bundle: Bundle, choice: EngineChoice, tensors: list[NDArray[np.float32]], expected: Expected) -> SelfTestResult:
+def _test_file(
+    bundle: Bundle,
+    choice: EngineChoice,
+    tensors: list[NDArray[np.float32]],
+    expected: Expected,
+    answers: dict[str, Mapping[str, float]],
+) -> SelfTestResult:
+    """Test one file, and put its answer into ``answers``."""
     record = expected.files[choice.path]
     try:
         answer = _picture_probabilities(bundle, choice, tensors)
     except EngineError as error:
         return SelfTestResult(choice.path, choice.engine, choice.precision, "failed", str(error))
+    answers[choice.path] = answer
+    return SelfTestResult(choice.path, choice.engine, choice.precision, *_compare(answer, record))
+
+
+def _test_together(
+    bundle: Bundle, engine: str, record: ExpectedFile, answers: Mapping[str, Mapping[str, float]]
+) -> SelfTestResult:
+    """All members' answers combined; as a cascade would that is sure of nothing."""
+    import numpy as np
+
+    from osteo_edge.decision.ensemble import combine
+    from osteo_edge.decision.scores import softmax
+
+    manifest = bundle.manifest
+    paths = [member.files[engine][member.default_precision[engine]] for member in manifest.members]
+    if any(path not in answers for path in paths):
+        return SelfTestResult("all members together", engine, "", "skipped", "a member was not run")
+    # Every way of combining takes logits that are moved by a constant for the same, so that these will do.
+    logits = np.log([[max(answers[path][label], 1e-30) for label in manifest.labels] for path in paths])
+    answer = dict(zip(manifest.labels, softmax(combine(manifest.ensemble, logits)).tolist(), strict=True))
+    return SelfTestResult("all members together", engine, "", *_compare(answer, record))
+
+
+def _compare(answer: Mapping[str, float], record: ExpectedFile) -> tuple[Outcome, str]:
     worst = max(abs(answer[label] - probability) for label, probability in record.probabilities.items())
-    return SelfTestResult(choice.path, choice.engine, choice.precision, *_verdict(worst, record.tolerance, "in probability"))
+    return _verdict(worst, record.tolerance, "in probability")
 
 
 def _picture_probabilities(
@@ -217,5 +258,4 @@ def _verdict(worst: float, tolerance: float, unit: str) -> tuple[Outcome, str]:
 def _require_an_engine(bundle: Bundle) -> None:
     from osteo_edge.engines.select import choose
 
-    for member in bundle.manifest.members:
-        choose(member)
+    choose(bundle.manifest.members)

@@ -7,7 +7,7 @@ What ends the whole run (a bad bundle, a missing engine) outranks every picture.
 code meaning
 ==== =========================================================================================
 0    every picture was answered (reported)
-2    wrong usage: unknown option, nothing to do
+2    wrong usage: unknown option, nothing to do, a covariate that is unknown or out of range
 3    a picture is unreadable: missing, empty, not an image, truncated, or a folder without files
 4    a picture was read but not answered: rejected by a gate, or referred
 5    the bundle is missing, damaged, incompatible, or fails its self-test
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from osteo_edge.errors import BundleError, EngineError, InputError, OsteoEdgeError, ReportError
+from osteo_edge.errors import BundleError, CovariateError, EngineError, InputError, OsteoEdgeError, ReportError
 
 ANSWERED = 0
 USAGE = 2
@@ -41,7 +41,13 @@ _GRAVEST_FIRST = (OUTPUT, UNREADABLE, TOO_LARGE, NO_ANSWER, ANSWERED)
 
 def of_error(error: OsteoEdgeError) -> int:
     """The code for an error that ends the run."""
-    by_class = ((InputError, UNREADABLE), (BundleError, BUNDLE), (EngineError, ENGINE), (ReportError, OUTPUT))
+    by_class = (
+        (CovariateError, USAGE),
+        (InputError, UNREADABLE),
+        (BundleError, BUNDLE),
+        (EngineError, ENGINE),
+        (ReportError, OUTPUT),
+    )
     return next((code for kind, code in by_class if isinstance(error, kind)), INTERNAL)
 
 
@@ -49,7 +55,7 @@ def of_finding(code: str) -> int:
     """The exit code for the first finding of a rejected or referred picture."""
     if code in ("too_many_pixels", "too_many_bytes"):
         return TOO_LARGE
-    return NO_ANSWER if code in ("too_small", "constant", "no_knee", "not_sure", "unproven") else UNREADABLE
+    return NO_ANSWER if code in ("too_small", "constant", "no_knee", "not_sure", "unproven", "outside_support") else UNREADABLE
 
 
 def gravest(codes: Iterable[int]) -> int:

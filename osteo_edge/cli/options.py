@@ -15,7 +15,7 @@ bundle_option = click.option(
     default=DEFAULT_BUNDLE,
     show_default=True,
     metavar="NAME|PATH",
-    help="An embedded bundle or a bundle's folder.",
+    help="An embedded or installed bundle, or a bundle's folder.",
 )
 
 

@@ -14,11 +14,13 @@ import click
 
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.options import bundle_option, engine_options
+from osteo_edge.cli.person import check_people, person_options, read_people
 from osteo_edge.errors import InputError, ReportError, UnreadableImageError
 from osteo_edge.model import LoadingModel
 from osteo_edge.printable import printable
 
 if TYPE_CHECKING:
+    from osteo_edge.covariates import Given
     from osteo_edge.prediction import Prediction
     from osteo_edge.predictor import OsteoPredictor
 
@@ -28,6 +30,7 @@ _EPILOG = """\b
 Examples:
   osteo-edge predict image.png
   osteo-edge predict --format json --explain --output answers radiographs/
+  osteo-edge predict --age 67 --sex female --covariate prior_fracture=yes image.png
   cat image.png | osteo-edge predict -
 
 Exit codes: 0 answered, 2 usage, 3 unreadable, 4 rejected or referred, 5 bundle, 6 too large, 7 output, 8 engine.
@@ -40,6 +43,7 @@ For several pictures: the gravest, in the order 7, 3, 6, 4, 0."""
 @click.option("--recursive", is_flag=True, help="Also read the folders inside a folder.")
 @click.option("--explain", is_flag=True, help="Write an overlay picture for each answer.")
 @click.option("--output", "folder", type=click.Path(file_okay=False, path_type=Path), help="Folder for overlays [default: .].")
+@person_options
 @engine_options
 @bundle_option
 def command(
@@ -48,6 +52,10 @@ def command(
     recursive: bool,
     explain: bool,
     folder: Path | None,
+    age_years: float | None,
+    sex: str | None,
+    covariates: tuple[str, ...],
+    table: Path | None,
     engine: str,
     precision: str,
     threads: int | None,
@@ -56,7 +64,8 @@ def command(
     """Screen radiographs: PNG, JPEG, TIFF or BMP, 8 or 16 bit.
 
     Each PATH is a picture, a folder of pictures, or - for standard input. What cannot be read gives a rejected
-    answer with its reason, and the run goes on.
+    answer with its reason, and the run goes on. What is known of the person takes part in the answer where the bundle
+    was made for it ('osteo-edge bundles show'); else a note says that it did not.
     """
     if folder is not None and not explain:
         raise click.UsageError("--output is the folder for overlays and needs --explain")
@@ -65,13 +74,16 @@ def command(
     from osteo_edge.predictor import OsteoPredictor
 
     inputs = list(_expand(paths, recursive=recursive))
+    names = [picture.name for picture in inputs]
+    people = read_people(age_years, sex, covariates, table, names)
     overlays = _make_folder(folder or Path()) if explain else None
     write = {"text": _write_text, "json": _write_json, "csv": _write_csv}[style]
     codes = []
     with OsteoPredictor(model) as predictor:
+        check_people(people, predictor, names)
         for number, (picture, bar) in enumerate(_with_progress(inputs)):
-            answer = _answer(predictor, picture, overlays)
-            model.engine()  # a damaged model is told before any answer, even to a picture that did not need it
+            answer = _answer(predictor, picture, people.of(picture.name), overlays)
+            model.wait()  # a damaged model is told before any answer, even to a picture that did not need it
             bar.clear()
             write(answer, is_first=number == 0)
             codes.append(answer.exit_code)
@@ -143,8 +155,8 @@ def _expand(paths: Sequence[str], *, recursive: bool) -> Iterator[_Input]:
         yield from (_Input(str(file)) for file in files)
 
 
-def _answer(predictor: OsteoPredictor, picture: _Input, overlays: Path | None) -> _Answer:
-    prediction = _predict(predictor, picture, explain=overlays is not None)
+def _answer(predictor: OsteoPredictor, picture: _Input, person: Given, overlays: Path | None) -> _Answer:
+    prediction = _predict(predictor, picture, person, explain=overlays is not None)
     code = exit_codes.of_finding(prediction.findings[0].code) if prediction.findings else exit_codes.ANSWERED
     if overlays is None or not prediction.knees:
         return _Answer(prediction, None, code)
@@ -162,7 +174,7 @@ def _overlay_name(prediction: Prediction) -> str:
     return f"{stem.decode(errors='ignore')}-{(prediction.digest or '')[:8]}.overlay.png"
 
 
-def _predict(predictor: OsteoPredictor, picture: _Input, *, explain: bool) -> Prediction:
+def _predict(predictor: OsteoPredictor, picture: _Input, person: Given, *, explain: bool) -> Prediction:
     try:
         if picture.fault:
             raise picture.fault
@@ -171,8 +183,8 @@ def _predict(predictor: OsteoPredictor, picture: _Input, *, explain: bool) -> Pr
 
             if sys.stdin is None:
                 raise UnreadableImageError("standard input is closed", code="unreadable")
-            return predictor.predict(read_stream(sys.stdin.buffer), explain=explain, source=_STDIN)
-        return predictor.predict(picture.name, explain=explain)
+            return predictor.predict(read_stream(sys.stdin.buffer), explain=explain, source=_STDIN, covariates=person)
+        return predictor.predict(picture.name, explain=explain, covariates=person)
     except InputError as error:
         return predictor.reject(picture.name, error)
 

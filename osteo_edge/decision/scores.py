@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def mean_logits(knees: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+def mean_logits(knees: Sequence[NDArray[np.float32]] | NDArray[np.float32]) -> NDArray[np.float64]:
     """The picture's logits, (labels,) float64: the mean over its accepted knees."""
     return np.mean(np.asarray(knees, np.float64), axis=0)  # type: ignore[no-any-return]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -37,23 +37,31 @@ def is_installed(engine: EngineName) -> bool:
     return any(find_spec(package) is not None for package in _PACKAGES[engine])
 
 
-def choose(member: Member, *, engine: str = AUTO, precision: str = AUTO) -> EngineChoice:
-    """Resolve ``auto``: the first installed engine that the member has a file for, and its default precision.
+def choose(members: Sequence[Member], *, engine: str = AUTO, precision: str = AUTO) -> tuple[EngineChoice, ...]:
+    """One choice a member. All take the same engine: for ``auto`` the first installed one that every member has a file for.
+
+    A precision of ``auto`` is each member's default of that engine.
 
     Raises:
         EngineUnavailableError: the engine is unknown or not installed.
-        IncompatibleBundleError: the bundle has no file of that engine or precision.
+        IncompatibleBundleError: a member has no file of that engine or precision.
     """
-    name = _choose_engine(member) if engine == AUTO else _require_engine(engine)
-    by_precision = member.files.get(name)
+    name = _choose_engine(members) if engine == AUTO else _require_engine(engine)
+    return tuple(_choose_file(member, name, precision) for member in members)
+
+
+def _choose_file(member: Member, engine: EngineName, precision: str) -> EngineChoice:
+    by_precision = member.files.get(engine)
     if not by_precision:
-        raise IncompatibleBundleError(f"this bundle has no file for {name}; it has {', '.join(member.files)}")
-    wanted = member.default_precision[name] if precision == AUTO else precision
+        raise IncompatibleBundleError(
+            f"{member.name} of this bundle has no file for {engine}; it has {', '.join(member.files)}"
+        )
+    wanted = member.default_precision[engine] if precision == AUTO else precision
     if wanted not in by_precision:
         raise IncompatibleBundleError(
-            f"this bundle has no {wanted} file for {name}; it has {', '.join(by_precision)} (--precision)"
+            f"{member.name} of this bundle has no {wanted} file for {engine}; it has {', '.join(by_precision)} (--precision)"
         )
-    return EngineChoice(name, wanted, by_precision[wanted])
+    return EngineChoice(engine, wanted, by_precision[wanted])
 
 
 def open_engine(bundle: Bundle, choice: EngineChoice, *, threads: int) -> Engine:
@@ -91,12 +99,13 @@ def available_threads() -> int:
     return os.cpu_count() or 1
 
 
-def _choose_engine(member: Member) -> EngineName:
-    for name in ENGINE_NAMES:
-        if name in member.files and is_installed(name):
+def _choose_engine(members: Sequence[Member]) -> EngineName:
+    shared = [name for name in ENGINE_NAMES if all(name in member.files for member in members)]
+    for name in shared:
+        if is_installed(name):
             return name
-    wanted = " or ".join(_INSTALL[name] for name in ENGINE_NAMES if name in member.files)
-    raise EngineUnavailableError(f"no inference engine is installed; run: {wanted}")
+    wanted = " or ".join(_INSTALL[name] for name in shared)
+    raise EngineUnavailableError(f"no inference engine that this bundle has files for is installed; run: {wanted}")
 
 
 def _require_engine(engine: str) -> EngineName:

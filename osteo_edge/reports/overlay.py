@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from osteo_edge.errors import ReportError
 from osteo_edge.images.greys import grey_range
 from osteo_edge.images.region import Box
-from osteo_edge.labels import Status
+from osteo_edge.labels import Mode, Status
 from osteo_edge.prediction import Knee, Prediction
 from osteo_edge.radiograph import Radiograph
 from osteo_edge.reports.wording import BURNED_IN, sentence
@@ -102,9 +102,10 @@ def _frame(canvas: Picture, box: Box, number: int) -> None:
 
 
 def _caption(prediction: Prediction, width: int) -> Picture:
+    alone = " alone" if prediction.mode is Mode.FUSED else ""
     sentences = [
         sentence(prediction),
-        "Orange: raises the score of the class that the picture is likeliest to belong to; blue: lowers it.",
+        f"Orange: raises the score of the class that the picture{alone} is likeliest to belong to; blue: lowers it.",
         f"{BURNED_IN}. {prediction.model.bundle} {prediction.model.version}",
     ]
     lines = [line for text in sentences for line in _wrapped(text, width - 24)]

@@ -5,6 +5,7 @@ The JSON form is described by ``prediction.schema.json`` beside this file; a cha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from osteo_edge.labels import BoneStatus
@@ -13,16 +14,20 @@ from osteo_edge.printable import printable
 from osteo_edge.records import to_plain
 from osteo_edge.reports.wording import sentence
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 CSV_COLUMNS = (
     "source",
     "sha256",
     "status",
     "reasons",
+    "notes",
+    "mode",
     "label",
     "label_set",
     *(f"p_{status.value}" for status in BoneStatus),
+    *(f"image_p_{status.value}" for status in BoneStatus),
+    "covariates_used",
     "knees",
     "total_ms",
     "bundle",
@@ -30,6 +35,8 @@ CSV_COLUMNS = (
     "bundle_sha256",
     "engine",
     "precision",
+    "members",
+    "members_answered",
     "intended_use",
 )
 
@@ -43,9 +50,14 @@ def to_dict(prediction: Prediction) -> dict[str, Any]:
         "status": prediction.status.value,
         "message": sentence(prediction),
         "findings": to_plain(prediction.findings),
+        "notes": to_plain(prediction.notes),
+        "mode": prediction.mode.value if prediction.mode else None,
         "label": prediction.label,
         "label_set": list(prediction.label_set),
         "probabilities": _rounded(prediction.probabilities),
+        "image_probabilities": _rounded(prediction.image_probabilities),
+        "covariates_used": dict(prediction.covariates_used),
+        "members_answered": prediction.members_answered,
         "knees": [_knee(knee) for knee in prediction.knees],
         "timings_ms": {stage: round(ms, 3) for stage, ms in prediction.timings_ms.items()},
         "model": to_plain(prediction.model),
@@ -56,15 +68,18 @@ def to_dict(prediction: Prediction) -> dict[str, Any]:
 def to_row(prediction: Prediction) -> list[str]:
     """The CSV row, in the order of ``CSV_COLUMNS``; lists are joined by ``;``."""
     model = prediction.model
-    probabilities = [prediction.probabilities.get(status.value) for status in BoneStatus]
     return [
         _cell(prediction.source),
         prediction.digest or "",
         prediction.status.value,
         ";".join(finding.code for finding in prediction.findings),
+        ";".join(note.code for note in prediction.notes),
+        prediction.mode.value if prediction.mode else "",
         prediction.label or "",
         ";".join(prediction.label_set),
-        *("" if probability is None else f"{probability:.6f}" for probability in probabilities),
+        *_probability_cells(prediction.probabilities),
+        *_probability_cells(prediction.image_probabilities),
+        ";".join(f"{name}={value:g}" for name, value in prediction.covariates_used.items()),
         str(len(prediction.knees)),
         f"{sum(prediction.timings_ms.values()):.3f}",
         model.bundle,
@@ -72,8 +87,15 @@ def to_row(prediction: Prediction) -> list[str]:
         model.digest,
         model.engine,
         model.precision,
+        str(model.members),
+        str(prediction.members_answered),
         prediction.intended_use,
     ]
+
+
+def _probability_cells(probabilities: Mapping[str, float]) -> list[str]:
+    found = [probabilities.get(status.value) for status in BoneStatus]
+    return ["" if probability is None else f"{probability:.6f}" for probability in found]
 
 
 def _cell(source: str) -> str:
@@ -96,5 +118,5 @@ def _knee(knee: Knee) -> dict[str, Any]:
     }
 
 
-def _rounded(probabilities: Any) -> dict[str, float]:
+def _rounded(probabilities: Mapping[str, float]) -> dict[str, float]:
     return {label: round(probability, 6) for label, probability in probabilities.items()}

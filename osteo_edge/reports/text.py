@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from osteo_edge.labels import Status
+from osteo_edge.covariates import SEX
+from osteo_edge.labels import Mode, Status
 from osteo_edge.prediction import Knee, Prediction
 from osteo_edge.printable import printable
 from osteo_edge.reports.wording import sentence
@@ -14,17 +15,35 @@ def to_text(prediction: Prediction, *, overlay: str | None = None) -> str:
     """Several lines, without a final newline."""
     lines = [f"{printable(prediction.source)}: {prediction.status.value}", f"  {sentence(prediction)}"]
     lines += [f"  reason        {printable(finding.message)} [{finding.code}]" for finding in prediction.findings]
+    lines += [f"  note          {printable(note.message)} [{note.code}]" for note in prediction.notes]
     if prediction.status is not Status.REJECTED:
         lines.append(f"  research code {_label(prediction)}")
         lines.append(f"  probabilities {_probabilities(prediction.probabilities)}")
+        lines += _fused(prediction)
         lines += [_knee(number, knee) for number, knee in enumerate(prediction.knees, start=1)]
         lines.append("  time          " + ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in prediction.timings_ms.items()))
     if overlay:
         lines.append(f"  overlay       {printable(overlay)}")
     model = prediction.model
-    lines.append(f"  model         {model.bundle} {model.version} ({model.digest[:12]}), {model.engine} {model.precision}")
+    networks = f", {prediction.members_answered} of {model.members} networks" if model.members > 1 else ""
+    identity = f"{model.bundle} {model.version} ({model.digest[:12]}), {model.engine} {model.precision}{networks}"
+    lines.append(f"  model         {identity}")
     lines.append(f"  {prediction.intended_use}")
     return "\n".join(lines)
+
+
+def _fused(prediction: Prediction) -> list[str]:
+    """What went in besides the picture, and what the picture alone says; nothing where it is alone."""
+    if prediction.mode is not Mode.FUSED:
+        return []
+    used = ", ".join(f"{name} {_value(name, value)}" for name, value in prediction.covariates_used.items())
+    return [f"  together with {used}", f"  picture alone {_probabilities(prediction.image_probabilities)}"]
+
+
+def _value(name: str, value: float) -> str:
+    if name == SEX:
+        return "female" if value else "male"
+    return f"{value:g}"
 
 
 def _label(prediction: Prediction) -> str:

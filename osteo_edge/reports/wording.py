@@ -15,14 +15,22 @@ NO_SIGN = "No sign found by this test; it misses cases. If you are over 65 or ha
 NOT_SURE = "This test cannot tell from this picture. If you are over 65 or have risk factors, ask about a DXA scan."
 NOT_READ = "This picture cannot be read."
 UNPROVEN = "unproven"
+NOT_SUPPORTED = "outside_support"
+PICTURE_ADDS_NOTHING = "picture_adds_nothing"
 BURNED_IN = "AI research screening aid, not for diagnosis"
 
 
 def sentence(prediction: Prediction) -> str:
-    """What a person is told of a picture."""
+    """What a person is told of a picture, and what it rests on where that is not the picture."""
     if prediction.status is Status.REJECTED:
         return NOT_READ
-    if any(finding.code == UNPROVEN for finding in prediction.findings):
+    caveats = [f"{note.message.capitalize()}." for note in prediction.notes if note.code == PICTURE_ADDS_NOTHING]
+    return " ".join([_answer(prediction), *caveats])
+
+
+def _answer(prediction: Prediction) -> str:
+    # Neither an unproven bundle nor a person whose like was not in training gets a sentence such as "higher chance".
+    if any(finding.code in (UNPROVEN, NOT_SUPPORTED) for finding in prediction.findings):
         return NOT_SURE
     return sentence_of(prediction.label_set)
 

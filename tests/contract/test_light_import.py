@@ -29,6 +29,8 @@ def loaded_after(statement: str) -> set[str]:
         "from osteo_edge.cli.main import _run; assert _run(['--version']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['predict', '--help']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['bundles', 'list']) == 0",
+        "from osteo_edge.cli.main import _run; assert _run(['bundles', 'install', '--help']) == 0",
+        "from osteo_edge.cli.main import _run; assert _run(['bundles', 'remove', 'nothing']) == 5",
     ],
 )
 def test_loads_no_numpy_opencv_or_engine(statement: str) -> None:

@@ -145,11 +145,11 @@ def _metrics() -> dict[str, Any]:
 def material(run_folder: Path, radiographs: Path, finder_bytes: bytes) -> Any:
     from export.pipeline import Material
     from export.reference import draw_reference
+    from export.source import load_source
     from osteo_edge.images.region import JointFinder
-    from train.run import load_run
 
     reference = draw_reference(JointFinder.from_bytes(finder_bytes))
-    return Material(load_run(run_folder), finder_bytes, reference, radiographs, DATA_CARD, 0.9)
+    return Material(load_source(run_folder), finder_bytes, reference, radiographs, DATA_CARD, 0.9)
 
 
 @pytest.fixture(scope="session")
@@ -169,4 +169,4 @@ def form(network: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def spec(material: Any) -> Any:
-    return material.run.input
+    return material.source.runs[0].input

@@ -18,7 +18,7 @@ from export.__main__ import main
 from export.errors import ExportError
 from export.graph import inference_form
 from export.pipeline import choose_conformal, export_bundle
-from export.radiographs import read_cases
+from export.radiographs import View, read_cases
 from osteo_edge.bundle import manifest_digest_line, open_bundle
 from osteo_edge.errors import EngineUnavailableError, ManifestError, SelfTestError
 from osteo_edge.images.region import JointFinder
@@ -119,12 +119,14 @@ def test_a_record_that_is_not_whole_is_refused(copy: Path, change: Callable[[Any
 
 def test_ranges_come_from_training_radiographs_only(exported: Any, material: Any, track: Any) -> None:
     finder = JointFinder.from_bytes(material.finder)
-    cases = read_cases(material.data, finder, material.run.region, material.run.input, track=track)
-    outsider = next(case for case in cases if case.digest not in material.run.training_digests)
-    found = quantize.representative_set(cases, material.run.training_digests)
+    (run,) = material.source.runs
+    view = View(run.region, run.input)
+    cases = read_cases(material.data, finder, [view], track=track)[view]
+    outsider = next(case for case in cases if case.digest not in run.training_digests)
+    found = quantize.representative_set(cases, run.training_digests)
     assert found.pictures == sum(bool(case.tensors) for case in cases if case is not outsider)
     assert not any(tensor is other for tensor in found.tensors for other in outsider.tensors)
-    assert exported.member.representative.digests_sha256 == found.digests_sha256
+    assert exported.members[0].integer.representative.digests_sha256 == found.digests_sha256
     with pytest.raises(ExportError, match="trained on"):
         quantize.representative_set(cases, frozenset())
 
@@ -133,7 +135,7 @@ def test_evidence_says_what_was_measured(exported: Any) -> None:
     quantization = json.loads(exported.bundle.read("evidence/quantization.json"))
     parity = json.loads(exported.bundle.read("evidence/parity.json"))
     assert quantization["onnx_chosen"] in {one["recipe"]["name"] for one in quantization["onnx_recipes"]}
-    assert quantization["representative_set"]["knees"] == exported.member.representative.knees
+    assert quantization["representative_set"]["knees"] == exported.members[0].integer.representative.knees
     assert parity["radiographs"] == 4
     assert parity["radiographs_trained_on"] == 3
 
@@ -148,7 +150,7 @@ def test_the_card_keeps_to_the_wording_rules(exported: Any) -> None:
 
 
 def test_the_coverage_must_have_been_measured(material: Any) -> None:
-    metrics = material.run.metrics
+    metrics = material.source.metrics
     assert choose_conformal(metrics, None).coverage == 0.8
     assert choose_conformal(metrics, 0.9).min_probability == 0.1
     with pytest.raises(ExportError, match=r"0\.8, 0\.9"):
@@ -159,7 +161,7 @@ def test_a_converter_that_loses_weights_leaves_nothing_behind(
     material: Any, track: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lose_weights(form: Any, spec: Any, precisions: Any) -> Any:
-        broken = inference_form(material.run.network())
+        broken = inference_form(material.source.runs[0].network())
         broken.set_weights([weight * 0 for weight in broken.get_weights()])
         return real(broken, spec, precisions)
 

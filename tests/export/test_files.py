@@ -21,7 +21,7 @@ FILES = [("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("litert", "fp32"), (
 
 
 def file_of(exported: Any, engine: str, precision: str) -> ModelFile:
-    return next(file for file in exported.member.files if (file.engine, file.precision) == (engine, precision))
+    return next(file for file in exported.members[0].files if (file.engine, file.precision) == (engine, precision))
 
 
 @pytest.mark.parametrize(("engine_name", "precision"), FILES)
@@ -99,12 +99,12 @@ def test_saliency_is_exact_for_every_file(
 
 
 def test_int8_weights_stay_within_seven_bits(exported: Any) -> None:
-    for candidate in exported.member.candidates:
+    for candidate in exported.members[0].integer.candidates:
         quantize.require_seven_bits(onnx.load_from_string(candidate.model))
 
 
 def test_wider_weights_are_an_error(exported: Any) -> None:
-    model = onnx.load_from_string(exported.member.chosen.model)
+    model = onnx.load_from_string(exported.members[0].integer.chosen.model)
     tensor = next(t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1)
     weights = numpy_helper.to_array(tensor).copy()
     weights.flat[0] = 65
@@ -114,7 +114,7 @@ def test_wider_weights_are_an_error(exported: Any) -> None:
 
 
 def test_no_range_is_taken_before_its_relu6(exported: Any) -> None:
-    nodes = onnx.load_from_string(exported.member.chosen.model).graph.node
+    nodes = onnx.load_from_string(exported.members[0].integer.chosen.model).graph.node
     after_stem = [node.op_type for node in nodes].index("QuantizeLinear")
     assert "Clip" not in [node.op_type for node in nodes[after_stem:]]
 

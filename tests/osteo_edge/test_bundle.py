@@ -136,7 +136,7 @@ def _list_file(name: str) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "error", "named"),
     [
-        (_set("schema_version", 2), IncompatibleBundleError, "schema_version is 2"),
+        (_set("schema_version", 1), IncompatibleBundleError, "schema_version is 1"),
         (_set("schema_version", True), IncompatibleBundleError, "schema_version"),
         (_set("surprise", 1), ManifestError, "unknown key 'surprise'"),
         (_set("members/0/surprise", 1), ManifestError, r"members\[0\]: unknown key"),

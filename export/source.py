@@ -1,0 +1,124 @@
+"""What is exported: a finished run, or an ensemble of finished runs beside each other; either with covariates or without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from export.errors import ExportError
+from osteo_edge.errors import ManifestError
+from osteo_edge.manifest import Ensemble, Fusion, check_ensemble, check_fusion, is_safe_path
+from osteo_edge.records import parse_json, parse_record
+from train.run import METRICS_FILE, SCORES_FILE, load_run
+
+if TYPE_CHECKING:
+    from train.run import Run
+
+ENSEMBLE_FILE = "ensemble.json"
+FUSION_FILE = "fusion.json"
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class EnsembleFile:
+    """``ensemble.json``: names of the members' run folders, which lie beside its own, and how their scores become one."""
+
+    schema_version: Literal[1]
+    members: tuple[str, ...]
+    ensemble: Ensemble
+
+
+@dataclass(frozen=True)
+class FusionFile:
+    """``fusion.json`` of any run's folder, as it goes into the manifest."""
+
+    schema_version: Literal[1]
+    fusion: Fusion
+
+
+@dataclass(frozen=True)
+class Source:
+    """Finished runs on their way into one bundle.
+
+    Attributes:
+        names: of the members, from which their files are named: the backbone for one run, the folders for several.
+        metrics: ``metrics.json`` of the folder, decoded: of the ensemble's own out-of-fold scores where there are several.
+        training_digests: SHA-256 of every radiograph that any member was trained on, or the ensemble was fitted on.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+    runs: tuple[Run, ...]
+    ensemble: Ensemble
+    fusion: Fusion | None
+    metrics: Mapping[str, Any]
+    training_digests: frozenset[str]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.runs[0].labels
+
+
+def load_source(folder: Path) -> Source:
+    """Open a run's folder, or the folder of an ensemble of runs.
+
+    Raises:
+        ExportError: ``ensemble.json`` or ``fusion.json`` is not what it should be, or does not fit the runs.
+        RunError: a run is not finished.
+    """
+    source = _load_ensemble(folder) if (folder / ENSEMBLE_FILE).is_file() else _load_single(folder)
+    try:
+        check_ensemble(source.ensemble, members=len(source.runs), labels=len(source.labels))
+        if source.fusion:
+            check_fusion(source.fusion, labels=source.labels)
+    except ManifestError as error:
+        raise ExportError(f"{folder}: {str(error).removeprefix('manifest.json: ')}") from error
+    return source
+
+
+def _load_single(folder: Path) -> Source:
+    run = load_run(folder)
+    fusion = _read_fusion(folder)
+    return Source(folder, (run.backbone,), (run,), Ensemble("mean"), fusion, run.metrics, run.training_digests)
+
+
+def _load_ensemble(folder: Path) -> Source:
+    record = _read(EnsembleFile, folder / ENSEMBLE_FILE)
+    for name in record.members:
+        if not is_safe_path(name) or "/" in name:
+            raise ExportError(f"{folder / ENSEMBLE_FILE}: members must be names of folders beside {folder.name}, not {name!r}")
+    if not record.members or len(set(record.members)) != len(record.members):
+        raise ExportError(f"{folder / ENSEMBLE_FILE}: members must name at least one run, and none twice")
+    runs = tuple(load_run(folder.parent / name) for name in record.members)
+    if len({run.labels for run in runs}) != 1:
+        raise ExportError(f"{folder}: the members were trained on different labels")
+    metrics, scores = _read_json(folder / METRICS_FILE), _read_json(folder / SCORES_FILE)
+    try:
+        digests = frozenset(scores["radiographs"]).union(*(run.training_digests for run in runs))
+        return Source(folder, record.members, runs, record.ensemble, _read_fusion(folder), metrics, digests)
+    except (KeyError, TypeError) as error:
+        raise ExportError(f"{folder / SCORES_FILE}: is not a file of out-of-fold scores ({error!r})") from error
+
+
+def _read_fusion(folder: Path) -> Fusion | None:
+    path = folder / FUSION_FILE
+    return _read(FusionFile, path).fusion if path.is_file() else None
+
+
+def _read(kind: type[Record], path: Path) -> Record:
+    try:
+        return parse_record(kind, _read_json(path), where=path.name)
+    except ManifestError as error:
+        raise ExportError(f"{path.parent}: {error}") from error
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return parse_json(path.read_bytes(), what=path.name)
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be read ({error.strerror}); let the training finish") from error
+    except ManifestError as error:
+        raise ExportError(f"{path.parent}: {error}") from error

@@ -1,0 +1,144 @@
+"""What the command line is told of the person on a picture: options for one, a table for many."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from osteo_edge.errors import CovariateError
+
+if TYPE_CHECKING:
+    from osteo_edge.covariates import Given
+    from osteo_edge.predictor import OsteoPredictor
+
+FILE_COLUMN = "file"
+MAX_TABLE_BYTES = 16 << 20
+
+
+def person_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --age, --sex, --covariate and --covariates-table."""
+    for option in (
+        click.option(
+            "--covariates-table",
+            "table",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="CSV for several pictures: a column 'file', seen from the table's folder, and one a covariate.",
+        ),
+        click.option(
+            "--covariate",
+            "covariates",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="What else is known, for example bmi=24.5 or prior_fracture=yes; may be repeated.",
+        ),
+        click.option("--sex", type=click.Choice(["female", "male"]), help="Sex of the person."),
+        click.option("--age", "age_years", type=float, metavar="YEARS", help="Age of the person."),
+    ):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True)
+class People:
+    """What is known of the person on each picture.
+
+    Attributes:
+        one: of the only picture.
+        rows: real path -> what the table says; None where there is no table.
+    """
+
+    one: Given
+    rows: Mapping[str, Given] | None = None
+
+    def of(self, picture: str) -> Given:
+        return self.one if self.rows is None else self.rows[_key(picture, Path())]
+
+
+def read_people(
+    age_years: float | None, sex: str | None, covariates: Sequence[str], table: Path | None, pictures: Sequence[str]
+) -> People:
+    """What the options say, for these pictures.
+
+    Raises:
+        UsageError: options of one person for several pictures, or a table that cannot be read or lacks a picture.
+    """
+    from osteo_edge.covariates import gather
+
+    if table is None:
+        one = gather(age_years, sex, _split(covariates))
+        if one and len(pictures) > 1:
+            raise click.UsageError(
+                "--age, --sex and --covariate are of one person: give one picture, or --covariates-table for several"
+            )
+        return People(one)
+    if age_years is not None or sex is not None or covariates:
+        raise click.UsageError("--covariates-table stands in place of --age, --sex and --covariate")
+    rows = _read_table(table)
+    for picture in pictures:
+        if _key(picture, Path()) not in rows:
+            raise click.UsageError(f"{table} has no row for {picture}; add one, with empty cells for what is not known")
+    return People({}, rows)
+
+
+def check_people(people: People, predictor: OsteoPredictor, pictures: Sequence[str]) -> None:
+    """Check all values before the first answer.
+
+    Raises:
+        CovariateError: names the picture where there are several.
+    """
+    for picture in pictures:
+        try:
+            predictor.describe(people.of(picture))
+        except CovariateError as error:
+            if people.rows is None:
+                raise
+            raise CovariateError(f"{picture} in the table of covariates: {error}") from error
+
+
+def _split(covariates: Sequence[str]) -> dict[str, str]:
+    named: dict[str, str] = {}
+    for text in covariates:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise click.UsageError(f"--covariate takes NAME=VALUE, for example bmi=24.5, not {text[:60]!r}")
+        if name in named:
+            raise click.UsageError(f"--covariate {name} was given twice")
+        named[name] = value
+    return named
+
+
+def _read_table(table: Path) -> dict[str, Given]:
+    import csv
+
+    from osteo_edge.covariates import gather
+
+    try:
+        if table.stat().st_size > MAX_TABLE_BYTES:
+            raise click.UsageError(f"{table} is larger than {MAX_TABLE_BYTES >> 20} MiB")
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            records = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise click.UsageError(f"{table} cannot be read as CSV in UTF-8: {error}") from error
+    columns = list(reader.fieldnames or ())
+    if FILE_COLUMN not in columns or len(set(columns)) != len(columns):
+        raise click.UsageError(f"{table} must have a column 'file' and no column twice; it has: {', '.join(columns)[:200]}")
+    rows: dict[str, Given] = {}
+    for number, record in enumerate(records, start=2):
+        if None in record or None in record.values():
+            raise click.UsageError(f"{table}, line {number}: has more or fewer cells than the first line")
+        key = _key(record.pop(FILE_COLUMN), table.parent)
+        if key in rows:
+            raise click.UsageError(f"{table}, line {number}: this file has a row already")
+        rows[key] = gather(None, None, {name: value.strip() for name, value in record.items()})
+    return rows
+
+
+def _key(picture: str, folder: Path) -> str:
+    """The same picture under the same name; - is standard input."""
+    return picture if picture == "-" else os.path.realpath(folder / picture)

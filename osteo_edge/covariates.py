@@ -1,0 +1,114 @@
+"""What is known of the person: from what a caller or a clerk wrote to numbers within their ranges."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from osteo_edge.errors import CovariateError
+from osteo_edge.manifest import Covariate, Fusion
+
+AGE = "age_years"
+SEX = "sex"
+
+Value = float | str | None
+Given = Mapping[str, Value]
+
+_WORDS: Mapping[str, Mapping[str, float]] = {
+    "sex": {"female": 1.0, "f": 1.0, "male": 0.0, "m": 0.0},
+    "yes_no": {"yes": 1.0, "1": 1.0, "no": 0.0, "0": 0.0},
+}
+_ASKED_FOR = {"sex": "female or male", "yes_no": "yes or no"}
+
+
+@dataclass(frozen=True)
+class Person:
+    """What a bundle can use of what is known.
+
+    Attributes:
+        values: covariate -> number; sex is 1 for female, yes is 1.
+        unused: names of what was given to a bundle that answers from the picture alone.
+        missing: what the bundle asks for besides, before it takes the values into account; empty when nothing was given.
+    """
+
+    values: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    unused: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+def gather(age_years: float | None, sex: str | None, covariates: Given | None) -> dict[str, Value]:
+    """All that is known under the names that bundles use; None and empty text stand for what is not known.
+
+    Raises:
+        CovariateError: age or sex was given twice.
+    """
+    given = dict(covariates or {})
+    for name, value in ((AGE, age_years), (SEX, sex)):
+        if value is not None and given.get(name) is not None:
+            raise CovariateError(f"{name} was given twice")
+        if value is not None:
+            given[name] = value
+    return {name: value for name, value in given.items() if value is not None and value != ""}
+
+
+def describe(fusion: Fusion | None, given: Given) -> Person:
+    """Check ``given`` against what the bundle knows.
+
+    Raises:
+        CovariateError: an unknown name, or a value that is no number, no answer, or out of range.
+    """
+    if fusion is None:
+        return Person(unused=tuple(given))
+    known = {covariate.name: covariate for covariate in fusion.covariates}
+    for name in given:
+        if name not in known:
+            raise CovariateError(f"this bundle knows no covariate {name[:60]!r}; it knows {', '.join(known)}")
+    values = {name: to_number(known[name], value) for name, value in given.items()}
+    missing = tuple(name for name in fusion.required if name not in values) if values else ()
+    return Person(MappingProxyType(values), missing=missing)
+
+
+def to_number(covariate: Covariate, value: Value) -> float:
+    """The number that ``value`` stands for.
+
+    Raises:
+        CovariateError: names the covariate and what is asked for.
+    """
+    number = _read(covariate, value)
+    if not covariate.low <= number <= covariate.high:
+        unit = f" {covariate.unit}" if covariate.unit else ""
+        raise CovariateError(f"{covariate.name} must be {covariate.low:g} to {covariate.high:g}{unit}, not {_shown(value)}")
+    return number
+
+
+def spoken(covariate: Covariate) -> str:
+    """The name for people: ``age_years`` is age."""
+    return covariate.name.removesuffix(f"_{covariate.unit}").replace("_", " ")
+
+
+def enumerate_words(words: Collection[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _read(covariate: Covariate, value: Value) -> float:
+    words = _WORDS.get(covariate.kind)
+    if words is not None:
+        text = str(int(value)) if isinstance(value, (int, float)) and value in (0, 1) else str(value).strip().lower()
+        if text not in words:
+            raise CovariateError(f"{covariate.name} must be {_ASKED_FOR[covariate.kind]}, not {_shown(value)}")
+        return words[text]
+    try:
+        number = math.nan if isinstance(value, bool) or value is None else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise CovariateError(f"{covariate.name} must be a number, not {_shown(value)}; leave it out where it is not known")
+    return number
+
+
+def _shown(value: Value) -> str:
+    return repr(value)[:40]

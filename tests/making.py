@@ -1,0 +1,121 @@
+"""Making other bundles from a copy of the embedded one, as a maker of bundles would."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from osteo_edge.bundle import MANIFEST, MANIFEST_DIGEST, manifest_digest_line
+from osteo_edge.integrity import sha256_hex
+from osteo_edge.selftest import EXPECTED
+
+LEG = {"name": "leg", "half_width": 0.8, "above": 1.6, "below": 2.2}
+Regions = tuple[Mapping[str, Any] | None, ...]
+
+FIGURE = {"value": 0.8, "low": 0.7, "high": 0.9}
+
+
+def rewrite_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Change the manifest and make its digest fit again."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    change(manifest)
+    data = json.dumps(manifest).encode()
+    (folder / MANIFEST).write_bytes(data)
+    (folder / MANIFEST_DIGEST).write_bytes(manifest_digest_line(sha256_hex(data)))
+    return folder
+
+
+def rewrite_file(folder: Path, path: str, data: bytes) -> None:
+    """Replace or add a file, and list it."""
+    (folder / path).write_bytes(data)
+    entry = {"sha256": sha256_hex(data), "size": len(data)}
+    rewrite_manifest(folder, lambda manifest: manifest["files"].update({path: entry}))
+
+
+def rename(folder: Path, name: str) -> Path:
+    """Another name, so that the bundle may be installed."""
+    return rewrite_manifest(folder, lambda manifest: manifest.update(name=name))
+
+
+def keep_one_file(folder: Path) -> Path:
+    """Leave the int8 file for ONNX Runtime alone, so that copying and packing the bundle takes no time."""
+    manifest, expected = json.loads((folder / MANIFEST).read_text()), json.loads((folder / EXPECTED).read_text())
+    member = manifest["members"][0]
+    kept = member["files"]["onnxruntime"]["int8"]
+    for path in [path for by_precision in member["files"].values() for path in by_precision.values() if path != kept]:
+        (folder / path).unlink()
+        del manifest["files"][path], expected["files"][path]
+    member |= {"files": {"onnxruntime": {"int8": kept}}, "default_precision": {"onnxruntime": "int8"}}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    rewrite_file(folder, EXPECTED, json.dumps(expected).encode())
+    return folder
+
+
+def make_ensemble(
+    folder: Path, ensemble: Mapping[str, Any], *, regions: tuple[Mapping[str, Any] | None, ...] = (None,)
+) -> Path:
+    """Add the embedded member once more for each region, its files under other names; None is its own region.
+
+    A member with another region answers otherwise, and has no record for the self-test.
+    """
+    manifest = json.loads((folder / MANIFEST).read_text())
+    expected = json.loads((folder / EXPECTED).read_text())
+    first = manifest["members"][0]
+    for number, region in enumerate(regions, start=2):
+        member = copy.deepcopy(first) | {"name": f"member_{number}", "region": region or first["region"]}
+        member["head_weights"] = _copy_file(folder, manifest, first["head_weights"], number)
+        for engine, by_precision in first["files"].items():
+            for precision, path in by_precision.items():
+                member["files"][engine][precision] = _copy_file(folder, manifest, path, number)
+                expected["files"][member["files"][engine][precision]] = expected["files"][path]
+        manifest["members"].append(member)
+    manifest["ensemble"] = {"kind": "mean", "weights": [], "layers": [], "exits": []} | dict(ensemble)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    rewrite_file(folder, EXPECTED, json.dumps(expected).encode())
+    return folder
+
+
+def fusion(**changes: Any) -> dict[str, Any]:
+    """A fusion by age, sex and a prior fracture in which age weighs most; the picture counts as it is."""
+    rows = {
+        "picture": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+        "known": [[-2.0, 0.0, 2.0], [0.0, 0.5, 0.0], [-0.5, 0.0, 0.5]],
+        "missing": [[0, 0, 0], [0, 0, 0], [0.1, 0, 0]],
+    }
+    plain = {
+        "covariates": [
+            _covariate("age_years", "number", "years", 18, 110, 50, 12, {"normal": [20, 49], "osteoporosis": [30, 84]}),
+            _covariate("sex", "sex", "", 0, 1, 0.7, 0.45, {}),
+            _covariate("prior_fracture", "yes_no", "", 0, 1, 0.2, 0.4, {}),
+        ],
+        "required": ["age_years", "sex"],
+        "kernel": [row for part in rows.values() for row in part],
+        "bias": [0.0, 0.0, 0.0],
+        "conformal": {"coverage": 0.8, "min_probability": 0.3, "calibration_size": 145},
+        "is_proven": True,
+        "image_adds": False,
+        "metrics": {"macro_auc": FIGURE},
+        "without_image": {"macro_auc": FIGURE},
+        "gain": {"macro_auc": {"value": 0.0, "low": -0.1, "high": 0.1}},
+    }
+    return plain | changes
+
+
+def add_fusion(folder: Path, **changes: Any) -> Path:
+    return rewrite_manifest(folder, lambda manifest: manifest.update(fusion=fusion(**changes)))
+
+
+def _covariate(name: str, kind: str, unit: str, low: float, high: float, mean: float, deviation: float, support: Any) -> Any:
+    numbers = {"low": low, "high": high, "mean": mean, "deviation": deviation}
+    return {"name": name, "kind": kind, "unit": unit, "support": support} | numbers
+
+
+def _copy_file(folder: Path, manifest: dict[str, Any], path: str, number: int) -> str:
+    target = path.replace("members/", f"members/{number}_")
+    shutil.copy(folder / path, folder / target)
+    manifest["files"][target] = manifest["files"][path]
+    return target
