@@ -1,10 +1,13 @@
 """From the trained network to its inference form: the one network that every exported file is compared with.
 
-Three changes are made before any converter sees the network, so that all engines run the same arithmetic:
+Some changes are made before any converter sees the network, so that all engines run the same arithmetic:
 
-* BatchNorm that follows a convolution is folded into the convolution's kernel and bias;
+* BatchNorm and LayerScale that follow a convolution are folded into its kernel and bias, and the factor and offset of a
+  LayerNorm into the convolution that alone reads it, where that pads nothing (``train.folding``);
+* the activation of a convolution becomes a layer of its own, so that rounding sees what the convolution itself gives;
 * zero padding that only spells out what ``padding="same"`` pads is replaced by it;
-* kernels are rounded to values of half precision. They stay float32 files, but compress to about half.
+* kernels that hold values of half precision, but for the last digit that folding cost, are rounded back to them. They stay
+  float32 files, but compress to about half. Training stores folded kernels in half precision; only those are rounded.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ INPUT_NAME = "image"
 LOGITS = "logits"
 FEATURES = "features"
 
+_LAST_DIGITS = 1e-6
+
 Weights = list[NDArray[np.float32]]
 
 
@@ -34,17 +39,21 @@ class Layout:
 
     Attributes:
         norms: convolution -> the BatchNorm folded into it.
+        scales: the LayerScales folded into the convolutions before them.
+        bare: the LayerNorms whose factor and offset went into the convolutions after them.
         pads: padding layers that become ``padding="same"`` of the convolution after them.
         padded: those convolutions.
     """
 
     norms: Mapping[str, str]
+    scales: frozenset[str]
+    bare: frozenset[str]
     pads: frozenset[str]
     padded: frozenset[str]
 
     @property
     def dropped(self) -> frozenset[str]:
-        return self.pads | frozenset(self.norms.values())
+        return self.pads | self.scales | frozenset(self.norms.values())
 
 
 def inference_form(network: keras.Model) -> keras.Model:
@@ -60,6 +69,7 @@ def inference_form(network: keras.Model) -> keras.Model:
 
     layout = _read_layout(network)
     names = {layer.name: f"layer_{index:03d}" for index, layer in enumerate(network.layers)}
+    activations = {names[layer.name]: activation for layer in network.layers if (activation := _inner_activation(layer))}
 
     def clone(layer: keras.Layer) -> keras.Layer:
         if isinstance(layer, keras.Model):
@@ -69,10 +79,15 @@ def inference_form(network: keras.Model) -> keras.Model:
         return type(layer).from_config({**_inference_config(layer, layout), "name": names[layer.name]})
 
     def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
-        return args[0] if isinstance(layer, keras.layers.Identity) else layer(*args, **kwargs)
+        if isinstance(layer, keras.layers.Identity):
+            return args[0]
+        output = layer(*args, **kwargs)
+        if layer.name not in activations:
+            return output
+        return keras.layers.Activation(activations[layer.name], name=f"{layer.name}_activation")(output)
 
     form = keras.models.clone_model(network, clone_function=clone, call_function=call)
-    _copy_weights(network, form, layout, names)
+    _copy_weights(_folded(network), form, layout, names)
     form.trainable = False
     return form
 
@@ -94,32 +109,35 @@ def head_weights(form: keras.Model) -> NDArray[np.float32]:
     return np.asarray(find_head(form).kernel, np.float32)
 
 
+def _folded(network: keras.Model) -> keras.Model:
+    """A copy with the same layers."""
+    import keras
+
+    from train.folding import fold
+
+    copy = keras.models.clone_model(network)
+    copy.set_weights(network.get_weights())
+    fold(copy)
+    return copy
+
+
 def _read_layout(network: keras.Model) -> Layout:
-    norms: dict[str, str] = {}
+    from train.folding import norms_after, norms_before, readers_of, scales_after
+
     pads, padded = set(), set()
+    readers = readers_of(network)
     for layer in network.layers:
-        following = _only_consumer(layer)
-        if following is None:
-            continue
-        if _is_linear_convolution(layer) and type(following).__name__ == "BatchNormalization":
-            norms[layer.name] = following.name
-        if type(layer).__name__ == "ZeroPadding2D" and _pads_like_same(layer, following):
+        following = readers[layer.name]
+        if type(layer).__name__ == "ZeroPadding2D" and len(following) == 1 and _pads_like_same(layer, following[0]):
             pads.add(layer.name)
-            padded.add(following.name)
-    return Layout(norms, frozenset(pads), frozenset(padded))
-
-
-def _only_consumer(layer: keras.Layer) -> keras.Layer | None:
-    consumers = [node.operation for node in layer._outbound_nodes]
-    return consumers[0] if len(consumers) == 1 else None
-
-
-def _is_convolution(layer: keras.Layer) -> bool:
-    return type(layer).__name__ in ("Conv2D", "DepthwiseConv2D")
-
-
-def _is_linear_convolution(layer: keras.Layer) -> bool:
-    return _is_convolution(layer) and getattr(layer.activation, "__name__", "") == "linear"
+            padded.add(following[0].name)
+    return Layout(
+        norms={convolution.name: norm.name for convolution, norm in norms_after(network)},
+        scales=frozenset(scale.name for _, scale in scales_after(network)),
+        bare=frozenset(norm.name for norm, _ in norms_before(network)),
+        pads=frozenset(pads),
+        padded=frozenset(padded),
+    )
 
 
 def _passes_through(layer: keras.Layer) -> bool:
@@ -127,8 +145,19 @@ def _passes_through(layer: keras.Layer) -> bool:
     return kind in ("Dropout", "SpatialDropout2D") or (kind == "Activation" and layer.activation.__name__ == "linear")
 
 
+def _inner_activation(layer: keras.Layer) -> Any:
+    """The activation that a convolution applies itself, if any."""
+    from train.folding import is_convolution
+
+    if not is_convolution(layer) or layer.activation.__name__ == "linear":
+        return None
+    return layer.get_config()["activation"]
+
+
 def _pads_like_same(pad: keras.Layer, following: keras.Layer) -> bool:
-    if not _is_convolution(following) or following.padding != "valid":
+    from train.folding import is_convolution
+
+    if not is_convolution(following) or following.padding != "valid":
         return False
     sides = pad.input.shape[1:3]
     geometry = zip(sides, following.kernel_size, following.strides, following.dilation_rate, strict=True)
@@ -145,43 +174,38 @@ def _inference_config(layer: keras.Layer, layout: Layout) -> dict[str, Any]:
     config = dict(layer.get_config())
     if layer.name in layout.norms:
         config["use_bias"] = True
+    if _inner_activation(layer):
+        config["activation"] = "linear"
+    if layer.name in layout.bare:
+        config |= {"center": False, "scale": False}
     if layer.name in layout.padded:
         config["padding"] = "same"
     return config
 
 
-def _copy_weights(network: keras.Model, form: keras.Model, layout: Layout, names: Mapping[str, str]) -> None:
-    kept = {layer.name for layer in form.layers}
-    for layer in network.layers:
-        if names[layer.name] not in kept or not layer.weights:
-            continue
-        weights = _inference_weights(layer, network, layout)
-        form.get_layer(names[layer.name]).set_weights([_round_kernel(array) for array in weights])
+def _copy_weights(folded: keras.Model, form: keras.Model, layout: Layout, names: Mapping[str, str]) -> None:
+    kept = {layer.name: layer for layer in form.layers}
+    for layer in folded.layers:
+        target = kept.get(names[layer.name])
+        if target is not None and target.weights:
+            weights = _inference_weights(layer, folded, layout)
+            target.set_weights([_settle_kernel(np.asarray(array, np.float32)) for array in weights])
 
 
-def _inference_weights(layer: keras.Layer, network: keras.Model, layout: Layout) -> Weights:
-    weights: Weights = layer.get_weights()
+def _inference_weights(layer: keras.Layer, folded: keras.Model, layout: Layout) -> Weights:
+    from train.folding import factor_and_offset, scaled_kernel
+
     if layer.name not in layout.norms:
-        return weights
-    return _fold(weights, network.get_layer(layout.norms[layer.name]), depthwise=type(layer).__name__ == "DepthwiseConv2D")
+        return list(layer.get_weights())
+    factor, offset = factor_and_offset(folded.get_layer(layout.norms[layer.name]))
+    bias = np.asarray(layer.bias) * factor if layer.use_bias else 0.0
+    return [scaled_kernel(layer, factor).astype(np.float32), (offset + bias).astype(np.float32)]
 
 
-def _fold(weights: Weights, norm: keras.Layer, *, depthwise: bool) -> Weights:
-    """Kernel (h, w, in, out), or (h, w, in, multiplier) when depthwise, and bias (out,), as if the norm came after them."""
-    variance = np.asarray(norm.moving_variance, np.float64)
-    gamma = np.asarray(norm.gamma, np.float64) if norm.scale else np.ones_like(variance)
-    beta = np.asarray(norm.beta, np.float64) if norm.center else np.zeros_like(variance)
-    factor = gamma / np.sqrt(variance + norm.epsilon)
-    bias = weights[1] if len(weights) == 2 else np.zeros(len(factor), np.float32)
-    kernel = weights[0] * (factor.reshape(weights[0].shape[2:]) if depthwise else factor)
-    return [kernel.astype(np.float32), (beta + (bias - np.asarray(norm.moving_mean)) * factor).astype(np.float32)]
-
-
-def _round_kernel(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Kernels to values of half precision; vectors, which are small, as they are."""
+def _settle_kernel(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A kernel of values of half precision but for their last digits, as just these; others, and vectors, as they are."""
     if array.ndim < 2:
         return array
-    rounded = array.astype(np.float16).astype(np.float32)
-    if not np.isfinite(rounded).all():
-        raise ExportError("a kernel of the network has values beyond the range of half precision; train it with weight decay")
-    return rounded
+    with np.errstate(over="ignore"):
+        rounded = array.astype(np.float16).astype(np.float32)
+    return rounded if np.allclose(rounded, array, rtol=_LAST_DIGITS, atol=0) else array

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from train.backbones import Backbone, find_backbone
+from train.architectures.applications import with_lasting_names
+from train.architectures.files import Weights
+from train.architectures.layers import LayerScale
+from train.backbones import Backbone, Scaling, find_backbone
 from train.config import IMAGENET_DOWNLOAD, ConfigError
+from train.folding import fold
 
 INPUT = "image"
 LOGITS = "logits"
 FEATURES = "features"
 HEAD = "head"
 
-_DONOR_SIDE_PX = 224
+_PATCH_SIDES_PX = (1, 2, 4, 8)
+_PICTURES_A_SIDE = 2
 
 
 def build_network(
@@ -36,63 +45,120 @@ def build_network(
     The head is linear on the mean of the map, hence class activation maps are exact (Zhou et al., CVPR 2016).
 
     Args:
-        backbone: a name of ``train.backbones``.
+        backbone: a name of ``train.backbones``, or ``name@layer`` for the part of it that ends after that layer.
         labels: number of classes.
-        imagenet_weights: a file of ``keras.applications`` weights without top, ``"imagenet"`` for Keras' own
-            download, or None for random weights.
+        imagenet_weights: a file of pretrained weights without top, as the backbone's family reads it or as ``weights_of``
+            gave it; ``"imagenet"`` for Keras' download; or None for random weights.
 
     Returns:
         A functional model from ``image`` (batch, height_px, width_px, 1) float32 in 0 to 255 to
         ``{"logits": (batch, labels), "features": (batch, rows, columns, features)}``, both float32.
 
     Raises:
-        ConfigError: an unknown backbone, or weights of another network.
+        ConfigError: an unknown backbone or layer, a picture that is too small for it, or weights of another network.
     """
     record = find_backbone(backbone)
+    if min(height_px, width_px) < record.min_side_px:
+        raise ConfigError(f"{record.name} needs at least {record.min_side_px} pixels a side, not {height_px} x {width_px}")
     image = keras.Input((height_px, width_px, 1), name=INPUT)
-    # A layer, not a change of the first kernel: the zeros that the first convolution pads with mean mid-grey.
-    scaled = keras.layers.Rescaling(record.input_scale, record.input_offset, name="input_scaling")(image)
-    features = _build_backbone(record, input_tensor=scaled).output
-    pooled = keras.layers.GlobalAveragePooling2D(name="pooling")(features)
+    whole = keras.Model(image, _family(record).build(_scale(image, record.scaling), **record.options))
+    trunk = _ended(with_lasting_names(whole), record)
+    pooled = keras.layers.GlobalAveragePooling2D(name="pooling")(trunk.output)
     logits = keras.layers.Dense(labels, name=HEAD)(keras.layers.Dropout(dropout, name="dropout")(pooled))
-    network = keras.Model(image, {LOGITS: logits, FEATURES: features}, name="osteo_edge")
+    network = keras.Model(trunk.input, {LOGITS: logits, FEATURES: trunk.output}, name="osteo_edge")
     if imagenet_weights is not None:
-        _copy_imagenet_weights(network, record, imagenet_weights)
+        _copy_weights(network, record, imagenet_weights)
     return network
 
 
-def _build_backbone(record: Backbone, **arguments: object) -> keras.Model:
-    build = getattr(keras.applications, record.builder)
-    return build(**{"include_top": False, "weights": None, "alpha": record.width, **arguments})
+def _family(record: Backbone) -> ModuleType:
+    return import_module(f"train.architectures.{record.family}")
 
 
-def _copy_imagenet_weights(network: keras.Model, record: Backbone, source: Path | Literal["imagenet"]) -> None:
-    """Copy by layer; the first kernel is summed over its three channels, which is exact for grey pictures."""
-    for layer in _open_donor(record, source).layers:
-        weights = [variable.numpy() for variable in layer.weights]
-        if not weights:
-            continue
-        if layer.name == record.stem:
-            weights[0] = weights[0].sum(axis=2, keepdims=True)
-        network.get_layer(layer.name).set_weights(weights)
+def _scale(image: keras.KerasTensor, scaling: Scaling) -> keras.KerasTensor:
+    """A layer, not a change of the first kernel: the zeros that the first convolution pads with are zeros after scaling."""
+    if scaling.channels == 1:
+        return keras.layers.Rescaling(scaling.scale[0], scaling.offset[0], name="input_scaling")(image)
+    channels = keras.layers.Concatenate(name="input_channels")([image] * scaling.channels)
+    return keras.layers.Rescaling(list(scaling.scale), list(scaling.offset), name="input_scaling")(channels)
 
 
-def _open_donor(record: Backbone, source: Path | Literal["imagenet"]) -> keras.Model:
-    shape = (_DONOR_SIDE_PX, _DONOR_SIDE_PX, 3)
-    if source == IMAGENET_DOWNLOAD:
-        return _build_backbone(record, input_shape=shape, weights=IMAGENET_DOWNLOAD)
-    donor = _build_backbone(record, input_shape=shape)
+def _ended(whole: keras.Model, record: Backbone) -> keras.Model:
+    """The network up to the record's own last layer."""
+    if record.features_layer is None:
+        return whole
     try:
-        donor.load_weights(source)
-    except (OSError, ValueError, KeyError) as error:
+        features = whole.get_layer(record.features_layer).output
+    except ValueError as error:
+        raise ConfigError(f"{record.name}: the network has no layer {record.features_layer!r}") from error
+    return keras.Model(whole.input, features)
+
+
+def _copy_weights(network: keras.Model, record: Backbone, source: Path | Literal["imagenet"]) -> None:
+    """Copy by layer, up to where the network ends; the head keeps what it has."""
+    if source == IMAGENET_DOWNLOAD:
+        weights = _download(record)
+    elif (own := _read_own(network, source)) is not None:
+        _assign(_without_head(network), own)
+        return
+    else:
+        weights = _read_pretrained(record, source)
+    try:
+        for layer in network.layers:
+            if layer.weights and layer.name != HEAD:
+                layer.set_weights(_for_grey(weights[layer.name], layer.name, record))
+    except (ValueError, KeyError) as error:
         raise ConfigError(f"{source}: does not hold the weights of {record.name}") from error
-    return donor
 
 
-def cut(network: keras.Model, trainable_from: str) -> tuple[keras.Model, keras.Model]:
+def _download(record: Backbone) -> Weights:
+    if not record.has_download:
+        raise ConfigError(f"nobody offers weights of {record.name} for download; name a file of them, or use random ones")
+    try:
+        return _family(record).read_weights(IMAGENET_DOWNLOAD, **record.weights_options)
+    except Exception as error:  # Keras raises a bare Exception where there is no network
+        raise ConfigError(
+            f"the weights of {record.name} cannot be downloaded; name a file of them, or use random ones"
+        ) from error
+
+
+def _read_pretrained(record: Backbone, source: Path) -> Weights:
+    if not source.is_file():
+        raise ConfigError(f"{source}: there is no such file of weights of {record.name}")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Skipping")  # Keras warns where a file lacks some of the weights
+            return _family(record).read_weights(source, **record.weights_options)
+    except (UserWarning, OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{source}: does not hold the weights of {record.name}") from error
+
+
+def _read_own(network: keras.Model, source: Path) -> dict[str, NDArray[np.floating]] | None:
+    """What ``weights_of`` gave of this backbone, with any head; None where the file is of another kind."""
+    if source.suffix != ".npz" or not zipfile.is_zipfile(source):
+        return None
+    with np.load(source, allow_pickle=False) as stored:
+        paths = [variable.path for variable in _without_head(network)]
+        return {path: stored[path] for path in paths} if set(paths) <= set(stored.files) else None
+
+
+def _without_head(network: keras.Model) -> list[keras.Variable]:
+    return [variable for layer in network.layers if layer.name != HEAD for variable in layer.weights]
+
+
+def _for_grey(weights: list[NDArray[np.floating]], layer: str, record: Backbone) -> list[NDArray[np.floating]]:
+    """Where the colour channels of a grey picture are equal, the first kernel is summed over them, which is exact."""
+    if layer != record.stem or record.scaling.channels > 1:
+        return weights
+    return [weights[0].sum(axis=2, keepdims=True), *weights[1:]]
+
+
+def cut(network: keras.Model, trainable_from: str, *, trains_batch_norm: bool = False) -> tuple[keras.Model, keras.Model]:
     """The network in two parts that share its weights: what stays frozen, and what is trained.
 
-    BatchNorm is never trained: it stays in inference mode, as its statistics belong to ImageNet's batches.
+    Args:
+        trains_batch_norm: for networks of random weights, which need it. In pretrained ones BatchNorm stays in inference
+            mode, as its statistics belong to ImageNet's batches.
 
     Returns:
         ``trunk`` from the image to the activations that enter ``trainable_from``; ``upper`` from these to logits.
@@ -108,8 +174,15 @@ def cut(network: keras.Model, trainable_from: str) -> tuple[keras.Model, keras.M
         raise ConfigError(f"training.trainable_from: the network cannot be cut before {trainable_from!r}") from error
     for layer in network.layers:
         in_upper = any(layer is other for other in upper.layers)
-        layer.trainable = in_upper and not isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = in_upper and (trains_batch_norm or not isinstance(layer, keras.layers.BatchNormalization))
     return trunk, upper
+
+
+def set_batch_norm_training(network: keras.Model, trains: bool) -> None:
+    """Whether every BatchNorm learns and uses the statistics of its batches in training: yes for networks that start from
+    random weights, no for pretrained ones, whose norms are folded or belong to ImageNet's batches."""
+    for norm in _batch_norms(network):
+        norm.trainable = trains
 
 
 def bag_of_two(upper: keras.Model) -> keras.Model:
@@ -134,21 +207,56 @@ def set_head(network: keras.Model, kernel: NDArray[np.floating], bias: NDArray[n
 
 
 def randomise(network: keras.Model, *, seed: int) -> None:
-    """Draw every kernel from He et al.'s normal distribution (ICCV 2015): without BatchNorm, Keras' own would fade out."""
+    """Draw every kernel from He et al.'s normal distribution (ICCV 2015): without BatchNorm, Keras' own would fade out.
+
+    The factors of residual branches are set to one half, as their usual start near zero leaves a network of no blocks, and
+    BatchNorm's statistics to those of random patches, without which residual networks of random weights overflow.
+    """
     rng = np.random.default_rng(seed)
     for layer in network.layers:
         if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
             shape = layer.kernel.shape
             inputs = math.prod(shape[:2] if isinstance(layer, keras.layers.DepthwiseConv2D) else shape[:3])
             layer.kernel.assign(rng.normal(0, math.sqrt(2 / inputs), shape))
+        if isinstance(layer, LayerScale):
+            layer.gamma.assign(np.full(layer.gamma.shape, 0.5))
+    _estimate_batch_norm(network, rng)
+
+
+def _estimate_batch_norm(network: keras.Model, rng: np.random.Generator) -> None:
+    norms = _batch_norms(network)
+    if not norms:
+        return
+    before = [(norm.momentum, norm.trainable) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.trainable = 0.0, True  # the statistics of this one batch, whole
+    network(_random_patches(network, rng), training=True)
+    for norm, (momentum, trainable) in zip(norms, before, strict=True):
+        norm.momentum, norm.trainable = momentum, trainable
+
+
+def _random_patches(network: keras.Model, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Pictures of squares of random grey, of several sizes: noise of single pixels alone would average out."""
+    height, width, channels = network.input_shape[1:]
+    pictures = []
+    for side in _PATCH_SIDES_PX:
+        coarse = rng.uniform(0, 255, (_PICTURES_A_SIDE, -(-height // side), -(-width // side), 1))
+        pictures.append(coarse.repeat(side, axis=1).repeat(side, axis=2)[:, :height, :width])
+    return np.concatenate(pictures).astype(np.float32).repeat(channels, axis=3)
+
+
+def _batch_norms(network: keras.Model) -> list[keras.layers.BatchNormalization]:
+    return [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 def round_to_float16(network: keras.Model) -> None:
-    """Round every weight to the precision that it is stored in, so that what is measured is what is stored.
+    """Fold what can be folded and round every weight to the precision that it is stored in, so that what is measured is what
+    is stored, and what is exported.
 
     Raises:
         ConfigError: a weight does not fit.
     """
+    fold(network)
     for variable in network.weights:
         variable.assign(_as_stored(variable).astype(np.float32))
 
@@ -178,5 +286,11 @@ def assign_weights(network: keras.Model, weights: Mapping[str, NDArray[np.floati
     paths = [variable.path for variable in network.weights]
     if sorted(paths) != sorted(weights):
         raise ConfigError("the stored weights are of another network")
-    for variable in network.weights:
+    _assign(network.weights, weights)
+
+
+def _assign(variables: Iterable[keras.Variable], weights: Mapping[str, NDArray[np.floating]]) -> None:
+    for variable in variables:
+        if tuple(variable.shape) != weights[variable.path].shape:
+            raise ConfigError(f"the stored weight {variable.path} has another shape")
         variable.assign(weights[variable.path].astype(np.float32))

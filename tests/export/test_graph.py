@@ -5,9 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 
-from export.graph import head_weights
-from export.parity import INFERENCE_FORM_TOLERANCE, compare, run_network
+from export.errors import ExportError
+from export.graph import head_weights, inference_form
+from export.parity import (
+    EXACT_TOLERANCE,
+    INFERENCE_FORM_TOLERANCE,
+    compare,
+    require_linear_head,
+    run_file,
+    run_network,
+)
+from export.rounding import round_to_grid
+from export.to_litert import to_litert
+from export.to_onnx import to_onnx
+from osteo_edge.manifest import InputSpec
+from osteo_edge.records import parse_record
+from train.backbones import BACKBONES
+
+INPUT = {"dtype": "float32", "layout": "NHWC", "value_range": [0.0, 255.0], "low_percentile": 1.0, "high_percentile": 99.0}
 
 
 def test_it_answers_as_the_trained_network(network: Any, form: Any, pictures: Any) -> None:
@@ -35,3 +53,109 @@ def test_the_head_explains_the_logits(form: Any, pictures: Any) -> None:
     answers = run_network(form, pictures)
     bias = answers.logits - answers.pooled @ head_weights(form)
     np.testing.assert_allclose(bias, np.broadcast_to(bias[0], bias.shape), atol=1e-3)
+
+
+SMALL = ("small_cnn", "alexnet", "mobilenet_v2_0.35@block_3_expand_relu", "convnext_atto@stage_1_block_0_add")
+EVERY = [
+    *(pytest.param(name, id=name) for name in SMALL),
+    *(pytest.param(record.name, marks=pytest.mark.slow) for record in BACKBONES if record.name not in SMALL),
+]
+
+
+def trained_alike(name: str, side_px: int, seen: NDArray[np.float32]) -> Any:
+    """A network whose norms have something to fold, as training leaves it, and whose answers depend on the picture."""
+    import keras
+
+    from train.network import build_network, randomise, round_to_float16, set_head
+
+    network = build_network(name, height_px=side_px, width_px=side_px, labels=3)
+    randomise(network, seed=0)
+    rng = np.random.default_rng(0)
+    for layer in network.layers:
+        if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.LayerNormalization)):
+            layer.beta.assign(rng.normal(0, 0.1, layer.beta.shape))
+            if layer.gamma is not None:
+                layer.gamma.assign(rng.uniform(0.7, 1.1, layer.gamma.shape))
+    pooled = run_network(network, seen).pooled
+    kernel = rng.normal(size=(pooled.shape[1], 3))
+    kernel /= (pooled @ kernel).std(axis=0)
+    set_head(network, kernel, -(pooled @ kernel).mean(axis=0))
+    round_to_float16(network)
+    assert run_network(network, seen).probabilities.std(axis=0).min() > 0.05
+    return network
+
+
+def varied(side_px: int) -> NDArray[np.float32]:
+    """Pictures (6, side, side, 1) that differ as much as pictures can."""
+    down, right = np.mgrid[:side_px, :side_px].astype(np.float32) / side_px
+    disc = ((down - 0.5) ** 2 + (right - 0.5) ** 2 < 0.15) * 255.0
+    noise = np.random.default_rng(1).uniform(0, 255, (side_px, side_px))
+    return np.stack([noise, down * 255, right * 255, disc, 255 - disc, 0 * disc]).astype(np.float32)[..., np.newaxis]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_backbone_keeps_its_answers_in_every_fp32_form(name: str) -> None:
+    side_px = 96 if name in ("inception_v3", "xception") else 64
+    seen = varied(side_px)
+    network = trained_alike(name, side_px, seen)
+    expected = run_network(network, seen).probabilities
+    form = inference_form(network)
+    folded = run_network(form, seen).probabilities
+    assert compare(expected, folded).max_difference < INFERENCE_FORM_TOLERANCE
+    kinds = {type(layer).__name__ for layer in form.layers}
+    assert kinds.isdisjoint({"LayerScale", "Dropout", "SpatialDropout2D", "SeparableConv2D"})
+    kernels = [weight for weight in form.get_weights() if weight.ndim > 1]
+    assert all(np.array_equal(kernel, kernel.astype(np.float16).astype(np.float32)) for kernel in kernels)
+    spec = parse_record(InputSpec, {**INPUT, "height_px": side_px, "width_px": side_px}, where="test")
+    files = {"onnxruntime": to_onnx(form, spec), "litert": to_litert(form, spec, ["fp32"])["fp32"]}
+    for engine, data in files.items():
+        answers = run_file(engine, data, seen, spec=spec, what=f"{name} for {engine}")
+        assert compare(expected, answers.probabilities).max_difference < EXACT_TOLERANCE
+        require_linear_head(answers, head_weights(form), what=f"{name} for {engine}")
+
+
+@pytest.mark.parametrize("name", ["small_cnn", "mobilenet_v2_0.35@block_3_expand_relu"])
+def test_batch_norm_after_a_convolution_is_gone(name: str) -> None:
+    form = inference_form(trained_alike(name, 64, varied(64)))
+    assert "BatchNormalization" not in {type(layer).__name__ for layer in form.layers}
+
+
+def test_layer_norms_keep_what_no_single_convolution_can_take() -> None:
+    form = inference_form(trained_alike("convnext_atto@stage_0_block_1_add", 64, varied(64)))
+    norms = [layer for layer in form.layers if type(layer).__name__ == "LayerNormalization"]
+    assert [norm.scale for norm in norms] == [True, False, False]
+
+
+def test_an_unfolded_kernel_is_not_rounded() -> None:
+    from train.network import build_network, randomise
+
+    network = build_network("small_cnn", height_px=64, width_px=64, labels=3)
+    randomise(network, seed=0)
+    seen = varied(64)
+    expected = run_network(network, seen).probabilities
+    assert compare(expected, run_network(inference_form(network), seen).probabilities).max_difference < INFERENCE_FORM_TOLERANCE
+
+
+def test_an_operator_that_onnx_lacks_is_refused() -> None:
+    import keras
+
+    image = keras.Input((64, 64, 1), name="image")
+    features = keras.layers.Conv2D(4, 3, activation="gelu")(image)
+    logits = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(features))
+    spec = parse_record(InputSpec, {**INPUT, "height_px": 64, "width_px": 64}, where="test")
+    with pytest.raises(ExportError, match="invalid ONNX graph"):
+        to_onnx(keras.Model(image, {"logits": logits, "features": features}), spec)
+
+
+@pytest.mark.parametrize("name", ["alexnet@conv_2_pool", "convnext_atto@stage_0_block_0_add"])
+def test_rounding_to_the_grid_of_integers_keeps_the_answers_near(name: str) -> None:
+    seen = varied(64)
+    form = inference_form(trained_alike(name, 64, seen))
+    rounded = round_to_grid(form, seen, limit=127)
+    comparison = compare(run_network(form, seen).probabilities, run_network(rounded, seen).probabilities)
+    assert 0 < comparison.max_difference < 0.05
+    kernels = [layer.get_weights()[0] for layer in rounded.layers if type(layer).__name__ in ("Conv2D", "DepthwiseConv2D")]
+    for kernel in kernels[1:]:
+        axes = tuple(range(3)) if kernel.shape[-1] > 1 else (0, 1, 3)
+        steps = kernel / (np.abs(kernel).max(axis=axes, keepdims=True) / 127)
+        np.testing.assert_allclose(steps, np.rint(steps), atol=1e-2)

@@ -7,9 +7,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from train.architectures.applications import weights_by_name, with_lasting_names
+from train.backbones import BACKBONES
 from train.config import ConfigError, Linear
+from train.folding import fold
 from train.linear import as_head, fit_linear
-from train.network import assign_weights, bag_of_two, build_network, cut, randomise, round_to_float16, set_head, weights_of
+from train.network import (
+    assign_weights,
+    bag_of_two,
+    build_network,
+    cut,
+    randomise,
+    round_to_float16,
+    set_batch_norm_training,
+    set_head,
+    weights_of,
+)
 
 SMALLEST = "mobilenet_v2_0.35"
 SIDE_PX = 64
@@ -82,6 +95,120 @@ def test_stored_weights_give_the_same_network(network: keras.Model, images: NDAr
     np.testing.assert_array_equal(given["logits"], expected["logits"])
     with pytest.raises(ConfigError, match="another network"):
         assign_weights(other, {"head/kernel": stored["head/kernel"]})
+
+
+SMALL = ("small_cnn", "alexnet", "mobilenet_v2_0.35@block_3_expand_relu", "convnext_atto@stage_1_block_0_add")
+EVERY = [
+    *(pytest.param(name, id=name) for name in SMALL),
+    *(pytest.param(record.name, marks=pytest.mark.slow) for record in BACKBONES if record.name not in SMALL),
+]
+
+
+def side_of(name: str) -> int:
+    return 96 if name in ("inception_v3", "xception") else 64
+
+
+def random_network(name: str) -> keras.Model:
+    network = build_network(name, height_px=side_of(name), width_px=side_of(name), labels=3)
+    randomise(network, seed=0)
+    return network
+
+
+def patches(side_px: int) -> NDArray[np.float32]:
+    """Four pictures of squares of random grey, (4, side, side, 1)."""
+    coarse = np.random.default_rng(1).uniform(0, 255, (4, 8, 8, 1))
+    return coarse.repeat(side_px // 8, axis=1).repeat(side_px // 8, axis=2).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_backbone_of_random_weights_answers_sanely_and_explains_itself(name: str) -> None:
+    network = random_network(name)
+    output = network(patches(side_of(name)))
+    features, logits = np.asarray(output["features"]), np.asarray(output["logits"])
+    assert features.ndim == 4
+    assert 0.05 < features.std() < 500
+    kernel, bias = network.get_layer("head").get_weights()
+    np.testing.assert_allclose((features @ kernel).mean(axis=(1, 2)) + bias, logits, rtol=1e-3, atol=1e-3 * features.std())
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_folding_and_rounding_keep_the_answers_and_the_weights_can_be_stored(name: str) -> None:
+    network, pictures = random_network(name), patches(side_of(name))
+    before = np.asarray(network(pictures)["features"])
+    fold(network)
+    folded = network.get_weights()
+    after = np.asarray(network(pictures)["features"])
+    np.testing.assert_allclose(after, before, atol=1e-3 * before.std())
+    fold(network)
+    assert all(np.array_equal(one, other) for one, other in zip(folded, network.get_weights(), strict=True))
+    round_to_float16(network)
+    other = random_network(name)
+    assign_weights(other, weights_of(network))
+    np.testing.assert_array_equal(np.asarray(other(pictures)["features"]), np.asarray(network(pictures)["features"]))
+
+
+def test_a_backbone_can_end_early(network: keras.Model) -> None:
+    early = build_network(f"{SMALLEST}@block_3_expand_relu", height_px=SIDE_PX, width_px=32, labels=3)
+    assert {variable.path for variable in early.weights} < {variable.path for variable in network.weights}
+    assert early.output["features"].shape == (None, 16, 8, 48)
+    assert not any(layer.name.startswith("block_4") for layer in early.layers)
+    with pytest.raises(ConfigError, match="no layer 'no_such'"):
+        build_network("alexnet@no_such", height_px=SIDE_PX, width_px=64, labels=3)
+
+
+def test_stored_weights_of_this_project_are_pretrained_weights_too(
+    tmp_path: Path, network: keras.Model, images: NDArray[np.float32]
+) -> None:
+    np.savez(tmp_path / "trunk.npz", **weights_of(network))
+    for name in (SMALLEST, f"{SMALLEST}@block_3_expand_relu"):
+        other = build_network(name, height_px=SIDE_PX, width_px=32, labels=2, imagenet_weights=tmp_path / "trunk.npz")
+        expected = keras.Model(network.input, network.get_layer(name.partition("@")[2] or "out_relu").output)(images)
+        np.testing.assert_allclose(other(images)["features"], expected, rtol=0.02, atol=0.02)
+    with pytest.raises(ConfigError, match="does not hold the weights of alexnet"):
+        build_network("alexnet", height_px=64, width_px=64, labels=3, imagenet_weights=tmp_path / "trunk.npz")
+
+
+def test_names_are_lasting_and_separable_convolutions_are_taken_apart(images: NDArray[np.float32]) -> None:
+    def build() -> keras.Model:
+        features = keras.layers.Conv2D(4, 3)(picture := keras.Input((SIDE_PX, 32, 1)))
+        features = keras.layers.SeparableConv2D(6, 3, strides=2, padding="same", name="apart")(features)
+        return keras.Model(picture, keras.layers.Conv2D(2, 1)(features))
+
+    first, second = build(), build()
+    assert first.layers[1].name != second.layers[1].name
+    networks = [with_lasting_names(one) for one in (first, second)]
+    assert [[layer.name for layer in one.layers[1:]] for one in networks] == [
+        ["conv2d_0", "apart_spatial", "apart", "conv2d_1"]
+    ] * 2
+    for name, weights in weights_by_name(first).items():
+        networks[0].get_layer(name).set_weights(weights)
+    np.testing.assert_allclose(np.asarray(networks[0](images)), np.asarray(first(images)), atol=1e-3)
+
+
+def test_batch_norm_is_trained_only_where_asked_for() -> None:
+    network = random_network("small_cnn")
+    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    _, upper = cut(network, "block_2_conv")
+    assert not any(norm.trainable for norm in norms)
+    _, upper = cut(network, "block_2_conv", trains_batch_norm=True)
+    assert [norm.trainable for norm in norms] == [False, True, True, True]
+    before = norms[1].moving_mean.numpy()
+    activations = np.random.default_rng(0).uniform(0, 9, (4, *upper.input_shape[1:]))
+    upper(activations, training=True)
+    assert not np.array_equal(norms[1].moving_mean.numpy(), before)
+    set_batch_norm_training(network, False)
+    before = norms[1].moving_mean.numpy()
+    upper(activations, training=True)
+    np.testing.assert_array_equal(norms[1].moving_mean.numpy(), before)
+
+
+def test_errors_name_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="inception_v3 needs at least 75 pixels"):
+        build_network("inception_v3", height_px=96, width_px=64, labels=3)
+    with pytest.raises(ConfigError, match="nobody offers weights of resnet18 for download"):
+        build_network("resnet18", height_px=64, width_px=64, labels=3, imagenet_weights="imagenet")
+    with pytest.raises(ConfigError, match="no such file of weights of alexnet"):
+        build_network("alexnet", height_px=64, width_px=64, labels=3, imagenet_weights=tmp_path / "none.weights.h5")
 
 
 def test_wrong_weights_are_refused(tmp_path: Path) -> None:
