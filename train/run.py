@@ -77,8 +77,8 @@ def load_run(folder: Path) -> Run:
     Raises:
         RunError: a file is missing or is not what ``fit`` writes.
     """
-    run, regions = _read_json(folder / RUN_FILE), _read_json(folder / REGIONS_FILE)
-    scores = _read_json(folder / SCORES_FILE)
+    run, regions = read_json(folder / RUN_FILE), read_json(folder / REGIONS_FILE)
+    scores = read_json(folder / SCORES_FILE)
     try:
         chosen = next(one for one in regions["candidates"] if one["region"]["name"] == regions["chosen"])
         return Run(
@@ -87,14 +87,14 @@ def load_run(folder: Path) -> Run:
             labels=tuple(run["labels"]),
             region=parse_record(RegionProfile, chosen["region"], where="regions.json"),
             input=parse_record(InputSpec, chosen["input"], where="regions.json"),
-            metrics=_read_json(folder / METRICS_FILE),
+            metrics=read_json(folder / METRICS_FILE),
             training_digests=frozenset(scores["radiographs"]),
         )
     except (KeyError, TypeError, StopIteration, ManifestError) as error:
         raise RunError(f"{folder}: is not the folder of a finished run ({error!r})") from error
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
     try:
         return parse_json(path.read_bytes(), what=path.name)
     except OSError as error:
