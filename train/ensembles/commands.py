@@ -1,0 +1,38 @@
+"""``python -m train ensemble``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import click
+
+from osteo_edge.errors import OsteoEdgeError
+
+FAILED = 2
+
+
+@click.command()
+@click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="TOML file of the ensemble.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of radiographs, instead of the configured one.")
+@click.option("--output", type=click.Path(path_type=Path), help="The ensemble's folder, instead of the configured one.")
+def ensemble(config_file: Path, data: Path | None, output: Path | None) -> None:
+    """Combine finished runs by stacking or otherwise, and judge what comes of it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    try:
+        from train.config import from_project
+        from train.dataset import read_dataset
+        from train.ensembles.run import read_ensemble_config, run_ensemble
+        from train.reports.writing import write_reports
+
+        config = read_ensemble_config(config_file)
+        dataset = read_dataset(data or from_project(config.data))
+        folder = output or from_project(config.output)
+        run_ensemble(config, dataset, folder, config_file.read_text(encoding="utf-8"))
+        for path in write_reports(folder):
+            click.echo(path)
+    except OsteoEdgeError as error:
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(FAILED) from error
