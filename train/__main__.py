@@ -14,7 +14,25 @@ from osteo_edge.errors import OsteoEdgeError
 FAILED = 2
 
 _ELSEWHERE = {
+    "audit": ("train.audit.commands", "audit", "Look for copies, contradictions and shortcuts in a folder of radiographs."),
+    "compare": ("train.reports.commands", "compare", "Compare two runs on the radiographs that both scored."),
+    "coverage": ("train.reports.commands", "coverage", "Measure how often bootstrap intervals hold the truth."),
+    "distil": (
+        "train.distil_command",
+        "distil",
+        "Teach a backbone without ImageNet weights the features of one that has them.",
+    ),
+    "ensemble": ("train.ensembles.commands", "ensemble", "Combine finished runs by stacking or otherwise."),
     "finder": ("train.finder.commands", "finder", "Make and judge the knee finder."),
+    "holdout": ("train.holdout.commands", "holdout", "Train any backbone once, on one split, within a time budget."),
+    "papers": ("train.papers.commands", "papers", "Run the models of the four papers and write the report on them."),
+    "report": ("train.reports.commands", "report", "Write a run's tables and its page."),
+    "segmentation": ("train.segmentation.commands", "segmentation", "Train and judge the segmentation of bone."),
+    "study": (
+        "train.study.commands",
+        "study",
+        "Compare networks, regions, targets, ensembles and covariates on frozen features.",
+    ),
     "synthetic": ("train.synthetic.__main__", "main", "Write one synthetic radiograph, for tests and examples only."),
 }
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from osteo_edge.errors import ManifestError, OsteoEdgeError
 from osteo_edge.manifest import InputSpec, RegionProfile
 from osteo_edge.records import parse_record
+from train.columns import COLUMNS
 
 PROJECT = Path(__file__).resolve().parent.parent
 RANDOM_WEIGHTS = "random"
@@ -21,6 +22,9 @@ IMAGENET_DOWNLOAD = "imagenet"
 
 # Beside the candidates' images, the cache's file of knees holds their owners under this name.
 RESERVED_NAME = "owner"
+
+# Targets of train.targets whose classifiers are one linear layer, hence a head.
+LINEAR_STARTS = ("classes", "two_classes", "t_score", "privileged")
 
 _INPUT_MULTIPLE_PX = 32
 _LARGEST_SEED = 2**31 - 1
@@ -137,6 +141,21 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class FusionConfig:
+    """Covariates beside the image.
+
+    Attributes:
+        columns: of ``train.columns``.
+        required: those without which no fused answer is given.
+        coverage: of the label sets in the fused mode.
+    """
+
+    columns: tuple[str, ...]
+    required: tuple[str, ...]
+    coverage: float
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that decides what a run does.
 
@@ -147,6 +166,8 @@ class Config:
         backbone: a name of ``train.backbones``.
         weights: a file, ``"imagenet"`` (Keras' own download) or ``"random"``.
         split: ``split.json`` of an earlier run, to be reused; empty for a new one.
+        fusion: covariates that the finished model's score is fused with; none by default.
+        start: what the linear head is taught that fine-tuning starts from: a linear target of ``train.targets``.
     """
 
     name: str
@@ -164,6 +185,8 @@ class Config:
     training: Training
     evaluation: Evaluation
     split: str = ""
+    start: str = "classes"
+    fusion: FusionConfig | None = None
 
     def candidate(self, name: str) -> Candidate:
         return next(candidate for candidate in self.candidates if candidate.name == name)
@@ -194,13 +217,28 @@ def from_project(path: str) -> Path:
     return PROJECT / path
 
 
+def rules_of_fusion(fusion: FusionConfig | None) -> Iterator[Rule]:
+    """The columns of a fusion are known and stand once, and what is required is among them."""
+    if fusion is None:
+        return
+    for name in fusion.columns:
+        yield name in COLUMNS, "fusion.columns", f"names {name[:40]!r}; known are {', '.join(COLUMNS)}"
+    yield bool(fusion.columns), "fusion.columns", "is empty"
+    yield len(set(fusion.columns)) == len(fusion.columns), "fusion.columns", "holds a name twice"
+    yield set(fusion.required) <= set(fusion.columns), "fusion.required", "names a column that is not in fusion.columns"
+    yield 0 < fusion.coverage < 1, "fusion.coverage", "must lie between 0 and 1"
+
+
 def _check(config: Config, where: str) -> None:
     rules = (
         *_rules_of_candidates(config.candidates),
         *_rules_of_folds(config),
         *_rules_of_augmentation(config.augmentation),
         *_rules_of_training(config.training),
+        *_rules_of_inner_scores(config),
         *_rules_of_evaluation(config.evaluation),
+        *rules_of_fusion(config.fusion),
+        (config.start in LINEAR_STARTS, "start", f"must be one of {', '.join(LINEAR_STARTS)}"),
     )
     for holds, key, message in rules:
         if not holds:
@@ -240,11 +278,17 @@ def _rules_of_augmentation(augmentation: Augmentation) -> Iterator[Rule]:
 def _rules_of_training(training: Training) -> Iterator[Rule]:
     yield training.learning_rate > 0, "training.learning_rate", "must be above 0"
     yield 0 <= training.dropout < 1, "training.dropout", "must be at least 0 and below 1"
-    counts = (training.batch_size, training.max_epochs, training.patience)
-    yield min(counts) >= 1, "training", "needs counts of 1 or more"
+    yield min(training.batch_size, training.patience) >= 1, "training", "needs a batch_size and a patience of 1 or more"
+    yield training.max_epochs >= 0, "training.max_epochs", "must not be negative; 0 leaves the network as it is"
     yield training.validation_folds >= 2, "training.validation_folds", "must be at least 2"
     parts_fit = 1 <= training.validation_parts <= training.validation_folds
     yield parts_fit, "training.validation_parts", "must lie between 1 and training.validation_folds"
+
+
+def _rules_of_inner_scores(config: Config) -> Iterator[Rule]:
+    training = config.training
+    every = training.validation_parts == training.validation_folds
+    yield config.fusion is None or every, "fusion", "needs training.validation_parts to equal training.validation_folds"
 
 
 def _rules_of_evaluation(evaluation: Evaluation) -> Iterator[Rule]:

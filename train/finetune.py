@@ -103,6 +103,9 @@ class Trainer:
     """Trains ``upper`` epoch by epoch; after a stop it goes on where the checkpoint was written.
 
     Every draw is seeded by the epoch's number, hence a resumed training sees what an unbroken one sees.
+
+    Attributes:
+        best_logits: (validation, labels) at the epoch of lowest validation loss so far; None without a validation part.
     """
 
     def __init__(
@@ -118,6 +121,7 @@ class Trainer:
         self._optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay)
         self._bag.compile(optimizer=self._optimizer, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         self._optimizer.build(self._bag.trainable_variables)
+        self.best_logits: NDArray[np.float64] | None = None
 
     def run(self, training: Integers, validation: Integers | None, *, epochs: int) -> tuple[Epoch, ...]:
         """Train on the pictures ``training``; with ``validation``, stop when its loss no longer falls.
@@ -125,10 +129,12 @@ class Trainer:
         Returns:
             The history from epoch 0. The weights are those after its last epoch.
         """
-        history = self._resume() or [self._measure(0, self._loss_before(training), validation)]
+        history = self._resume()
+        if not history:
+            self._measure(history, self._loss_before(training), validation)
         while history[-1].epoch < epochs and not self._is_done(history):
             epoch = history[-1].epoch + 1
-            history.append(self._measure(epoch, self._train_once(training, epoch), validation))
+            self._measure(history, self._train_once(training, epoch), validation)
             self._save(history)
         return tuple(history)
 
@@ -150,12 +156,19 @@ class Trainer:
         knees, place = self._activations.plain(training)
         return balanced_log_loss(self._labels[training], softmax(picture_logits(self._upper, knees, place)))
 
-    def _measure(self, epoch: int, loss: float, validation: Integers | None) -> Epoch:
+    def _measure(self, history: list[Epoch], loss: float, validation: Integers | None) -> None:
+        """Add a line to the history, and keep the logits where it is the best."""
+        epoch = len(history)
         if validation is None:
-            return Epoch(epoch, loss, None, None)
+            history.append(Epoch(epoch, loss, None, None))
+            return
         labels = self._labels[validation]
-        probabilities = softmax(picture_logits(self._upper, *self._activations.plain(validation)))
-        return Epoch(epoch, loss, balanced_log_loss(labels, probabilities), float(class_aucs(labels, probabilities).mean()))
+        logits = picture_logits(self._upper, *self._activations.plain(validation)).astype(np.float64)
+        probabilities = softmax(logits)
+        auc = float(class_aucs(labels, probabilities).mean())
+        history.append(Epoch(epoch, loss, balanced_log_loss(labels, probabilities), auc))
+        if best_epoch(history) == epoch:
+            self.best_logits = logits
 
     def _is_done(self, history: list[Epoch]) -> bool:
         if history[0].validation_loss is None:
@@ -170,7 +183,8 @@ class Trainer:
     def _save(self, history: list[Epoch]) -> None:
         state = {f"variable_{index}": variable.numpy() for index, variable in enumerate(self._variables())}
         text = json.dumps([asdict(epoch) for epoch in history])
-        save_arrays(self._checkpoint, {**state, "history": np.array(text)})
+        best = {} if self.best_logits is None else {"best_logits": self.best_logits}
+        save_arrays(self._checkpoint, {**state, **best, "history": np.array(text)})
 
     def _resume(self) -> list[Epoch]:
         if not self._checkpoint.exists():
@@ -178,6 +192,7 @@ class Trainer:
         with np.load(self._checkpoint, allow_pickle=False) as state:
             for index, variable in enumerate(self._variables()):
                 variable.assign(state[f"variable_{index}"])
+            self.best_logits = state["best_logits"] if "best_logits" in state.files else None
             return [Epoch(**line) for line in json.loads(str(state["history"]))]
 
     def _variables(self) -> list[keras.Variable]:

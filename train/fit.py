@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,16 @@ from train import cache
 from train.config import Config
 from train.crops import Finder
 from train.dataset import Dataset
+from train.ensembles.nested import from_stored
 from train.figures import draw_figures
-from train.folds import run_folds, train
-from train.material import gather, require_enough
+from train.folds import FoldResult, in_order, run_folds, train
+from train.fused import fuse_run
+from train.material import Material, gather, require_enough
+from train.nested_scores import write_nested
 from train.network import weights_of
-from train.report import MODEL, choose_final_region, describe_run, measure, write_scores
+from train.report import as_scores, choose_final_region, describe_run, measure
 from train.run import CONFIG_FILE, CURVES_FILE, METRICS_FILE, REGIONS_FILE, RUN_FILE, WEIGHTS_FILE
+from train.scores import MODEL, write_scores
 from train.split import SPLIT_FILE, write_split
 
 RESULTS_FOLDER = "results"
@@ -48,8 +53,8 @@ def fit(
     folds_done = time.monotonic()
     regions, chosen = choose_final_region(material, folds)
     epochs = round(float(np.median([fold.epochs for fold in folds])))
-    network, _ = train(material, chosen, np.arange(len(material.labels)), None, epochs, "final")
-    metrics, probabilities = measure(material, dataset, folds, chosen)
+    network = train(material, chosen, np.arange(len(material.labels)), None, epochs, "final").network
+    metrics, systems = measure(material, dataset, folds, chosen)
     histories = [fold.histories for fold in folds]
 
     results = cache.empty_folder(material.cache / RESULTS_FOLDER)
@@ -57,10 +62,11 @@ def fit(
     write_split(results / SPLIT_FILE, material.radiographs, material.fold_of, seed=config.seed)
     cache.save_json(results / REGIONS_FILE, regions)
     np.savez_compressed(results / WEIGHTS_FILE, **weights_of(network))  # type: ignore[arg-type]
-    write_scores(results, material, folds)
+    write_scores(results, as_scores(material.radiographs, material.fold_of, systems))
+    _write_nested(results, material, folds)
     cache.save_json(results / METRICS_FILE, metrics)
     cache.save_json(results / CURVES_FILE, histories)
-    draw_figures(results, histories, material.labels, probabilities, metrics[MODEL])
+    draw_figures(results, histories, material.labels, systems[MODEL], metrics[MODEL])
     facts = {"epochs": epochs, "fold_epochs": [fold.epochs for fold in folds], "finder_sha256": finder_digest}
     # Folds that an earlier start has left in the cache count as well.
     seconds = gathered - started + sum(fold.seconds for fold in folds) + time.monotonic() - folds_done
@@ -69,6 +75,19 @@ def fit(
     _publish(results, output)
     if not keep_cache:
         cache.remove_cache(output)
+
+
+def _write_nested(results: Path, material: Material, folds: Sequence[FoldResult]) -> None:
+    """Inner and outer scores for ensembles, and the fusion with covariates where one is configured."""
+    if not all(fold.inner for fold in folds):
+        return
+    inner = [np.array(fold.inner)[:, np.newaxis] for fold in folds]
+    outer = in_order(material, [fold.logits for fold in folds])[:, np.newaxis]
+    nested = from_stored(inner, outer, material.fold_of)
+    write_nested(results, [row.sha256 for row in material.radiographs.radiographs], nested)
+    config = material.config
+    if config.fusion is not None:
+        fuse_run(results, config.fusion, material.radiographs, nested, count=config.evaluation.resamples, seed=config.seed)
 
 
 def _publish(results: Path, output: Path) -> None:

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from train import cache
 from train.dataset import LABELS
 from train.finetune import Activations, Epoch, Trainer, best_epoch, cached_activations, picture_logits
-from train.linear import as_head, fit_linear
 from train.material import Integers, Material, new_network, say
 from train.network import LOGITS, cut, round_to_float16, set_head
 from train.regions import choose_region, mean_figures, score_regions
 from train.split import label_folds
+from train.targets import as_head
 
 Floats = NDArray[np.float64]
 
@@ -31,11 +31,13 @@ class Tuned:
     Attributes:
         network: weights rounded to half precision.
         histories: of the inner trainings that found the number of epochs.
+        inner: as in ``FoldResult``.
     """
 
     network: keras.Model
     epochs: int
     histories: tuple[tuple[Epoch, ...], ...]
+    inner: Floats
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class FoldResult:
     Attributes:
         candidates: region -> mean figures by cross-validation on the training part alone.
         logits: (held back, labels) of the fine-tuned network.
+        inner: (training part, labels) logits by the inner trainings that did not see the picture; empty where not all of
+            the inner parts were held back in turn. Ensembles and fusions are fitted on them.
         frozen: (held back, labels) probabilities of the linear classifier on frozen features of the same region.
     """
 
@@ -53,6 +57,7 @@ class FoldResult:
     epochs: int
     histories: tuple[tuple[Epoch, ...], ...]
     logits: list[list[float]]
+    inner: list[list[float]]
     frozen: list[list[float]]
     seconds: float
 
@@ -76,16 +81,18 @@ def _run_fold(material: Material, fold: int) -> FoldResult:
     training, held_back = np.flatnonzero(material.fold_of != fold), np.flatnonzero(material.fold_of == fold)
     labels, groups = material.labels[training], material.groups[training]
     features = {name: values[training] for name, values in material.features.items()}
-    scores = score_regions(features, labels, groups, material.config)
+    taught = material.teaching.of(training)
+    scores = score_regions(features, labels, groups, material.config, taught)
     region = choose_region(scores, labels)
     tuned = _tune(material, region, training, f"fold{fold}")
-    linear = fit_linear(features[region], labels, groups, material.config.linear, seed=material.config.seed)
+    linear = taught.fit(features[region], labels, groups, material.config.linear, seed=material.config.seed)
     return FoldResult(
         region=region,
         candidates={name: mean_figures(values, labels) for name, values in scores.items()},
         epochs=tuned.epochs,
         histories=tuned.histories,
         logits=_score(tuned.network, material, region, held_back).tolist(),
+        inner=tuned.inner.tolist(),
         frozen=linear.predict_proba(material.features[region][held_back]).tolist(),
         seconds=time.monotonic() - started,
     )
@@ -103,25 +110,38 @@ def _tune(material: Material, region: str, training: Integers, name: str) -> Tun
     inner = label_folds(
         material.labels[training], material.groups[training], folds=settings.validation_folds, seed=material.config.seed
     )
-    histories = []
+    histories, logits = [], np.full((len(training), len(LABELS)), np.nan)
     for number, (kept, validation) in enumerate(inner):
         if number == settings.validation_parts:
             break
-        _, history = train(material, region, training[kept], training[validation], settings.max_epochs, f"{name}-{number}")
-        histories.append(history)
+        one = train(material, region, training[kept], training[validation], settings.max_epochs, f"{name}-{number}")
+        histories.append(one.history)
+        logits[validation] = one.held_back
     epochs = round(float(np.median([best_epoch(history) for history in histories])))
-    network, _ = train(material, region, training, None, epochs, name)
-    return Tuned(network, epochs, tuple(histories))
+    network = train(material, region, training, None, epochs, name).network
+    return Tuned(network, epochs, tuple(histories), logits if np.isfinite(logits).all() else logits[:0])
 
 
-def train(
-    material: Material, region: str, training: Integers, validation: Integers | None, epochs: int, name: str
-) -> tuple[keras.Model, tuple[Epoch, ...]]:
+@dataclass(frozen=True)
+class Trained:
+    """One training.
+
+    Attributes:
+        network: after its last epoch, weights rounded to half precision.
+        held_back: (validation, labels) logits at the best epoch; None without a validation part.
+    """
+
+    network: keras.Model
+    history: tuple[Epoch, ...]
+    held_back: Floats | None
+
+
+def train(material: Material, region: str, training: Integers, validation: Integers | None, epochs: int, name: str) -> Trained:
     """Start from the linear classifier on frozen features, fine-tune, and round to half precision."""
     config, started = material.config, time.monotonic()
     network = new_network(config, config.candidate(region))
     trunk, upper = cut(network, config.training.trainable_from)
-    linear = fit_linear(
+    linear = material.teaching.of(training).fit(
         material.features[region][training],
         material.labels[training],
         material.groups[training],
@@ -140,7 +160,7 @@ def train(
     history = trainer.run(training, validation, epochs=epochs)
     round_to_float16(network)
     say(f"  {name}: {region}, {history[-1].epoch} epochs in {time.monotonic() - started:.0f} s")
-    return network, history
+    return Trained(network, history, trainer.best_logits)
 
 
 def _activations(material: Material, region: str, trunk: keras.Model) -> Activations:

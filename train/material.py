@@ -21,6 +21,7 @@ from train.dataset import LABELS, Dataset
 from train.network import build_network, randomise, round_to_float16
 from train.regions import frozen_features
 from train.split import make_split, read_split, require_groups
+from train.teaching import Teaching, teaching_of
 
 Integers = NDArray[np.int64]
 
@@ -43,6 +44,7 @@ class Material:
     labels: Integers
     fold_of: Integers
     features: Mapping[str, NDArray[np.float32]]
+    teaching: Teaching
 
     @property
     def groups(self) -> NDArray[np.str_]:
@@ -77,12 +79,15 @@ def gather(config: Config, dataset: Dataset, finder: Finder, finder_digest: str,
     return Material(
         config=config,
         cache=folder,
-        key=cache.key(crops_key, _settings_of_folds(config), weights_digest(config), fold_of.tolist(), _marks(radiographs)),
+        key=cache.key(
+            crops_key, _settings_of_folds(config), weights_digest(config.weights), fold_of.tolist(), _marks(radiographs)
+        ),
         radiographs=radiographs,
         crops=crops,
         labels=np.array(radiographs.label_indices),
         fold_of=fold_of,
         features=features,
+        teaching=teaching_of(radiographs, config.start),
     )
 
 
@@ -106,7 +111,7 @@ def _settings_of_folds(config: Config) -> dict[str, Any]:
     return {
         name: plain[name]
         for name in plain
-        if name not in ("name", "data", "finder", "output", "weights", "split", "evaluation")
+        if name not in ("name", "data", "finder", "output", "weights", "split", "evaluation", "fusion")
     }
 
 
@@ -114,31 +119,49 @@ def _marks(radiographs: Dataset) -> list[tuple[str, str, str]]:
     return [(row.sha256, row.label, row.patient_group) for row in radiographs.radiographs]
 
 
-def weights_digest(config: Config) -> str:
-    """SHA-256 of the file of ImageNet weights, or the word that stands for other ones."""
-    if config.weights in (RANDOM_WEIGHTS, IMAGENET_DOWNLOAD):
-        return config.weights
+def weights_digest(weights: str) -> str:
+    """SHA-256 of the file of pretrained weights, or the word that stands for other ones.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    if weights in (RANDOM_WEIGHTS, IMAGENET_DOWNLOAD):
+        return weights
     try:
-        return sha256_hex(from_project(config.weights).read_bytes())
+        return sha256_hex(from_project(weights).read_bytes())
     except OSError as error:
-        raise ConfigError(f"weights: {config.weights} cannot be read ({error.strerror})") from error
+        raise ConfigError(f"weights: {weights} cannot be read ({error.strerror})") from error
 
 
 def new_network(config: Config, candidate: Candidate) -> keras.Model:
     """The untrained network, its weights already rounded: the frozen layers are shipped as they are trained upon."""
+    network = open_network(
+        config.backbone, config.weights, candidate, labels=len(LABELS), dropout=config.training.dropout, seed=config.seed
+    )
+    round_to_float16(network)
+    return network
+
+
+def open_network(
+    backbone: str, weights: str, candidate: Candidate, *, labels: int, dropout: float = 0.0, seed: int
+) -> keras.Model:
+    """A network with the weights that a configuration names; Keras' earlier networks are forgotten.
+
+    Raises:
+        ConfigError: an unknown backbone, or weights that cannot be loaded.
+    """
     keras.utils.clear_session()
-    keras.utils.set_random_seed(config.seed)
+    keras.utils.set_random_seed(seed)
     network = build_network(
-        config.backbone,
+        backbone,
         height_px=candidate.height_px,
         width_px=candidate.width_px,
-        labels=len(LABELS),
-        dropout=config.training.dropout,
-        imagenet_weights=_weights_source(config.weights),
+        labels=labels,
+        dropout=dropout,
+        imagenet_weights=_weights_source(weights),
     )
-    if config.weights == RANDOM_WEIGHTS:
-        randomise(network, seed=config.seed)
-    round_to_float16(network)
+    if weights == RANDOM_WEIGHTS:
+        randomise(network, seed=seed)
     return network
 
 

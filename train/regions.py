@@ -12,9 +12,9 @@ from osteo_edge.manifest import Metric
 from train.config import Choice, Config, Linear
 from train.dataset import LABELS
 from train.evaluate import COMPARED, figures_of_merit, interval, resamples
-from train.linear import fit_linear
 from train.network import apply
 from train.split import Groups, label_folds
+from train.teaching import Teaching, plain_classes
 
 Floats = NDArray[np.floating]
 Integers = NDArray[np.int64]
@@ -42,14 +42,26 @@ def mean_by_owner(values: Floats, owner: Integers) -> NDArray[np.float32]:
 
 
 def cross_validate(
-    features: Floats, labels: Integers, groups: Groups, choice: Choice, linear: Linear, *, seed: int
+    features: Floats,
+    labels: Integers,
+    groups: Groups,
+    choice: Choice,
+    linear: Linear,
+    *,
+    seed: int,
+    teaching: Teaching | None = None,
 ) -> NDArray[np.float64]:
-    """Out-of-fold probabilities of the linear classifier, (repeats, pictures, labels), each repeat with other folds."""
-    patients = np.asarray(groups)
+    """Out-of-fold probabilities of the linear classifier, (repeats, pictures, labels), each repeat with other folds.
+
+    Args:
+        teaching: what it is taught; the classes by default.
+    """
+    patients, taught = np.asarray(groups), teaching or plain_classes(len(labels))
     scores = np.empty((choice.repeats, len(labels), len(LABELS)))
     for repeat in range(choice.repeats):
         for training, test in label_folds(labels, patients, folds=choice.folds, seed=seed + repeat):
-            classifier = fit_linear(features[training], labels[training], patients[training], linear, seed=seed + repeat)
+            rows = taught.of(training)
+            classifier = rows.fit(features[training], labels[training], patients[training], linear, seed=seed + repeat)
             scores[repeat, test] = classifier.predict_proba(features[test])
     return scores
 
@@ -61,11 +73,11 @@ def mean_figures(scores: NDArray[np.float64], labels: Integers) -> dict[str, flo
 
 
 def score_regions(
-    features: Mapping[str, Floats], labels: Integers, groups: Groups, config: Config
+    features: Mapping[str, Floats], labels: Integers, groups: Groups, config: Config, teaching: Teaching
 ) -> dict[str, NDArray[np.float64]]:
     """Cross-validated probabilities of every candidate, (repeats, pictures, labels), by its name."""
     return {
-        name: cross_validate(of_region, labels, groups, config.choice, config.linear, seed=config.seed)
+        name: cross_validate(of_region, labels, groups, config.choice, config.linear, seed=config.seed, teaching=teaching)
         for name, of_region in features.items()
     }
 

@@ -8,28 +8,34 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from osteo_edge.decision.scores import softmax
 from osteo_edge.integrity import sha256_hex
-from train import cache
 from train.baselines import baseline_scores, permuted_macro_auc
+from train.config import Evaluation
 from train.conformal import describe
 from train.dataset import LABELS, Dataset
 from train.evaluate import compare, confusion
 from train.folds import Floats, FoldResult, in_order
 from train.material import Material, weights_digest
 from train.regions import choose_region, score_regions, with_intervals
-from train.run import SCORES_FILE
+from train.scores import MODEL, Scores, group_digests, log_probabilities
+from train.split import Groups
 from train.versions import versions
 
-MODEL = "model"
 FROZEN = "frozen_features"
+SCORE_DIGITS = 5
+
+Integers = NDArray[np.int64]
+Systems = Mapping[str, Floats]
 
 
 def choose_final_region(material: Material, folds: Sequence[FoldResult]) -> tuple[dict[str, Any], str]:
     """The table of all candidates on all radiographs, and the final network's region: chosen as inside the folds."""
     config = material.config
-    scores = score_regions(material.features, material.labels, material.groups, config)
+    scores = score_regions(material.features, material.labels, material.groups, config, material.teaching)
     chosen = choose_region(scores, material.labels)
     table = [
         {
@@ -46,39 +52,56 @@ def choose_final_region(material: Material, folds: Sequence[FoldResult]) -> tupl
     return {"schema_version": 1, "method": method, "candidates": table, "folds": per_fold, "chosen": chosen}, chosen
 
 
-def measure(material: Material, dataset: Dataset, folds: Sequence[FoldResult], chosen: str) -> tuple[dict[str, Any], Floats]:
-    """``metrics.json`` and the model's out-of-fold probabilities."""
-    config, judged = material.config, material.config.evaluation
-    labels, groups = material.labels, material.radiographs.groups
-    probabilities = softmax(in_order(material, [fold.logits for fold in folds]))
+def measure(material: Material, dataset: Dataset, folds: Sequence[FoldResult], chosen: str) -> tuple[dict[str, Any], Systems]:
+    """``metrics.json`` and the out-of-fold probabilities of the model and its baselines."""
+    config = material.config
     systems = {
-        MODEL: probabilities,
+        MODEL: softmax(in_order(material, [fold.logits for fold in folds])),
         **baseline_scores(material.radiographs, material.fold_of, config.linear, seed=config.seed),
         FROZEN: in_order(material, [fold.frozen for fold in folds]),
     }
-    figures, differences = compare(labels, systems, groups, model=MODEL, count=judged.resamples, seed=config.seed)
     permuted = permuted_macro_auc(
         material.features[chosen],
-        labels,
-        groups,
+        material.labels,
+        material.radiographs.groups,
         config.linear,
         folds=config.folds,
-        permutations=judged.permutations,
+        permutations=config.evaluation.permutations,
         seed=config.seed,
     )
-    metrics = {
+    facts = {
+        "radiographs": _count(material, dataset),
+        "method": f"{config.folds} folds by patient group; 95 % percentile bootstrap by patient, "
+        f"{config.evaluation.resamples} resamples",
+        "permuted_labels": {"system": FROZEN, "region": chosen, "macro_auc": permuted},
+    }
+    return judge(
+        material.labels, systems, material.radiographs.groups, config.evaluation, seed=config.seed, facts=facts
+    ), systems
+
+
+def judge(
+    labels: Integers, systems: Systems, groups: Groups, judged: Evaluation, *, seed: int, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What every ``metrics.json`` holds: the model beside its baselines, and the label sets.
+
+    Args:
+        systems: name -> probabilities, (radiographs, labels) or (repeats, radiographs, labels); ``"model"`` is one of them.
+            Counts and label sets are of the first repeat.
+        facts: what else is to be said of these figures.
+    """
+    figures, differences = compare(labels, systems, groups, model=MODEL, count=judged.resamples, seed=seed)
+    first = {name: np.reshape(scores, (-1, len(labels), len(LABELS)))[0] for name, scores in systems.items()}
+    return {
         "schema_version": 1,
         "labels": LABELS,
-        "radiographs": _count(material, dataset),
-        "method": f"{config.folds} folds by patient group; 95 % percentile bootstrap by patient, {judged.resamples} resamples",
+        **facts,
         MODEL: figures.pop(MODEL),
         "baselines": figures,
         "model_less_baseline": differences,
-        "confusion_matrix": {name: confusion(labels, scores) for name, scores in systems.items()},
-        "permuted_labels": {"system": FROZEN, "region": chosen, "macro_auc": permuted},
-        "conformal": [describe(labels, probabilities, coverage) for coverage in judged.coverages],
+        "confusion_matrix": {name: confusion(labels, scores) for name, scores in first.items()},
+        "conformal": [describe(labels, first[MODEL], coverage) for coverage in judged.coverages],
     }
-    return metrics, probabilities
 
 
 def _count(material: Material, dataset: Dataset) -> dict[str, Any]:
@@ -95,12 +118,22 @@ def _count(material: Material, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def write_scores(output: Path, material: Material, folds: Sequence[FoldResult]) -> None:
-    """Write ``oof.json``: label, fold and out-of-fold logits by the files' SHA-256; names of files tell of patients."""
-    logits = in_order(material, [fold.logits for fold in folds])
-    rows = zip(material.radiographs.radiographs, material.fold_of.tolist(), logits.tolist(), strict=True)
-    scores = {row.sha256: {"label": row.label, "fold": fold, "logits": values} for row, fold, values in rows}
-    cache.save_json(output / SCORES_FILE, {"schema_version": 1, "labels": LABELS, "radiographs": dict(sorted(scores.items()))})
+def as_scores(radiographs: Dataset, fold_of: Integers, systems: Systems) -> list[Scores]:
+    """Out-of-fold scores as ``oof.json`` holds them, by the files' SHA-256: names of files tell of patients.
+
+    Args:
+        fold_of: (radiographs,) or (repeats, radiographs).
+    """
+    digests = tuple(row.sha256 for row in radiographs.radiographs)
+    groups, labels = group_digests(radiographs.groups, digests), np.array(radiographs.label_indices)
+    folds = np.atleast_2d(fold_of)
+    shape = (len(folds), len(labels), len(LABELS))
+
+    def one(name: str, scores: Floats) -> Scores:
+        logits = np.round(log_probabilities(scores), SCORE_DIGITS)
+        return Scores(name, digests, labels, groups, folds, np.broadcast_to(logits, shape))
+
+    return [one(name, scores) for name, scores in systems.items()]
 
 
 def describe_run(material: Material, dataset: Dataset, facts: Mapping[str, Any], seconds: float) -> dict[str, Any]:
@@ -114,7 +147,7 @@ def describe_run(material: Material, dataset: Dataset, facts: Mapping[str, Any],
         "backbone": config.backbone,
         "labels": LABELS,
         "seed": config.seed,
-        "weights": {"file": Path(config.weights).name, "digest": weights_digest(config)},
+        "weights": {"file": Path(config.weights).name, "digest": weights_digest(config.weights)},
         "data": {"radiographs": len(digests), "sha256_of_sorted_digests": sha256_hex("\n".join(digests).encode())},
         "radiographs": len(scored),
         "knees": len(material.crops.owner),

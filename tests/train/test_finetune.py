@@ -70,6 +70,7 @@ def test_resumed_training_equals_an_unbroken_one(tmp_path: Path) -> None:
     _trainer(tmp_path / "broken.npz")[0].run(TRAINING, VALIDATION, epochs=1)
     resumed, parts = _trainer(tmp_path / "broken.npz")
     given = resumed.run(TRAINING, VALIDATION, epochs=2)
+    np.testing.assert_array_equal(resumed.best_logits, unbroken.best_logits)
     assert [line.epoch for line in given] == [0, 1, 2]
     assert given[-1].loss == pytest.approx(expected[-1].loss, rel=1e-4)
     for one, other in zip(whole.get_weights(), parts.get_weights(), strict=True):

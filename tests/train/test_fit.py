@@ -127,7 +127,7 @@ def test_nothing_tells_of_files_or_machine(run: Run, radiographs: Path) -> None:
 
 
 def test_network_is_the_one_that_was_trained(run: Run, made: Made) -> None:
-    trained, _ = made.returned["train"]
+    trained = made.returned["train"].network
     shape = (4, run.input.height_px, run.input.width_px, 1)
     images = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
     expected, given = (network.predict(images, verbose=0)["logits"] for network in (trained, run.network()))

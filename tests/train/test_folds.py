@@ -16,8 +16,8 @@ from train.crops import Crops
 from train.dataset import LABELS, Dataset, RadiographRow
 from train.finetune import Epoch, Trainer
 from train.folds import FoldResult, in_order, run_folds
-from train.linear import fit_linear
 from train.material import Material
+from train.teaching import Teaching, plain_classes
 
 SHIPPED = PROJECT / "train" / "configs" / "knee-mobilenet_v2.toml"
 FOLDS = 3
@@ -34,7 +34,7 @@ FEATURES = 1280
 def _result(fold: int) -> FoldResult:
     history = (Epoch(0, 1.1, 1.2, 0.5), Epoch(1, 1.0, None, None))
     rows = [[float(fold), 0.0, 0.0], [float(fold), 1.0, 1.0]]
-    return FoldResult("joint", {"joint": {"macro_auc": 0.5}}, 1, (history,), logits=rows, frozen=rows, seconds=2.0)
+    return FoldResult("joint", {"joint": {"macro_auc": 0.5}}, 1, (history,), logits=rows, inner=[], frozen=rows, seconds=2.0)
 
 
 def _material(folder: Path) -> Material:
@@ -102,7 +102,7 @@ def material(tmp_path: Path) -> Material:
         for number, (label, group) in enumerate(zip(LABEL_OF, GROUP_OF, strict=True))
     ]
     crops = Crops(OWNER, {"joint": rng.uniform(0, 255, (len(OWNER), 32, 32)).astype(np.float32)})
-    return Material(_config(), tmp_path, "key", Dataset(tuple(rows)), crops, LABEL_OF, FOLD_OF, {"joint": features})
+    return Material(_config(), tmp_path, "key", Dataset(tuple(rows)), crops, LABEL_OF, FOLD_OF, {"joint": features}, plain_classes(COUNT))
 
 
 @dataclass
@@ -137,24 +137,26 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
         seen.judged.append(set(features[:, 0].astype(int).tolist()))
         return np.full((len(features), 3), 1 / 3)
 
-    def fit(features: Any, labels: Any, groups: Any, *_: Any, seed: int) -> Any:
+    def fit(_: Teaching, features: Any, labels: Any, groups: Any, *__: Any, seed: int) -> Any:
         seen.fitted_on.append(_numbers(features, labels, groups))
         return SimpleNamespace(predict_proba=predict_proba)
 
-    def score_regions(features: Any, labels: Any, groups: Any, _: Config) -> Any:
+    def score_regions(features: Any, labels: Any, groups: Any, _: Config, __: Any) -> Any:
         seen.chosen_on.append(_numbers(features["joint"], labels, groups))
         return {"joint": np.full((1, len(labels), 3), 1 / 3)}
 
     def train(_: Material, __: str, training: Any, validation: Any, *___: Any) -> Any:
         seen.trainings.append((set(training.tolist()), None if validation is None else set(validation.tolist())))
-        return None, (Epoch(0, 1.0, 1.0, 0.5),)
+        held_back = None if validation is None else np.array(validation)[:, np.newaxis] * np.ones(3)
+        return folds.Trained(None, (Epoch(0, 1.0, 1.0, 0.5),), held_back)
 
     def score(_: Any, __: Material, ___: str, radiographs: Any) -> Any:
         seen.scored.append(set(radiographs.tolist()))
         return np.zeros((len(radiographs), 3), np.float32)
 
-    for name, spy in (("fit_linear", fit), ("score_regions", score_regions), ("train", train), ("_score", score)):
+    for name, spy in (("score_regions", score_regions), ("train", train), ("_score", score)):
         monkeypatch.setattr(folds, name, spy)
+    monkeypatch.setattr(Teaching, "fit", fit)
     return seen
 
 
@@ -166,6 +168,16 @@ def test_held_back_radiographs_reach_nothing_but_the_last_step(material: Materia
     assert seen.chosen_on == seen.fitted_on == [training]
     assert seen.judged == seen.scored == [held_back]
     assert seen.trainings[-1] == (training, None)
+
+
+def test_inner_logits_are_of_the_training_that_held_the_radiograph_back(material: Material, seen: Seen) -> None:
+    every = replace(material.config.training, validation_parts=material.config.training.validation_folds)
+    result = folds._run_fold(replace(material, config=replace(material.config, training=every)), 0)
+    assert np.array_equal(np.array(result.inner)[:, 0], np.flatnonzero(FOLD_OF != 0))
+
+
+def test_without_all_inner_parts_there_are_no_inner_logits(material: Material, seen: Seen) -> None:
+    assert folds._run_fold(material, 0).inner == []
 
 
 def test_inner_validation_shares_no_patient_with_the_inner_training(material: Material, seen: Seen) -> None:
@@ -182,24 +194,26 @@ def test_inner_validation_shares_no_patient_with_the_inner_training(material: Ma
 def test_a_training_uses_its_part_alone_and_ends_in_half_precision(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
     fitted_on, trained_on = [], []
 
-    def fit(features: Any, labels: Any, groups: Any, settings: Any, *, seed: int) -> Any:
+    def fit(teaching: Teaching, features: Any, labels: Any, groups: Any, settings: Any, *, seed: int) -> Any:
         fitted_on.append(_numbers(features, labels, groups))
-        return fit_linear(features, labels, groups, settings, seed=seed)
+        return fit_teaching(teaching, features, labels, groups, settings, seed=seed)
 
     def run(trainer: Trainer, training: Any, validation: Any, *, epochs: int) -> Any:
         trained_on.append((set(training.tolist()), validation))
         return original(trainer, training, validation, epochs=epochs)
 
-    original = Trainer.run
-    monkeypatch.setattr(folds, "fit_linear", fit)
+    original, fit_teaching = Trainer.run, Teaching.fit
+    monkeypatch.setattr(Teaching, "fit", fit)
     monkeypatch.setattr(Trainer, "run", run)
     training = np.flatnonzero(FOLD_OF != 1)
-    network, history = folds.train(material, "joint", training, None, 1, "fold1")
+    trained = folds.train(material, "joint", training, None, 1, "fold1")
     assert fitted_on == [set(training.tolist())]
     assert trained_on == [(set(training.tolist()), None)]
-    assert history[-1].epoch == 1
-    for weights in network.get_weights():
-        np.testing.assert_array_equal(weights, weights.astype(np.float16))
+    assert trained.history[-1].epoch == 1
+    for variable in trained.network.weights:
+        weights = keras.ops.convert_to_numpy(variable)
+        if not variable.path.endswith(("moving_mean", "moving_variance")):
+            np.testing.assert_array_equal(weights, weights.astype(np.float16))
 
 
 def test_score_is_the_mean_of_each_pictures_knees(material: Material) -> None:

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from train.config import PROJECT, Candidate, ConfigError, Evaluation
+from train.dataset import Dataset, RadiographRow
+from train.ensembles.nested import NestedLogits
+from train.study.config import FeatureSet, LearningCurve, StudyConfig, System, read_study_config
+from train.study.features import Described
+from train.study.systems import Repeat, count_choices, run_repeats, select
+
+SHIPPED = PROJECT / "train" / "configs" / "knee-study.toml"
+COUNT = 60
+LABEL_OF = np.arange(COUNT) % 3
+
+
+def _radiographs() -> Dataset:
+    rng = np.random.default_rng(1)
+    labels = ("normal", "osteopenia", "osteoporosis")
+    return Dataset(
+        tuple(
+            RadiographRow(
+                Path(),
+                f"{number:064x}",
+                labels[label],
+                str(number),
+                "A",
+                {"age_years": 40 + 10 * label + rng.normal()},
+                -float(label),
+            )
+            for number, label in enumerate(LABEL_OF)
+        )
+    )
+
+
+def _described() -> Described:
+    """One feature set that knows the label, and one of noise."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(COUNT, 6)).astype(np.float32)
+    knowing = noise.copy()
+    knowing[:, 0] += 2 * LABEL_OF
+    return Described(_radiographs(), {"knowing": knowing, "noise": noise}, COUNT)
+
+
+def _config() -> StudyConfig:
+    whole = read_study_config(SHIPPED)
+    return replace(
+        whole,
+        folds=3,
+        repeats=2,
+        inner_folds=3,
+        systems=(System("noise", "noise", "classes"), System("knowing", "knowing", "privileged")),
+        forest="knowing",
+        linear=replace(whole.linear, inner_folds=2, inverse_penalties=(1e-2, 1.0)),
+    )
+
+
+def test_shipped_configuration_is_read() -> None:
+    config = read_study_config(SHIPPED)
+    assert config.candidates
+    assert set(config.members) <= {one.name for one in config.systems}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('region = "leg"', 'region = "hip"', "names 'hip'"),
+        ('target = "ordinal"', 'target = "weather"', "names 'weather'"),
+        ('forest = "resnet knee"', 'forest = "nobody"', "forest names 'nobody'"),
+        ('"age_years", "sex"]', '"age_years", "shoe_size"]', "'shoe_size'"),
+        ("folds = 5", "folds = 1", "folds and inner_folds"),
+        ("seed = 1", "seed = 1\nseeds = 2", "unknown key 'seeds'"),
+        ("seed = 1", "seed = ", "not valid TOML"),
+    ],
+)
+def test_wrong_configurations_are_told(tmp_path: Path, before: str, after: str, message: str) -> None:
+    text = SHIPPED.read_text()
+    assert before in text
+    file = tmp_path / "study.toml"
+    file.write_text(text.replace(before, after, 1))
+    with pytest.raises(ConfigError, match=message):
+        read_study_config(file)
+
+
+def test_the_candidate_that_knows_is_chosen_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, described = _config(), _described()
+    repeats = run_repeats(config, described, tmp_path, "key")
+    assert [one.names for one in repeats] == [("noise", "knowing", "random_forest")] * 2
+    assert not np.array_equal(repeats[0].fold_of, repeats[1].fold_of)
+    selections = [select(one, ["noise", "knowing"], LABEL_OF) for one in repeats]
+    assert count_choices(selections) == {"knowing": 6}
+    np.testing.assert_array_equal(selections[0].nested.outer[:, 0], repeats[0].logits("knowing"))
+    right = (selections[0].nested.outer[:, 0].argmax(axis=1) == LABEL_OF).mean()
+    assert right > (repeats[0].logits("noise").argmax(axis=1) == LABEL_OF).mean()
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("the repeat is in the cache")
+
+    monkeypatch.setattr("train.study.systems.nested_logits", fail)
+    again = run_repeats(config, described, tmp_path, "key")
+    np.testing.assert_array_equal(again[1].nested.outer, repeats[1].nested.outer)
+
+
+def test_the_choice_never_sees_the_pictures_held_back() -> None:
+    """A candidate that is right on held-back pictures alone is not chosen."""
+    fold_of = np.arange(COUNT) // 3 % 2
+    truth = np.eye(3)[LABEL_OF] * 5.0
+    noise = np.random.default_rng(0).normal(size=(COUNT, 3))
+    outer = np.stack([truth, noise], axis=1)
+    inner = tuple(np.stack([noise, truth], axis=1)[fold_of != fold] for fold in range(2))
+    chosen = select(Repeat(("late", "early"), NestedLogits(fold_of, inner, outer)), ["late", "early"], LABEL_OF)
+    assert chosen.chosen == ("early", "early")
+
+
+@pytest.mark.slow
+def test_a_study_writes_its_folder(tmp_path: Path) -> None:
+    from train.dataset import read_dataset
+    from train.reports.writing import write_reports
+    from train.study.run import study
+    from train.synthetic import write_dataset
+
+    class FixedFinder:
+        def find(self, pixels: Any) -> tuple[Any, ...]:
+            height, width = pixels.shape
+            return (SimpleNamespace(x_px=width / 2, y_px=height / 2, width_px=0.4 * width, score=1.0, laterality=None),)
+
+    write_dataset(tmp_path, count=45, seed=3, scale=0.1)
+    whole = read_study_config(SHIPPED)
+    config = replace(
+        whole,
+        folds=2,
+        repeats=2,
+        inner_folds=2,
+        regions=(Candidate("knee", 0.8, 0.8, 0.8, 32, 32),),
+        features=(FeatureSet("small", "mobilenet_v2_0.35", "random", "knee"),),
+        systems=(System("classes", "small", "classes"), System("ordinal", "small", "ordinal")),
+        members=("classes", "ordinal"),
+        ensembles=("mean", "stacking", "cascade"),
+        forest="",
+        fused=("selected",),
+        covariates=whole.covariates[:1],
+        learning=LearningCurve("small", (16, 20), 1),
+        linear=replace(whole.linear, inner_folds=2, inverse_penalties=(1e-3, 1e-1)),
+        evaluation=Evaluation(resamples=100, permutations=1, coverages=(0.8,)),
+    )
+    output = tmp_path / "study"
+    study(config, FixedFinder(), "fixed", dataset=read_dataset(tmp_path), output=output, config_text="text")
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert {"classes", "ordinal", "ensemble_stacking", "majority", "age_sex"} <= set(metrics["baselines"])
+    assert sum(metrics["chosen"].values()) == 4
+    tables = json.loads((output / "tables.json").read_text())["tables"]
+    assert all(len(row) == len(table["columns"]) for table in tables for row in table["rows"])
+    assert "selected + age and sex" in json.loads((output / "fusions.json").read_text())
+    assert ".png" not in (output / "oof.json").read_text()
+    assert all(path.stat().st_size > 0 for path in write_reports(output))

@@ -1,0 +1,38 @@
+"""``python -m train distil``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import click
+
+from osteo_edge.errors import OsteoEdgeError
+
+FAILED = 2
+
+
+@click.command()
+@click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="TOML file of the distillation.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of the result, instead of the configured one.")
+@click.option(
+    "--time-budget", type=click.FloatRange(min=1), default=3600.0, show_default=True, help="Seconds, earlier starts counted."
+)
+def distil(config_file: Path, output: Path | None, time_budget: float) -> None:
+    """Teach a backbone without ImageNet weights the features of one that has them; goes on where it was stopped."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    try:
+        from train.config import from_project
+        from train.distil import distil as run
+        from train.distil import read_distil_config
+
+        config = read_distil_config(config_file)
+        facts = run(config, output or from_project(config.output), time_budget_s=time_budget)
+    except OsteoEdgeError as error:
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(FAILED) from error
+    shares = ", ".join(f"{level} {share:.2f}" for level, share in facts["explained_variance"].items())
+    ended = "the time budget ended first" if facts["stopped_early"] else "whole schedule"
+    click.echo(f"{facts['steps']} steps ({ended}); explained variance on held-out knees: {shares}")

@@ -1,0 +1,56 @@
+"""``python -m train study``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import click
+
+from osteo_edge.errors import OsteoEdgeError
+
+FAILED = 2
+
+
+@click.command()
+@click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="TOML file of the study.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of radiographs, instead of the configured one.")
+@click.option("--output", type=click.Path(path_type=Path), help="The study's folder, instead of the configured one.")
+def study(config_file: Path, data: Path | None, output: Path | None) -> None:
+    """Compare networks, regions, targets, ensembles and covariates on frozen features; goes on where it was stopped."""
+    try:
+        _study(config_file, data, output)
+    except OsteoEdgeError as error:
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(FAILED) from error
+
+
+def _study(config_file: Path, data: Path | None, output: Path | None) -> None:
+    from osteo_edge.images.region import JointFinder
+    from osteo_edge.integrity import sha256_hex
+    from train.config import from_project
+    from train.dataset import read_dataset
+    from train.study.config import read_study_config
+
+    config = read_study_config(config_file)
+    finder_file = from_project(config.finder)
+    try:
+        finder_bytes = finder_file.read_bytes()
+    except OSError as error:
+        raise OsteoEdgeError(f"{finder_file}: the knee finder cannot be read ({error.strerror})") from error
+    # Here already: a faulty folder is refused before TensorFlow takes its seconds to start.
+    dataset = read_dataset(data or from_project(config.data))
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    from train.reports.writing import write_reports
+    from train.study.run import study as run
+
+    folder = output or from_project(config.output)
+    text = config_file.read_text(encoding="utf-8")
+    run(
+        config, JointFinder.from_bytes(finder_bytes), sha256_hex(finder_bytes), dataset=dataset, output=folder, config_text=text
+    )
+    for path in write_reports(folder):
+        click.echo(path)

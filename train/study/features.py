@@ -1,0 +1,66 @@
+"""Frozen features of every radiograph, by every network and region of a study; cached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osteo_edge.integrity import sha256_hex
+from train import cache
+from train.config import Candidate
+from train.crops import Crops, Finder, cached_crops
+from train.dataset import Dataset
+from train.material import open_network, say, weights_digest
+from train.regions import frozen_features
+from train.study.config import FeatureSet, StudyConfig
+
+
+@dataclass(frozen=True)
+class Described:
+    """Radiographs in which a knee was found, and what the networks see in them.
+
+    Attributes:
+        features: feature set -> (radiographs, features).
+        knees: how many knees were found in all.
+    """
+
+    radiographs: Dataset
+    features: Mapping[str, NDArray[np.float32]]
+    knees: int
+
+
+def describe(config: StudyConfig, dataset: Dataset, finder: Finder, finder_digest: str, folder: Path) -> Described:
+    """Find the knees and run every network over them.
+
+    Raises:
+        DatasetError: a radiograph cannot be read.
+        ConfigError: a network's weights cannot be loaded.
+    """
+    key = cache.key([row.sha256 for row in dataset.radiographs], finder_digest, config.regions)
+    crops = cached_crops(dataset, finder, config.regions, folder / f"crops-{key}.npz")
+    radiographs, crops = dataset.subset(crops.with_knees()), crops.renumbered()
+    say(f"{len(crops.owner)} knees in {len(radiographs.radiographs)} of {len(dataset.radiographs)} radiographs")
+    regions = {region.name: region for region in config.regions}
+    features = {}
+    for one in config.features:
+        file = folder / f"features-{cache.key(key, one, weights_digest(one.weights), config.seed)}.npz"
+        if not file.exists():
+            say(f"  features of {one.name}")
+            cache.save_arrays(file, {"features": _run(one, regions[one.region], crops, seed=config.seed)})
+        with np.load(file, allow_pickle=False) as stored:
+            features[one.name] = stored["features"]
+    return Described(radiographs, features, len(crops.owner))
+
+
+def digest_of(radiographs: Dataset) -> str:
+    """One digest of a set of radiographs, whatever their order."""
+    return sha256_hex("\n".join(sorted(row.sha256 for row in radiographs.radiographs)).encode())
+
+
+def _run(one: FeatureSet, region: Candidate, crops: Crops, *, seed: int) -> NDArray[np.float32]:
+    network = open_network(one.backbone, one.weights, region, labels=1, seed=seed)
+    return frozen_features(network, crops.images[region.name], crops.owner)
