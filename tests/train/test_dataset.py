@@ -5,9 +5,11 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
-from train.dataset import DatasetError, read_dataset
+from train.dataset import DatasetError, read_dataset, require_readable, survey_folder
 
 Row = dict[str, str]
 
@@ -103,5 +105,79 @@ def test_refuses_broken_table(tmp_path: Path, content: str, message: str) -> Non
 
 
 def test_refuses_missing_table(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"labels\.csv: cannot be read"):
+    with pytest.raises(DatasetError, match=r"neither labels\.csv nor folders named"):
         read_dataset(tmp_path)
+
+
+def test_refuses_an_empty_class(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="the class osteoporosis is empty"):
+        read_dataset(_write(tmp_path, _rows(tmp_path)[:2]))
+
+
+def _class_folders(folder: Path, shapes: tuple[tuple[int, int], ...] = ((64, 64), (40, 80), (80, 40))) -> Path:
+    rng = np.random.default_rng(0)
+    for name, shape in zip(("Normal", "OSTEOPENIA", "osteoporosis"), shapes, strict=True):
+        (folder / name).mkdir(parents=True)
+        cv2.imwrite(str(folder / name / "a.png"), rng.integers(0, 255, shape, np.uint8))
+    return folder
+
+
+def test_reads_class_folders(tmp_path: Path) -> None:
+    folder = _class_folders(tmp_path)
+    (folder / "Normal" / ".hidden").touch()
+    (folder / "Normal" / "Thumbs.db").touch()
+    dataset = read_dataset(folder)
+    assert sorted(row.label for row in dataset.radiographs) == ["normal", "osteopenia", "osteoporosis"]
+    assert not dataset.patients_known
+    assert not dataset.subset([0]).patients_known
+    assert len(set(dataset.groups)) == 3
+    assert {row.acquisition for row in dataset.radiographs} == {"square_64px", "landscape_91px", "portrait_91px"}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "osteopenic").mkdir(), "osteopenic: no class has this folder's name"),
+        (lambda folder: (folder / "Normal" / "a.png").unlink(), "the class normal is empty"),
+        (lambda folder: (folder / "Normal" / "b.png").write_bytes(b"no picture"), "b.png: this is not a picture"),
+        (lambda folder: (folder / "Normal" / "more").mkdir(), "more: a folder inside a class folder"),
+        (
+            lambda folder: (folder / "Normal" / "b.png").write_bytes((folder / "OSTEOPENIA" / "a.png").read_bytes()),
+            "are the same picture",
+        ),
+        (lambda folder: (folder / "Normal" / "b.png").symlink_to("/etc/hostname"), "leads out of the folder"),
+    ],
+)
+def test_refuses_class_folders(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
+    folder = _class_folders(tmp_path)
+    spoil(folder)
+    with pytest.raises(DatasetError) as caught:
+        read_dataset(folder)
+    assert message in str(caught.value)
+
+
+def test_refuses_a_folder_without_classes(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(DatasetError, match=r"neither labels\.csv nor folders named normal"):
+        read_dataset(tmp_path)
+    with pytest.raises(DatasetError, match="cannot be read"):
+        read_dataset(tmp_path / "absent")
+
+
+def test_names_unreadable_pictures(tmp_path: Path) -> None:
+    folder = _class_folders(tmp_path)
+    require_readable(read_dataset(folder))
+    picture = np.random.default_rng(1).integers(0, 255, (64, 64), np.uint8)
+    (folder / "Normal" / "cut.jpg").write_bytes(cv2.imencode(".jpg", picture)[1].tobytes()[:-1500])
+    with pytest.raises(DatasetError, match=r"1 of 4 pictures cannot be read: .*cut\.jpg: the picture data is truncated"):
+        require_readable(read_dataset(folder))
+
+
+def test_survey_goes_on_after_a_bad_row(tmp_path: Path) -> None:
+    rows = _rows(tmp_path)
+    rows[0]["label"] = "fine"
+    rows[2]["age_years"] = "nan"
+    dataset, problems = survey_folder(_write(tmp_path, [*rows, dict(rows[1])]))
+    assert [row.path.name for row in dataset.radiographs] == ["1.png", "1.png"]
+    assert "line 2: unknown label 'fine'" in problems[0]
+    assert "line 4: age_years is 'nan'" in problems[1]

@@ -1,0 +1,130 @@
+"""The commands of the room: audit a folder; measure the audit itself on planted twins."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+import click
+
+from osteo_edge.errors import OsteoEdgeError
+
+CLEAN, FINDINGS, FAILED = 0, 1, 2
+DEFAULT_OUTPUT = "audit"
+RESULTS = Path(__file__).parents[1] / "results" / "audit"
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--output", type=click.Path(path_type=Path), default=DEFAULT_OUTPUT, show_default=True,
+    help="Folder for audit.json and audit.html.",
+)  # fmt: skip
+@click.option("--split", type=click.Path(path_type=Path), help="split.json of a run: is a patient or a copy on both sides?")
+@click.option("--write-groups", type=click.Path(path_type=Path), help="CSV table to write, with copies put into one group.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--resamples", type=click.IntRange(min=100), default=1000, show_default=True, help="Of the bootstrap.")
+@click.option("--no-pictures", is_flag=True, help="Leave the pictures out of the report.")
+@click.option("--quick", is_flag=True, help="Leave out the permuted labels, the slowest check.")
+def audit(
+    folder: Path,
+    output: Path,
+    split: Path | None,
+    write_groups: Path | None,
+    seed: int,
+    resamples: int,
+    no_pictures: bool,
+    quick: bool,
+) -> None:
+    """Find copies, contradictions, leaks and shortcuts in FOLDER (labels.csv, or folders named by class).
+
+    Ends with 0 where everything passes, 1 where there are findings (warnings among them), 2 where FOLDER cannot be audited.
+    The report names files and shows pictures: treat it as patients' data.
+    """
+    try:
+        is_clean = _audit(folder, output, split, write_groups, seed, resamples, with_pictures=not no_pictures, quick=quick)
+    except OsteoEdgeError as error:
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(FAILED) from error
+    raise SystemExit(CLEAN if is_clean else FINDINGS)
+
+
+def _audit(
+    folder: Path,
+    output: Path,
+    split: Path | None,
+    write_groups: Path | None,
+    seed: int,
+    resamples: int,
+    *,
+    with_pictures: bool,
+    quick: bool,
+) -> bool:
+    _quieten()
+    from train.audit.examination import examine
+    from train.audit.page import plain_audit, write_page
+    from train.cache import save_json
+
+    _prepare(output)
+    found = examine(folder, split=split, resamples=resamples, seed=seed, quick=quick)
+    try:
+        save_json(output / "audit.json", plain_audit(found))
+        page = write_page(found, title=folder.resolve().name, with_pictures=with_pictures)
+        (output / "audit.html").write_text(page, encoding="utf-8")
+        if write_groups:
+            rows = zip(found.names, (row.label for row in found.dataset.radiographs), found.groups, strict=True)
+            _write_groups(write_groups, list(rows))
+    except OSError as error:
+        raise OsteoEdgeError(f"{output}: the report cannot be written ({error.strerror})") from error
+    for check in found.checks:
+        click.echo(f"{check.verdict:4}  {check.name}: {check.reason}")
+    click.echo(f"Report: {output / 'audit.html'}")
+    return found.is_clean
+
+
+def _quieten() -> None:
+    """Keras comes along with the baselines; TensorFlow tells of its own affairs otherwise."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+
+def _prepare(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OsteoEdgeError(f"{output}: cannot be the report's folder ({error.strerror})") from error
+
+
+def _write_groups(path: Path, rows: list[tuple[str, str, str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("file", "label", "patient_group"))
+        writer.writerows(rows)
+
+
+@click.command("audit-check")
+@click.option(
+    "--output", type=click.Path(path_type=Path), default=RESULTS, show_default="train/results/audit",
+    help="Folder for planted.json.",
+)  # fmt: skip
+@click.option("--count", type=click.IntRange(min=4), default=40, show_default=True, help="Synthetic radiographs to plant from.")
+@click.option(
+    "--pictures", type=click.Path(path_type=Path), help="Folder of real pictures without copies to plant from as well."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def audit_check(output: Path, count: int, pictures: Path | None, seed: int) -> None:
+    """Measure precision and recall of the search for copies on planted twins."""
+    try:
+        _quieten()
+        from train.audit.planted import measure
+        from train.cache import save_json
+
+        figures = measure(count=count, pictures=pictures, seed=seed)
+        _prepare(output)
+        save_json(output / "planted.json", figures)
+    except OsteoEdgeError as error:
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(FAILED) from error
+    for source, one in figures["sources"].items():
+        click.echo(f"{source}: precision {one['precision']}, recall {one['recall']}, false pairs {one['false_pairs']}")
