@@ -8,6 +8,7 @@ import math
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,17 @@ SPLIT_FILE = "split.json"
 
 Indices = NDArray[np.int64]
 Groups = Sequence[str] | NDArray[np.str_]
+
+PARTS = ("training", "validation", "test")
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """Indices of the radiographs of each part, ascending, (radiographs,) int64. The validation part may be empty."""
+
+    training: Indices
+    validation: Indices
+    test: Indices
 
 
 def make_split(dataset: Dataset, *, folds: int, seed: int) -> NDArray[np.int64]:
@@ -61,6 +73,69 @@ def label_folds(labels: Indices, groups: Groups, *, folds: int, seed: int) -> It
         yield training, test
 
 
+def hold_out(dataset: Dataset, *, test_share: float, validation_share: float = 0.0, seed: int) -> HoldOut:
+    """One split by patient group, stratified by label and acquisition, for a single training.
+
+    The test part depends on its own share and the seed alone, hence protocols with and without a validation part are judged on
+    the same radiographs.
+
+    Args:
+        test_share, validation_share: of all radiographs.
+
+    Raises:
+        DatasetError: a part would lack a class; names both.
+        ValueError: the shares leave nothing to train on.
+    """
+    if not (0 < test_share < 1 and 0 <= validation_share < 1 - test_share):
+        raise ValueError("the shares of the test and the validation part must leave something to train on")
+    rng = np.random.default_rng(seed)
+    rest, test = _split_off(dataset, np.arange(len(dataset.radiographs)), test_share, rng)
+    training, validation = _split_off(dataset, rest, validation_share / (1 - test_share), rng)
+    parts = HoldOut(training, validation, test)
+    _require_every_part(dataset, parts)
+    return parts
+
+
+def _split_off(dataset: Dataset, whole: Indices, share: float, rng: np.random.Generator) -> tuple[Indices, Indices]:
+    """What is kept and what is taken: groups of a label, ordered by acquisition, go where most is missing so far."""
+    wanted = np.array([1 - share, share])
+    taken = np.zeros(len(whole), bool)
+    for label in LABELS:
+        held = np.zeros(2)
+        for places in _groups_in_order(dataset, whole, label, rng):
+            part = int(np.argmax(wanted * (held.sum() + len(places)) - held)) if share > 0 else 0
+            held[part] += len(places)
+            taken[places] = part == 1
+    return whole[~taken], whole[taken]
+
+
+def _groups_in_order(dataset: Dataset, whole: Indices, label: str, rng: np.random.Generator) -> list[list[int]]:
+    """Places in ``whole`` of each patient group of a label; shuffled within an acquisition."""
+    places: dict[tuple[str, str], list[int]] = {}
+    homes: dict[str, str] = {}
+    for place, index in enumerate(whole.tolist()):
+        row = dataset.radiographs[index]
+        if row.label == label:
+            acquisition = homes.setdefault(row.patient_group, row.acquisition)
+            places.setdefault((acquisition, row.patient_group), []).append(place)
+    shuffled = [list(places)[number] for number in rng.permutation(len(places))]
+    return [places[key] for key in sorted(shuffled, key=lambda key: key[0])]
+
+
+def _require_every_part(dataset: Dataset, parts: HoldOut) -> None:
+    for name in PARTS:
+        part = getattr(parts, name)
+        if name == "validation" and part.size == 0:
+            continue
+        present = {dataset.radiographs[index].label for index in part}
+        for label in LABELS:
+            if label not in present:
+                groups = len({row.patient_group for row in dataset.radiographs if row.label == label})
+                raise DatasetError(
+                    f"the {name} part holds no {label}, of which there are {groups} patient groups; give it more"
+                )
+
+
 def require_groups(dataset: Dataset, folds: Sequence[int]) -> None:
     """Refuse a dataset in which a class has too few patient groups to be split again and again.
 
@@ -94,6 +169,12 @@ def write_split(path: Path, dataset: Dataset, fold_of: NDArray[np.int64], *, see
     folds = {row.sha256: int(fold) for row, fold in zip(dataset.radiographs, fold_of, strict=True)}
     plain = {"schema_version": 1, "seed": seed, "folds": dict(sorted(folds.items()))}
     path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+
+
+def write_hold_out(path: Path, dataset: Dataset, parts: HoldOut, *, seed: int) -> None:
+    """Write each part by the files' SHA-256."""
+    digests = {name: sorted(dataset.radiographs[index].sha256 for index in getattr(parts, name)) for name in PARTS}
+    path.write_text(json.dumps({"schema_version": 1, "seed": seed, "parts": digests}, indent=1) + "\n", encoding="utf-8")
 
 
 def read_split(path: Path, dataset: Dataset, *, folds: int) -> NDArray[np.int64]:

@@ -1,0 +1,54 @@
+"""The report as one HTML file: everything inside it, nothing fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from osteo_edge.manifest import Metric
+from train.papers.outcomes import SHOWN
+from train.papers.table import PAPERS
+from train.reports.wording import RESEARCH_USE, figure_title
+
+if TYPE_CHECKING:
+    from train.papers.report import Report
+
+TEMPLATE = "page.html.jinja"
+
+
+def as_html(report: Report, *, copies: int, folds: int, seeds: int) -> str:
+    """The page; every text is escaped.
+
+    Args:
+        copies, folds, seeds: of the demonstration with copies.
+    """
+    # StrictUndefined: a misspelt name is an error, not an empty cell.
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(interval=_interval, share=lambda value: f"{value:.2f}", figure=figure_title)
+    return environment.get_template(TEMPLATE).render(
+        report=report,
+        papers=[(paper, [one for one in report.results if one.row.paper == paper.key]) for paper in PAPERS],
+        shown=SHOWN,
+        rival=_rival,
+        research_use=RESEARCH_USE,
+        copies=copies,
+        folds=folds,
+        seeds=seeds,
+    )
+
+
+def _interval(metric: Metric) -> str:
+    return f"{metric.value:.2f} ({metric.low:.2f} to {metric.high:.2f})"
+
+
+def _rival(baselines: Mapping[str, Mapping[str, Metric]], name: str, figure: str) -> str:
+    return f"{baselines[name][figure].value:.2f}" if name in baselines else "not in the table"
