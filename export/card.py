@@ -266,8 +266,8 @@ def _label_sets(manifest: Manifest, metrics: Mapping[str, Any]) -> list[str]:
     if not manifest.is_proven:
         lines += [
             "",
-            "**Since cross-validation did not show this model to be better than chance, every picture is referred**: scores "
-            "and sets are given for research, and no picture gets an answer of its own.",
+            "**Cross-validation did not show that this model tells more than chance, and more than the picture's file and "
+            "border do. So every picture alone is referred**: scores and sets are given for research.",
         ]
     if "single_label_share" in measured:
         shares = ", ".join(f"{label} {share:.0%}" for label, share in measured["covered_share_by_label"].items())

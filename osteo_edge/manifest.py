@@ -183,7 +183,7 @@ class Fusion:
         required: covariates without which the fused answer is not given.
         kernel: (labels + 2 * covariates, labels).
         conformal: label sets in this mode.
-        is_proven: as the manifest's, for the fused scores.
+        is_proven: whether the interval of the fused macro AUC lies above 0.5.
         image_adds: whether the paired interval of the macro AUC, fused less covariates alone, lies above 0.
         metrics: of the fused scores.
         without_image: the same covariates alone, on the same folds.
@@ -212,8 +212,9 @@ class Manifest:
         conformal: label sets of the answers from the picture alone.
         metrics: of the scores from the picture alone.
         fusion: None where the bundle answers from the picture alone.
-        is_proven: whether cross-validation showed the scores to be better than chance (the interval of the macro AUC
-            lies above 0.5). Where it did not, the runtime gives scores and refers every picture.
+        is_proven: whether cross-validation showed the scores to tell more than chance and more than the file's metadata and
+            the picture's border do (the intervals of the macro AUC and of its paired differences lie above 0.5 and 0).
+            Where it did not, the runtime gives scores and refers every picture.
     """
 
     schema_version: int

@@ -80,7 +80,10 @@ def _named(manifest: Manifest, probabilities: NDArray[np.float64]) -> Mapping[st
 
 def _unproven(is_proven: bool) -> Iterator[Finding]:
     if not is_proven:
-        yield Finding(UNPROVEN, "this bundle was not shown to be better than chance; its scores are for research alone")
+        yield Finding(
+            UNPROVEN,
+            "this bundle was not shown to tell more than chance and a picture's own file do; its scores are for research alone",
+        )
 
 
 def _not_sure(labels: tuple[str, ...], coverage: float, *, evidence: str = "the picture does") -> Iterator[Finding]:
