@@ -23,8 +23,9 @@ IMAGENET_DOWNLOAD = "imagenet"
 # Beside the candidates' images, the cache's file of knees holds their owners under this name.
 RESERVED_NAME = "owner"
 
-# Targets of train.targets whose classifiers are one linear layer, hence a head.
-LINEAR_STARTS = ("classes", "two_classes", "t_score", "privileged")
+# Targets of train.targets that a head of a network can take over. Those of the first line are one linear layer to the classes.
+STARTS = {"classes": "classes", "t_score": "classes", "privileged": "classes"}
+STARTS |= {"hierarchical": "hierarchical", "ordinal": "ordinal"}
 
 _INPUT_MULTIPLE_PX = 32
 _LARGEST_SEED = 2**31 - 1
@@ -118,6 +119,8 @@ class Training:
         validation_folds: one in so many of the training groups is held back for early stopping.
         validation_parts: so many of these folds are held back in turn; the median of their best epochs is used.
         patience: epochs without a lower validation loss before the training stops.
+        t_score_weight: of the squared error of the standardised T-score beside the loss of the classes, by a second head that
+            is thrown away; 0 for none.
     """
 
     trainable_from: str
@@ -129,6 +132,7 @@ class Training:
     patience: int
     validation_folds: int
     validation_parts: int
+    t_score_weight: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,8 @@ class Config:
         weights: a file, ``"imagenet"`` (Keras' own download) or ``"random"``.
         split: ``split.json`` of an earlier run, to be reused; empty for a new one.
         fusion: covariates that the finished model's score is fused with; none by default.
-        start: what the linear head is taught that fine-tuning starts from: a linear target of ``train.targets``.
+        start: what the head is taught that fine-tuning starts from, a target of ``train.targets``; hierarchical and ordinal
+            heads stay what they are.
     """
 
     name: str
@@ -187,6 +192,11 @@ class Config:
     split: str = ""
     start: str = "classes"
     fusion: FusionConfig | None = None
+
+    @property
+    def target(self) -> str:
+        """The head's kind; see ``train.network.build_network``."""
+        return STARTS[self.start]
 
     def candidate(self, name: str) -> Candidate:
         return next(candidate for candidate in self.candidates if candidate.name == name)
@@ -238,7 +248,7 @@ def _check(config: Config, where: str) -> None:
         *_rules_of_inner_scores(config),
         *_rules_of_evaluation(config.evaluation),
         *rules_of_fusion(config.fusion),
-        (config.start in LINEAR_STARTS, "start", f"must be one of {', '.join(LINEAR_STARTS)}"),
+        (config.start in STARTS, "start", f"must be one of {', '.join(STARTS)}"),
     )
     for holds, key, message in rules:
         if not holds:
@@ -281,6 +291,7 @@ def _rules_of_training(training: Training) -> Iterator[Rule]:
     yield min(training.batch_size, training.patience) >= 1, "training", "needs a batch_size and a patience of 1 or more"
     yield training.max_epochs >= 0, "training.max_epochs", "must not be negative; 0 leaves the network as it is"
     yield training.validation_folds >= 2, "training.validation_folds", "must be at least 2"
+    yield training.t_score_weight >= 0, "training.t_score_weight", "must not be negative"
     parts_fit = 1 <= training.validation_parts <= training.validation_folds
     yield parts_fit, "training.validation_parts", "must lie between 1 and training.validation_folds"
 

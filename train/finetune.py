@@ -25,6 +25,7 @@ from train.evaluate import class_aucs
 from train.linear import balanced_log_loss
 from train.network import apply, bag_of_two
 from train.regions import mean_by_owner
+from train.target_heads import standardise, t_score_auxiliary
 
 PLAIN_VIEW = 0
 KNEES_AT_A_TIME = 8
@@ -99,6 +100,19 @@ def compute_views(trunk: keras.Model, images: NDArray[np.float32], settings: Aug
     return np.concatenate(parts)
 
 
+@dataclass(frozen=True)
+class AuxiliaryTask:
+    """The T-score as a second task.
+
+    Attributes:
+        upper: as the ``Trainer``'s, with the second head: ``train.network.with_auxiliary``.
+        t_scores: (pictures,), NaN where unknown.
+    """
+
+    upper: keras.Model
+    t_scores: NDArray[np.floating]
+
+
 class Trainer:
     """Trains ``upper`` epoch by epoch; after a stop it goes on where the checkpoint was written.
 
@@ -109,7 +123,15 @@ class Trainer:
     """
 
     def __init__(
-        self, upper: keras.Model, activations: Activations, labels: Integers, settings: Training, *, seed: int, checkpoint: Path
+        self,
+        upper: keras.Model,
+        activations: Activations,
+        labels: Integers,
+        settings: Training,
+        *,
+        seed: int,
+        checkpoint: Path,
+        auxiliary: AuxiliaryTask | None = None,
     ) -> None:
         self._upper = upper
         self._activations = activations
@@ -117,9 +139,16 @@ class Trainer:
         self._settings = settings
         self._seed = seed
         self._checkpoint = checkpoint
-        self._bag = bag_of_two(upper)
+        self._auxiliary = auxiliary
         self._optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay)
-        self._bag.compile(optimizer=self._optimizer, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        classes = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        if auxiliary is None:
+            self._bag = bag_of_two(upper)
+            self._bag.compile(optimizer=self._optimizer, loss=classes)
+        else:
+            task = t_score_auxiliary(settings.t_score_weight)
+            self._bag = bag_of_two(auxiliary.upper)
+            self._bag.compile(optimizer=self._optimizer, loss=[classes, task.loss], loss_weights=[1.0, task.weight])
         self._optimizer.build(self._bag.trainable_variables)
         self.best_logits: NDArray[np.float64] | None = None
 
@@ -142,10 +171,14 @@ class Trainer:
         rng = np.random.default_rng([self._seed, epoch])
         order = rng.permutation(training)
         self._reseed_dropout(epoch)
+        weights = compute_sample_weight("balanced", self._labels[order])
+        truth = self._labels[order]
+        if self._auxiliary is not None:
+            truth, weights = [truth, standardise(self._auxiliary.t_scores, training)[order]], [weights, weights]
         fitted = self._bag.fit(
             self._activations.draw(order, rng),
-            self._labels[order],
-            sample_weight=compute_sample_weight("balanced", self._labels[order]),
+            truth,
+            sample_weight=weights,
             batch_size=self._settings.batch_size,
             shuffle=False,
             verbose=0,
@@ -196,7 +229,7 @@ class Trainer:
             return [Epoch(**line) for line in json.loads(str(state["history"]))]
 
     def _variables(self) -> list[keras.Variable]:
-        return [*self._upper.weights, *self._optimizer.variables]
+        return [*self._bag.weights, *self._optimizer.variables]
 
 
 def best_epoch(history: list[Epoch] | tuple[Epoch, ...]) -> int:

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from train import cache
 from train.dataset import LABELS
-from train.finetune import Activations, Epoch, Trainer, best_epoch, cached_activations, picture_logits
+from train.finetune import Activations, AuxiliaryTask, Epoch, Trainer, best_epoch, cached_activations, picture_logits
 from train.material import Integers, Material, new_network, say
-from train.network import LOGITS, cut, round_to_float16, set_head
+from train.network import LOGITS, cut, round_to_float16, set_head, with_auxiliary
 from train.regions import choose_region, mean_figures, score_regions
 from train.split import label_folds
-from train.targets import as_head
+from train.targets import as_raw_head
 
 Floats = NDArray[np.float64]
 
@@ -148,7 +148,7 @@ def train(material: Material, region: str, training: Integers, validation: Integ
         config.linear,
         seed=config.seed,
     )
-    set_head(network, *as_head(linear))
+    set_head(network, *as_raw_head(linear))
     trainer = Trainer(
         upper,
         _activations(material, region, trunk),
@@ -156,11 +156,19 @@ def train(material: Material, region: str, training: Integers, validation: Integ
         config.training,
         seed=config.seed,
         checkpoint=material.cache / f"{name}-{material.key}.npz",
+        auxiliary=_auxiliary(material, network),
     )
     history = trainer.run(training, validation, epochs=epochs)
     round_to_float16(network)
     say(f"  {name}: {region}, {history[-1].epoch} epochs in {time.monotonic() - started:.0f} s")
     return Trained(network, history, trainer.best_logits)
+
+
+def _auxiliary(material: Material, network: keras.Model) -> AuxiliaryTask | None:
+    settings = material.config.training
+    if settings.t_score_weight == 0:
+        return None
+    return AuxiliaryTask(with_auxiliary(network, settings.trainable_from, 1), material.teaching.t_scores)
 
 
 def _activations(material: Material, region: str, trunk: keras.Model) -> Activations:

@@ -56,15 +56,3 @@ def balanced_log_loss(labels: Integers, probabilities: Floats) -> float:
     """Cross-entropy in nats in which every class weighs the same, however many pictures it has."""
     weights = compute_sample_weight("balanced", labels)
     return float(log_loss(labels, probabilities, sample_weight=weights, labels=np.arange(probabilities.shape[1])))
-
-
-def as_head(pipeline: Pipeline) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The fitted pipeline as one linear layer on the raw features: kernel (features, labels) and bias (labels,).
-
-    It is also exact per knee: the mean over a picture's knees of ``features @ kernel + bias`` is what the
-    pipeline gives for the mean of their features.
-    """
-    scaler, components, classifier = (pipeline.named_steps[name] for name in ("scaler", "components", "classifier"))
-    kernel = (components.components_.T / scaler.scale_[:, np.newaxis]) @ classifier.coef_.T
-    centre = scaler.mean_ + components.mean_ * scaler.scale_
-    return kernel, classifier.intercept_ - centre @ kernel

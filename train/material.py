@@ -18,7 +18,7 @@ from train import cache
 from train.config import IMAGENET_DOWNLOAD, RANDOM_WEIGHTS, Candidate, Config, ConfigError, from_project
 from train.crops import Crops, Finder, cached_crops
 from train.dataset import LABELS, Dataset
-from train.network import build_network, randomise, round_to_float16
+from train.network import LINEAR_TARGET, build_network, randomise, round_to_float16
 from train.regions import frozen_features
 from train.split import make_split, read_split, require_groups
 from train.teaching import Teaching, teaching_of
@@ -136,14 +136,27 @@ def weights_digest(weights: str) -> str:
 def new_network(config: Config, candidate: Candidate) -> keras.Model:
     """The untrained network, its weights already rounded: the frozen layers are shipped as they are trained upon."""
     network = open_network(
-        config.backbone, config.weights, candidate, labels=len(LABELS), dropout=config.training.dropout, seed=config.seed
+        config.backbone,
+        config.weights,
+        candidate,
+        labels=len(LABELS),
+        dropout=config.training.dropout,
+        seed=config.seed,
+        target=config.target,
     )
     round_to_float16(network)
     return network
 
 
 def open_network(
-    backbone: str, weights: str, candidate: Candidate, *, labels: int, dropout: float = 0.0, seed: int
+    backbone: str,
+    weights: str,
+    candidate: Candidate,
+    *,
+    labels: int,
+    dropout: float = 0.0,
+    seed: int,
+    target: str = LINEAR_TARGET,
 ) -> keras.Model:
     """A network with the weights that a configuration names; Keras' earlier networks are forgotten.
 
@@ -159,6 +172,7 @@ def open_network(
         labels=labels,
         dropout=dropout,
         imagenet_weights=_weights_source(weights),
+        target=target,
     )
     if weights == RANDOM_WEIGHTS:
         randomise(network, seed=seed)

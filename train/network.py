@@ -21,11 +21,13 @@ from train.architectures.layers import LayerScale
 from train.backbones import Backbone, Scaling, find_backbone
 from train.config import IMAGENET_DOWNLOAD, ConfigError
 from train.folding import fold
+from train.target_heads import keras_target
 
 INPUT = "image"
 LOGITS = "logits"
 FEATURES = "features"
 HEAD = "head"
+LINEAR_TARGET = "classes"
 
 _PATCH_SIDES_PX = (1, 2, 4, 8)
 _PICTURES_A_SIDE = 2
@@ -39,16 +41,19 @@ def build_network(
     labels: int,
     dropout: float = 0.0,
     imagenet_weights: Path | Literal["imagenet"] | None = None,
+    target: str = LINEAR_TARGET,
 ) -> keras.Model:
-    """Backbone, mean over the map, dropout and a linear head.
+    """Backbone, mean over the map, dropout and a head.
 
-    The head is linear on the mean of the map, hence class activation maps are exact (Zhou et al., CVPR 2016).
+    The head is linear on the mean of the map, hence class activation maps are exact (Zhou et al., CVPR 2016). With another
+    target its raw outputs become logits by that target's rule, and the maps are of the raw outputs.
 
     Args:
         backbone: a name of ``train.backbones``, or ``name@layer`` for the part of it that ends after that layer.
         labels: number of classes.
         imagenet_weights: a file of pretrained weights without top, as the backbone's family reads it or as ``weights_of``
             gave it; ``"imagenet"`` for Keras' download; or None for random weights.
+        target: ``"classes"``, or of three labels ``"hierarchical"`` or ``"ordinal"``; see ``train.target_heads``.
 
     Returns:
         A functional model from ``image`` (batch, height_px, width_px, 1) float32 in 0 to 255 to
@@ -64,11 +69,18 @@ def build_network(
     whole = keras.Model(image, _family(record).build(_scale(image, record.scaling), **record.options))
     trunk = _ended(with_lasting_names(whole), record)
     pooled = keras.layers.GlobalAveragePooling2D(name="pooling")(trunk.output)
-    logits = keras.layers.Dense(labels, name=HEAD)(keras.layers.Dropout(dropout, name="dropout")(pooled))
+    logits = _head(target, labels, keras.layers.Dropout(dropout, name="dropout")(pooled))
     network = keras.Model(trunk.input, {LOGITS: logits, FEATURES: trunk.output}, name="osteo_edge")
     if imagenet_weights is not None:
         _copy_weights(network, record, imagenet_weights)
     return network
+
+
+def _head(target: str, labels: int, pooled: keras.KerasTensor) -> keras.KerasTensor:
+    if target == LINEAR_TARGET:
+        return keras.layers.Dense(labels, name=HEAD)(pooled)
+    taught = keras_target(target)
+    return taught.to_logits(taught.head(HEAD)(pooled))
 
 
 def _family(record: Backbone) -> ModuleType:
@@ -186,9 +198,22 @@ def set_batch_norm_training(network: keras.Model, trains: bool) -> None:
 
 
 def bag_of_two(upper: keras.Model) -> keras.Model:
-    """A picture of two knees: from two activations to the mean of their logits, as the runtime does."""
+    """A picture of two knees: from two activations to the mean of their logits, as the runtime does; of every output."""
     slots = [keras.Input(upper.input_shape[1:], name=f"knee_{place}") for place in ("first", "second")]
-    return keras.Model(slots, keras.layers.Average(name="mean_of_knees")([upper(slot) for slot in slots]), name="bag")
+    each = zip(*(keras.tree.flatten(upper(slot)) for slot in slots), strict=True)
+    means = [keras.layers.Average(name=f"mean_of_knees_{place}")(list(pair)) for place, pair in enumerate(each)]
+    return keras.Model(slots, means if len(means) > 1 else means[0], name="bag")
+
+
+def with_auxiliary(network: keras.Model, trainable_from: str, outputs: int) -> keras.Model:
+    """What is trained, with a second head beside the first for a task of training alone.
+
+    Returns:
+        As ``cut``'s second part, sharing its weights, but to logits and raw values (batch, outputs).
+    """
+    border = network.get_layer(trainable_from).input
+    second = keras.layers.Dense(outputs, name="auxiliary")(network.get_layer("dropout").output)
+    return keras.Model(border, [network.output[LOGITS], second], name="upper_with_auxiliary")
 
 
 def apply(model: keras.Model, inputs: NDArray[np.floating], *, batch_size: int = 16) -> NDArray[np.float32]:
@@ -202,7 +227,7 @@ def apply(model: keras.Model, inputs: NDArray[np.floating], *, batch_size: int =
 
 
 def set_head(network: keras.Model, kernel: NDArray[np.floating], bias: NDArray[np.floating]) -> None:
-    """Set the head's weights: kernel (features, labels), bias (labels,)."""
+    """Set the head's weights: kernel (features, outputs), bias (outputs,); the ordinal head has one column and two biases."""
     network.get_layer(HEAD).set_weights([kernel, bias])
 
 

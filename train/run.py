@@ -37,6 +37,7 @@ class Run:
 
     Attributes:
         backbone: a name of ``train.backbones``.
+        target: the kind of the head; only that of ``classes`` can be exported.
         labels: in the order of the network's logits.
         region, input: what the final network is shown, and how it is prepared.
         metrics: ``metrics.json``, decoded.
@@ -45,6 +46,7 @@ class Run:
 
     folder: Path
     backbone: str
+    target: str
     labels: tuple[str, ...]
     region: RegionProfile
     input: InputSpec
@@ -61,7 +63,11 @@ class Run:
         from train.network import assign_weights, build_network
 
         network = build_network(
-            self.backbone, height_px=self.input.height_px, width_px=self.input.width_px, labels=len(self.labels)
+            self.backbone,
+            height_px=self.input.height_px,
+            width_px=self.input.width_px,
+            labels=len(self.labels),
+            target=self.target,
         )
         try:
             with np.load(self.folder / WEIGHTS_FILE, allow_pickle=False) as weights:
@@ -84,6 +90,7 @@ def load_run(folder: Path) -> Run:
         return Run(
             folder=folder,
             backbone=run["backbone"],
+            target=run.get("target", "classes"),
             labels=tuple(run["labels"]),
             region=parse_record(RegionProfile, chosen["region"], where="regions.json"),
             input=parse_record(InputSpec, chosen["input"], where="regions.json"),

@@ -133,7 +133,7 @@ def fit_target(
 
 
 def as_head(fitted: FittedTarget) -> tuple[Doubles, Doubles]:
-    """The whole as one linear layer on raw features, as ``train.linear.as_head``: kernel (features, labels), bias (labels,).
+    """The whole as one linear layer on raw features, for a network's head: kernel (features, labels), bias (labels,).
 
     Its logits may differ from the classifier's by a constant for each picture, which the softmax does not see.
 
@@ -142,10 +142,29 @@ def as_head(fitted: FittedTarget) -> tuple[Doubles, Doubles]:
     """
     if not isinstance(fitted.model, _Affine):
         raise ConfigError(f"the target {fitted.kind!r} is no linear layer; take classes, two_classes, t_score or privileged")
-    scaler, components = fitted.reducer.named_steps["standardscaler"], fitted.reducer.named_steps["pca"]
-    kernel = (components.components_.T / scaler.scale_[:, np.newaxis]) @ fitted.model.kernel
+    return _on_raw_features(fitted.reducer, fitted.model)
+
+
+def _on_raw_features(reducer: Pipeline, affine: _Affine) -> tuple[Doubles, Doubles]:
+    scaler, components = reducer.named_steps["standardscaler"], reducer.named_steps["pca"]
+    kernel = (components.components_.T / scaler.scale_[:, np.newaxis]) @ affine.kernel
     centre = scaler.mean_ + components.mean_ * scaler.scale_
-    return kernel, fitted.model.bias - centre @ kernel
+    return kernel, affine.bias - centre @ kernel
+
+
+def as_raw_head(fitted: FittedTarget) -> tuple[Doubles, Doubles]:
+    """The fitted classifier as the head of ``train.target_heads`` for its kind: kernel (features, outputs), bias (outputs,).
+
+    Hierarchical heads give the logits of low and of porous, ordinal ones a score less each cut-point; others are ``as_head``.
+    """
+    if isinstance(fitted.model, _Hierarchical):
+        steps = (fitted.model.low, fitted.model.porous)
+        affine = _Affine(np.hstack([one.kernel for one in steps]), np.concatenate([one.bias for one in steps]))
+    elif isinstance(fitted.model, _Ordinal):
+        affine = _Affine(fitted.model.weights[:, np.newaxis], -fitted.model.cuts)
+    else:
+        return as_head(fitted)
+    return _on_raw_features(fitted.reducer, affine)
 
 
 def require_finite(values: Floats, name: str) -> None:

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
 from train.config import Augmentation, Training
-from train.finetune import Activations, Epoch, Trainer, best_epoch, cached_activations, picture_logits
-from train.network import build_network, cut, randomise
+from train.finetune import Activations, AuxiliaryTask, Epoch, Trainer, best_epoch, cached_activations, picture_logits
+from train.network import build_network, cut, randomise, with_auxiliary
 
 OWNER = np.array([0, 0, 1, 2, 2, 3, 4, 4, 5, 6, 7, 8])
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2])
@@ -26,14 +28,33 @@ SETTINGS = Training(
 TRAINING, VALIDATION = np.arange(6), np.arange(6, 9)
 
 
-def _trainer(checkpoint: Path, settings: Training = SETTINGS) -> tuple[Trainer, keras.Model]:
+def _trainer(checkpoint: Path, settings: Training = SETTINGS, t_scores: Any = None) -> tuple[Trainer, keras.Model]:
     keras.utils.set_random_seed(0)
     network = build_network("mobilenet_v2_0.35", height_px=64, width_px=32, labels=3, dropout=settings.dropout)
     randomise(network, seed=0)
     _, upper = cut(network, settings.trainable_from)
+    auxiliary = None
+    if t_scores is not None:
+        auxiliary = AuxiliaryTask(with_auxiliary(network, settings.trainable_from, 1), t_scores)
     rng = np.random.default_rng(0)
     views = rng.normal(size=(len(OWNER), 3, *upper.input_shape[1:])).astype(np.float16)
-    return Trainer(upper, Activations(views, OWNER), LABELS, settings, seed=5, checkpoint=checkpoint), upper
+    return Trainer(
+        upper, Activations(views, OWNER), LABELS, settings, seed=5, checkpoint=checkpoint, auxiliary=auxiliary
+    ), upper
+
+
+@pytest.mark.slow
+def test_the_auxiliary_task_trains_beside_the_classes(tmp_path: Path) -> None:
+    """The trunk's gradients come from both; pictures without a T-score count for the classes alone."""
+    settings = replace(SETTINGS, t_score_weight=0.5)
+    scores = np.array([-2.0, -1.0, np.nan, 0.0, 0.5, -0.5, -1.5, np.nan, 0.2])
+    trainers = {}
+    for name, used, known in (("with", settings, scores), ("without", SETTINGS, None)):
+        trainer, upper = _trainer(tmp_path / f"{name}.npz", used, known)
+        history = trainer.run(TRAINING, VALIDATION, epochs=2)
+        assert np.isfinite([line.loss for line in history]).all()
+        trainers[name] = upper.get_weights()[0]
+    assert not np.array_equal(trainers["with"], trainers["without"])
 
 
 def test_one_knee_fills_both_places_with_different_views() -> None:

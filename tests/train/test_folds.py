@@ -17,6 +17,7 @@ from train.dataset import LABELS, Dataset, RadiographRow
 from train.finetune import Epoch, Trainer
 from train.folds import FoldResult, in_order, run_folds
 from train.material import Material
+from train.targets import as_raw_head
 from train.teaching import Teaching, plain_classes
 
 SHIPPED = PROJECT / "train" / "configs" / "knee-mobilenet_v2.toml"
@@ -102,7 +103,9 @@ def material(tmp_path: Path) -> Material:
         for number, (label, group) in enumerate(zip(LABEL_OF, GROUP_OF, strict=True))
     ]
     crops = Crops(OWNER, {"joint": rng.uniform(0, 255, (len(OWNER), 32, 32)).astype(np.float32)})
-    return Material(_config(), tmp_path, "key", Dataset(tuple(rows)), crops, LABEL_OF, FOLD_OF, {"joint": features}, plain_classes(COUNT))
+    return Material(
+        _config(), tmp_path, "key", Dataset(tuple(rows)), crops, LABEL_OF, FOLD_OF, {"joint": features}, plain_classes(COUNT)
+    )
 
 
 @dataclass
@@ -214,6 +217,18 @@ def test_a_training_uses_its_part_alone_and_ends_in_half_precision(material: Mat
         weights = keras.ops.convert_to_numpy(variable)
         if not variable.path.endswith(("moving_mean", "moving_variance")):
             np.testing.assert_array_equal(weights, weights.astype(np.float16))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["hierarchical", "ordinal"])
+def test_other_targets_start_from_their_own_classifier(material: Material, start: str) -> None:
+    config = replace(material.config, start=start)
+    taught = replace(material.teaching, kind=start)
+    trained = folds.train(replace(material, config=config, teaching=taught), "joint", np.arange(COUNT), None, 0, start)
+    fitted = taught.fit(material.features["joint"], LABEL_OF, material.groups, config.linear, seed=config.seed)
+    kernel, _ = as_raw_head(fitted)
+    given = keras.ops.convert_to_numpy(trained.network.get_layer("head").weights[0])
+    np.testing.assert_allclose(given, kernel, atol=1e-3)
 
 
 def test_score_is_the_mean_of_each_pictures_knees(material: Material) -> None:

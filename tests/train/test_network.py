@@ -11,7 +11,6 @@ from train.architectures.applications import weights_by_name, with_lasting_names
 from train.backbones import BACKBONES
 from train.config import ConfigError, Linear
 from train.folding import fold
-from train.linear import as_head, fit_linear
 from train.network import (
     assign_weights,
     bag_of_two,
@@ -23,6 +22,7 @@ from train.network import (
     set_head,
     weights_of,
 )
+from train.targets import as_head, fit_target
 
 SMALLEST = "mobilenet_v2_0.35"
 SIDE_PX = 64
@@ -223,8 +223,8 @@ def test_head_equals_the_linear_classifier(network: keras.Model) -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], 12)
     features = (rng.normal(size=(36, 1280)) + labels[:, np.newaxis] * rng.normal(size=1280)).astype(np.float32)
-    linear = fit_linear(features, labels, [str(i) for i in range(36)], Linear(0.9, (1e-3, 1e-1), 3), seed=0)
+    linear = fit_target("classes", features, labels, [str(i) for i in range(36)], Linear(0.9, (1e-3, 1e-1), 3), seed=0)
     kernel, bias = as_head(linear)
-    np.testing.assert_allclose(features @ kernel + bias, linear.decision_function(features), atol=1e-4)
+    np.testing.assert_allclose(features @ kernel + bias, linear.predict_logits(features), atol=1e-4)
     set_head(network, kernel, bias)
     np.testing.assert_allclose(network.get_layer("head").get_weights()[0], kernel, rtol=1e-6)
