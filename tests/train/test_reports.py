@@ -23,7 +23,7 @@ from train.dataset import DatasetError
 from train.reports.commands import compare, coverage, report
 from train.reports.comparison import compare_systems
 from train.reports.coverage import measure_coverage
-from train.reports.headline import findings
+from train.reports.headline import Finding, findings, headline
 from train.reports.learning import learning_curve
 from train.reports.material import read_run
 from train.reports.tables import as_csv, result_rows
@@ -226,7 +226,7 @@ def test_page_holds_everything_itself(run: Path) -> None:
     assert outside.tags.count("svg") == 5
     metrics = read_run(run).metrics
     assert with_interval(Metric(**metrics["model"]["macro_auc"])) in page
-    assert f'<p class="headline">{findings(read_run(run))[0].sentence}</p>' in page
+    assert f'<p class="headline">{headline(findings(read_run(run)))}</p>' in page
     assert "Research use" in page
     assert "tensorflow" in page
     assert not list(run.glob("*.part"))
@@ -316,6 +316,12 @@ def test_missing_run_file(run: Path) -> None:
 
 
 # Headline
+
+
+def test_no_good_news_alone() -> None:
+    good, bad = Finding("shown", "Better than chance.", ""), Finding("worse", "Worse than age and sex alone.", "")
+    assert headline([good, good, bad, bad]) == "Better than chance. Worse than age and sex alone."
+    assert headline([good]) == "Better than chance."
 
 
 @pytest.mark.parametrize(

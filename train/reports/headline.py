@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +37,12 @@ class Finding:
 def findings(material: RunMaterial) -> tuple[Finding, ...]:
     """The most important first; only what the run has measured."""
     return tuple(_findings(material))
+
+
+def headline(found: Sequence[Finding]) -> str:
+    """The first finding, and beside it the first that did not turn out well: no good news alone."""
+    first, *others = found
+    return " ".join([first.sentence, *(one.sentence for one in others if one.verdict != "shown")][:2])
 
 
 def _findings(material: RunMaterial) -> Iterator[Finding]:

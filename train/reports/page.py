@@ -16,7 +16,7 @@ from osteo_edge.manifest import Metric
 from train import figures
 from train.dataset import LABELS
 from train.evaluate import confusion
-from train.reports.headline import findings
+from train.reports.headline import findings, headline
 from train.reports.material import RunMaterial
 from train.reports.wording import RESEARCH_USE, figure_title, system_title, with_interval
 from train.scores import MODEL, Scores
@@ -53,6 +53,7 @@ def as_html(material: RunMaterial) -> str:
     return environment.get_template(TEMPLATE).render(
         material=material,
         findings=findings(material),
+        headline=headline(findings(material)),
         pictures=tuple(_pictures(material)),
         labels=LABELS,
         shown=SHOWN,
