@@ -43,6 +43,7 @@ def _tiny(config: Config) -> Config:
     return replace(
         config,
         backbone="mobilenet_v2_0.35",
+        start="classes",
         weights="random",
         folds=2,
         candidates=(Candidate("joint", 0.65, 0.65, 0.65, 32, 32), Candidate("leg", 0.8, 1.6, 2.2, 64, 32)),
@@ -50,7 +51,7 @@ def _tiny(config: Config) -> Config:
         choice=Choice(repeats=1, folds=2),
         augmentation=replace(config.augmentation, views=3),
         training=replace(
-            config.training, trainable_from="block_16_expand", max_epochs=1, validation_folds=2, validation_parts=1
+            config.training, trainable_from="block_16_expand", max_epochs=1, validation_folds=2, validation_parts=2
         ),
         evaluation=Evaluation(resamples=20, permutations=1, coverages=(0.8,)),
     )
@@ -116,6 +117,7 @@ def test_folder_is_complete_and_holds_no_picture(run: Run) -> None:
     assert {path.name for path in run.folder.iterdir()} == {
         *("config.toml", "split.json", "regions.json", "oof.json", "metrics.json", "curves.json", "weights.npz", "run.json"),
         *("curves.png", "roc.png", "confusion.png", "reliability.png"),
+        *("nested.json", "fusion.json", "fusion_evaluation.json"),
     }
 
 
@@ -209,7 +211,8 @@ def test_every_radiograph_is_scored_or_counted_as_lost(run: Run, radiographs: Pa
     assert run.training_digests == set(scores)
     assert json.loads((run.folder / "run.json").read_text())["without_knee"] == [strip]
     assert run.metrics["radiographs"]["without_knee_by_label"] == {"normal": 1, "osteopenia": 0, "osteoporosis": 0}
-    assert {len(one["logits"]) for one in scores.values()} == {3}
+    systems = json.loads((run.folder / "oof.json").read_text())["systems"]
+    assert np.shape(systems["model"]["logits"]) == (1, COUNT, 3)
 
 
 def test_figures_stand_beside_baselines(run: Run) -> None:
