@@ -40,6 +40,9 @@ _ENSEMBLES = {
 }
 _IMAGENET = {
     "mobilenet_v2": "MobileNetV2 weights trained on ImageNet, by Google (Apache License 2.0; Sandler et al., CVPR 2018)",
+    "efficientnet_lite0": "EfficientNet-Lite0 weights trained on ImageNet, by Google (Apache License 2.0)",
+    "resnet50v2": "ResNet50V2 weights trained on ImageNet, of the TF-Slim collection (Apache License 2.0)",
+    "convnext_tiny": "MobileNetV2's ImageNet features (Google, Apache License 2.0), distilled on unlabelled knee radiographs",
 }
 
 

@@ -82,7 +82,9 @@ def load_source(folder: Path) -> Source:
 def _load_single(folder: Path) -> Source:
     run = load_run(folder)
     fusion = _read_fusion(folder)
-    return Source(folder, (run.backbone,), (run,), Ensemble("mean"), fusion, run.metrics, run.training_digests)
+    # "@", which marks a network that ends early, has no place in a bundle's paths.
+    name = run.backbone.replace("@", "-")
+    return Source(folder, (name,), (run,), Ensemble("mean"), fusion, run.metrics, run.training_digests)
 
 
 def _load_ensemble(folder: Path) -> Source:

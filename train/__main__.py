@@ -26,6 +26,7 @@ _ELSEWHERE = {
     "finder": ("train.finder.commands", "finder", "Make and judge the knee finder."),
     "holdout": ("train.holdout.commands", "holdout", "Train any backbone once, on one split, within a time budget."),
     "papers": ("train.papers.commands", "papers", "Run the models of the four papers and write the report on them."),
+    "pretrain": ("train.pretrain_command", "pretrain", "Teach a backbone the grade of osteoarthritis on unlabelled knees."),
     "report": ("train.reports.commands", "report", "Write a run's tables and its page."),
     "segmentation": ("train.segmentation.commands", "segmentation", "Train and judge the segmentation of bone."),
     "study": (

@@ -7,7 +7,6 @@ radiograph that anything is judged on takes part, hence one distilled backbone m
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 import time
@@ -23,15 +22,13 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from osteo_edge.errors import InputError, ManifestError
-from osteo_edge.images.preprocess import prepare
-from osteo_edge.images.reader import read
-from osteo_edge.images.region import JointFinder, box_around
+from osteo_edge.errors import ManifestError
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.records import parse_record, to_plain
 from train import cache
 from train.config import Candidate, ConfigError, from_project
 from train.network import FEATURES, HEAD, build_network, randomise, weights_of
+from train.unlabelled import unlabelled_knees
 from train.versions import versions
 
 WEIGHTS_FILE = "weights.npz"
@@ -120,7 +117,7 @@ def distil(config: DistilConfig, output: Path, *, time_budget_s: float) -> dict[
         RunError: the folder cannot be written.
     """
     folder = cache.open_cache(output)
-    knees = _knees(config, folder)
+    knees = unlabelled_knees(from_project(config.data), from_project(config.finder), config.region, folder).images
     training, held_out = _part(knees, config)
     pair = Pair(config, training)
     started, seconds_before = time.monotonic(), pair.resume(folder / CHECKPOINT)
@@ -281,43 +278,6 @@ def _run_steps(pair: Pair, training: Images, config: DistilConfig, folder: Path,
                 pair.save(folder / CHECKPOINT, before_s + time.monotonic() - started)
                 saved = time.monotonic()
     return False
-
-
-def _knees(config: DistilConfig, folder: Path) -> Images:
-    """(knees, height, width) of the pictures in which exactly one knee is found; cached."""
-    finder_bytes = from_project(config.finder).read_bytes()
-    names = _index(from_project(config.data))
-    file = folder / f"knees-{cache.key(names, sha256_hex(finder_bytes), config.region)}.npz"
-    if not file.exists():
-        cache.save_arrays(
-            file, {"knees": _find_knees(from_project(config.data), names, JointFinder.from_bytes(finder_bytes), config.region)}
-        )
-    with np.load(file, allow_pickle=False) as stored:
-        return stored["knees"]  # type: ignore[no-any-return]
-
-
-def _index(data: Path) -> list[str]:
-    try:
-        with (data / "index.csv").open(encoding="utf-8", newline="") as file:
-            return [row["file"] for row in csv.DictReader(file)]
-    except (OSError, KeyError, csv.Error) as error:
-        raise ConfigError(f"{data / 'index.csv'}: a table with the column 'file' is needed") from error
-
-
-def _find_knees(data: Path, names: Sequence[str], finder: JointFinder, region: Candidate) -> Images:
-    knees = []
-    with click.progressbar(names, label="Finding knees", file=sys.stderr) as progress:
-        for name in progress:
-            try:
-                pixels = read(data / name).pixels
-            except InputError as error:
-                raise ConfigError(f"{data / name}: {error}") from error
-            joints = finder.find(pixels)
-            if len(joints) == 1:
-                knees.append(prepare(pixels, box_around(joints[0], region.region), region.input)[0, :, :, 0])
-    if not knees:
-        raise ConfigError(f"{data}: no knee was found in any picture")
-    return np.stack(knees)
 
 
 def _part(knees: Images, config: DistilConfig) -> tuple[Images, Images]:

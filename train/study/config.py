@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from osteo_edge.errors import ManifestError
 from osteo_edge.records import parse_record
@@ -22,13 +23,15 @@ class FeatureSet:
     Attributes:
         backbone: a name of ``train.backbones``; ``name@layer`` ends it after that layer.
         weights: as in ``train.config.Config``; ``.npz`` for a distilled backbone.
-        region: a name of the study's regions; ``measures`` for the bone's measures, which need no network.
+        region: a name of the study's regions.
+        mask: ``gate`` shows the bone alone, ``replace`` the mask itself in the place of the picture; empty for the picture.
     """
 
     name: str
     backbone: str
     weights: str
     region: str
+    mask: Literal["", "gate", "replace"] = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class StudyConfig:
         members: systems that the ensembles combine, in the order of a cascade.
         ensembles: kinds of ``train.ensembles``.
         forest: feature set of the random forest; empty for none.
+        segmenter: file of the network that outlines bone, where a feature set asks for masks.
         fused: systems whose score is fused with covariates; ``selected`` is the model.
     """
 
@@ -96,6 +100,7 @@ class StudyConfig:
     learning: LearningCurve
     linear: Linear
     evaluation: Evaluation
+    segmenter: str = ""
 
     @property
     def candidates(self) -> tuple[System, ...]:
@@ -128,6 +133,8 @@ def _rules(config: StudyConfig) -> Iterator[Rule]:
     yield config.folds >= 2 and config.inner_folds >= 2, "folds", "and inner_folds must be at least 2"
     yield config.repeats >= 1, "repeats", "must be at least 1"
     yield bool(config.candidates), "systems", "must hold at least one candidate"
+    masked = any(one.mask for one in config.features)
+    yield bool(config.segmenter) or not masked, "segmenter", "is needed, since a feature set has a mask"
     yield from _unique("regions", [one.name for one in config.regions])
     yield from _unique("features", features)
     yield from _unique("systems", systems)

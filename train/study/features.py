@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from osteo_edge.integrity import sha256_hex
 from train import cache
-from train.config import Candidate
+from train.config import Candidate, from_project
 from train.crops import Crops, Finder, cached_crops
 from train.dataset import Dataset
 from train.material import open_network, say, weights_digest
 from train.regions import frozen_features
+from train.segmentation.masking import mask_crops
+from train.segmentation.networks import read_segmenter
 from train.study.config import FeatureSet, StudyConfig
 
 
@@ -47,10 +49,11 @@ def describe(config: StudyConfig, dataset: Dataset, finder: Finder, finder_diges
     regions = {region.name: region for region in config.regions}
     features = {}
     for one in config.features:
-        file = folder / f"features-{cache.key(key, one, weights_digest(one.weights), config.seed)}.npz"
+        outlines = weights_digest(config.segmenter) if one.mask else ""
+        file = folder / f"features-{cache.key(key, one, weights_digest(one.weights), outlines, config.seed)}.npz"
         if not file.exists():
             say(f"  features of {one.name}")
-            cache.save_arrays(file, {"features": _run(one, regions[one.region], crops, seed=config.seed)})
+            cache.save_arrays(file, {"features": _run(config, one, regions[one.region], crops)})
         with np.load(file, allow_pickle=False) as stored:
             features[one.name] = stored["features"]
     return Described(radiographs, features, len(crops.owner))
@@ -61,6 +64,9 @@ def digest_of(radiographs: Dataset) -> str:
     return sha256_hex("\n".join(sorted(row.sha256 for row in radiographs.radiographs)).encode())
 
 
-def _run(one: FeatureSet, region: Candidate, crops: Crops, *, seed: int) -> NDArray[np.float32]:
-    network = open_network(one.backbone, one.weights, region, labels=1, seed=seed)
-    return frozen_features(network, crops.images[region.name], crops.owner)
+def _run(config: StudyConfig, one: FeatureSet, region: Candidate, crops: Crops) -> NDArray[np.float32]:
+    images = crops.images[region.name]
+    if one.mask:
+        images = mask_crops(images, region, read_segmenter(from_project(config.segmenter)), one.mask)
+    network = open_network(one.backbone, one.weights, region, labels=1, seed=config.seed)
+    return frozen_features(network, images, crops.owner)
