@@ -2,7 +2,9 @@
 PYTHON ?= python3
 IMAGE ?= examples/synthetic-knee.png
 
-.PHONY: predict test test-fast lint clean
+DATA ?= ../shared/data
+
+.PHONY: predict test test-fast lint bundles clean
 
 # The main job: installs the runtime alone and answers for a picture. make predict IMAGE=path/to/image.png
 predict: .venv-run/installed
@@ -20,6 +22,14 @@ lint: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+# The bundles that are too large for the wheel, from the committed weights; DATA is the folder of radiographs that they are compared on.
+bundles: .venv/installed dist/knee-cnn_ensemble.zip dist/knee-convnext_tiny.zip
+
+dist/%.zip: train/results/%/run.json
+	.venv/bin/python -m export bundle --run train/results/$* --finder train/results/knee-finder/finder.npz \
+		--data $(DATA)/knee --data-card export/data_cards/knee-xray-osteoporosis-database.toml \
+		--output dist/$* --coverage 0.9 --precisions fp32 --zip --force
 
 .venv-run/installed: pyproject.toml constraints.txt $(shell find osteo_edge -type f -not -path "*/__pycache__/*")
 	$(PYTHON) -m venv .venv-run

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
 from export.errors import ExportError
 from export.graph import INPUT_NAME
@@ -31,7 +34,55 @@ def to_onnx(form: keras.Model, spec: InputSpec) -> bytes:
     signature = [tf.TensorSpec((1, spec.height_px, spec.width_px, 1), tf.float32, name=INPUT_NAME)]
     function = tf.function(lambda image: form(image, training=False), input_signature=signature)
     model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
-    return serialise(model)
+    return serialise(keep_zeros_before_pools(model))
+
+
+def keep_zeros_before_pools(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which zero padding before a maximum is spelled by concatenation.
+
+    ONNX Runtime 1.31 moves a Pad into the MaxPool after it at its basic level of optimisation. A pool's own padding never
+    wins, whereas a zero beats negative values: networks that pool before their first activation, as ResNet-v2 does,
+    would answer otherwise.
+    """
+    model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    shapes = {value.name: _shape(value) for value in (*model.graph.value_info, *model.graph.input)}
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    pooled = {node.input[0] for node in model.graph.node if node.op_type == "MaxPool"}
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type == "Pad" and node.output[0] in pooled and node.input[1] in constants:
+            nodes += _concatenations(node, shapes[node.input[0]], constants[node.input[1]], model.graph)
+        else:
+            nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def _shape(value: onnx.ValueInfoProto) -> list[int]:
+    return [one.dim_value for one in value.type.tensor_type.shape.dim]
+
+
+def _concatenations(
+    pad: onnx.NodeProto, shape: list[int], amounts: NDArray[np.int64], graph: onnx.GraphProto
+) -> list[onnx.NodeProto]:
+    """The same zeros around the tensor, axis by axis; they become initialisers of the graph."""
+    nodes: list[onnx.NodeProto] = []
+    size, current, rank = list(shape), pad.input[0], len(shape)
+    padded = [axis for axis in range(rank) if amounts[axis] or amounts[axis + rank]]
+    for axis in padded:
+        parts = [current]
+        for place, amount in ((0, int(amounts[axis])), (1, int(amounts[axis + rank]))):
+            if amount:
+                name = f"{pad.output[0]}_zeros_{axis}_{place}"
+                zeros = np.zeros([amount if other == axis else side for other, side in enumerate(size)], np.float32)
+                graph.initializer.append(numpy_helper.from_array(zeros, name))
+                parts.insert(0 if place == 0 else len(parts), name)
+        size[axis] += int(amounts[axis] + amounts[axis + rank])
+        output = pad.output[0] if axis == padded[-1] else f"{pad.output[0]}_axis_{axis}"
+        nodes.append(helper.make_node("Concat", parts, [output], axis=axis))
+        current = output
+    return nodes
 
 
 def serialise(model: onnx.ModelProto) -> bytes:
