@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import logging
-import os
 from pathlib import Path
 
 import click
 
 from osteo_edge.errors import OsteoEdgeError
-
-FAILED = 2
+from train.command_line import quieten_tensorflow, told_in_one_line
 
 _ELSEWHERE = {
     "audit": ("train.audit.commands", "audit", "Look for copies, contradictions and shortcuts in a folder of radiographs."),
@@ -71,11 +68,8 @@ def main() -> None:
 @click.option("--keep-cache", is_flag=True, help="Keep prepared knees and checkpoints, which are removed at the end.")
 def fit(config_file: Path, data: Path | None, output: Path | None, finder: Path | None, keep_cache: bool) -> None:
     """Train and measure a network; a stopped run goes on where it was."""
-    try:
+    with told_in_one_line():
         _fit(config_file, data, output, finder, keep_cache=keep_cache)
-    except OsteoEdgeError as error:
-        click.echo(f"Error: {error}", err=True)
-        raise SystemExit(FAILED) from error
 
 
 def _fit(config_file: Path, data: Path | None, output: Path | None, finder: Path | None, *, keep_cache: bool) -> None:
@@ -90,9 +84,7 @@ def _fit(config_file: Path, data: Path | None, output: Path | None, finder: Path
     # Here already: a faulty folder is refused before TensorFlow takes its seconds to start.
     dataset = read_dataset(data or from_project(config.data))
 
-    # TensorFlow tells of its own affairs otherwise: the processor's instructions, functions traced again.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    quieten_tensorflow()
     from train.fit import fit as run
 
     run(

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from osteo_edge.errors import ManifestError, OsteoEdgeError
 from osteo_edge.manifest import InputSpec, RegionProfile
@@ -33,6 +34,9 @@ _FEWEST_RESAMPLES = 100  # 95 % intervals need some values in either tail.
 
 # Whether a setting is right, its key, and what is said of it otherwise.
 Rule = tuple[bool, str, str]
+
+
+Settings = TypeVar("Settings")
 
 
 class ConfigError(OsteoEdgeError):
@@ -208,18 +212,27 @@ def read_config(path: Path) -> Config:
     Raises:
         ConfigError: not readable, not TOML, or a key that is missing, unknown or out of range.
     """
+    return read_settings(Config, path, _rules)
+
+
+def read_settings(cls: type[Settings], path: Path, rules: Callable[[Settings], Iterable[Rule]]) -> Settings:
+    """Read a TOML file into a record, and hold it to its rules.
+
+    Raises:
+        ConfigError: not readable, not TOML, a key that is missing or unknown, or a rule that does not hold.
+    """
     try:
-        plain = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = parse_record(cls, tomllib.loads(path.read_text(encoding="utf-8")), where=path.name)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise ConfigError(f"{path}: is not valid TOML: {error}") from error
-    try:
-        config = parse_record(Config, plain, where=path.name)
     except ManifestError as error:
         raise ConfigError(str(error)) from error
-    _check(config, path.name)
-    return config
+    for holds, key, message in rules(settings):
+        if not holds:
+            raise ConfigError(f"{path.name}: {key} {message}")
+    return settings
 
 
 def from_project(path: str) -> Path:
@@ -239,20 +252,15 @@ def rules_of_fusion(fusion: FusionConfig | None) -> Iterator[Rule]:
     yield 0 < fusion.coverage < 1, "fusion.coverage", "must lie between 0 and 1"
 
 
-def _check(config: Config, where: str) -> None:
-    rules = (
-        *_rules_of_candidates(config.candidates),
-        *_rules_of_folds(config),
-        *_rules_of_augmentation(config.augmentation),
-        *_rules_of_training(config.training),
-        *_rules_of_inner_scores(config),
-        *_rules_of_evaluation(config.evaluation),
-        *rules_of_fusion(config.fusion),
-        (config.start in STARTS, "start", f"must be one of {', '.join(STARTS)}"),
-    )
-    for holds, key, message in rules:
-        if not holds:
-            raise ConfigError(f"{where}: {key} {message}")
+def _rules(config: Config) -> Iterator[Rule]:
+    yield from _rules_of_candidates(config.candidates)
+    yield from _rules_of_folds(config)
+    yield from _rules_of_augmentation(config.augmentation)
+    yield from _rules_of_training(config.training)
+    yield from _rules_of_inner_scores(config)
+    yield from _rules_of_evaluation(config.evaluation)
+    yield from rules_of_fusion(config.fusion)
+    yield config.start in STARTS, "start", f"must be one of {', '.join(STARTS)}"
 
 
 def _rules_of_candidates(candidates: Sequence[Candidate]) -> Iterator[Rule]:

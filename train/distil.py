@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from osteo_edge.errors import ManifestError
 from osteo_edge.integrity import sha256_hex
-from osteo_edge.records import parse_record, to_plain
+from osteo_edge.records import to_plain
 from train import cache
-from train.config import Candidate, ConfigError, from_project
+from train.config import Candidate, ConfigError, Rule, from_project, read_settings
 from train.network import FEATURES, HEAD, build_network, randomise, weights_of
 from train.unlabelled import unlabelled_knees
 from train.versions import versions
@@ -88,21 +86,15 @@ def read_distil_config(path: Path) -> DistilConfig:
     Raises:
         ConfigError: not readable, not TOML, or a wrong key.
     """
-    try:
-        config = parse_record(DistilConfig, tomllib.loads(path.read_text(encoding="utf-8")), where=path.name)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
-    except ManifestError as error:
-        raise ConfigError(str(error)) from error
-    if len(config.levels.student) != len(config.levels.teacher) or not config.levels.student:
-        raise ConfigError(f"{path.name}: levels needs as many layers of the student as of the teacher, at least one")
-    if config.window_px > min(config.region.height_px, config.region.width_px):
-        raise ConfigError(f"{path.name}: window_px is larger than the region")
-    if not 0 < config.held_out < 1:
-        raise ConfigError(f"{path.name}: held_out must lie between 0 and 1")
-    return config
+    return read_settings(DistilConfig, path, _rules)
+
+
+def _rules(config: DistilConfig) -> Iterator[Rule]:
+    levels, region = config.levels, config.region
+    same = len(levels.student) == len(levels.teacher) > 0
+    yield same, "levels", "needs as many layers of the student as of the teacher, at least one"
+    yield config.window_px <= min(region.height_px, region.width_px), "window_px", "is larger than the region"
+    yield 0 < config.held_out < 1, "held_out", "must lie between 0 and 1"
 
 
 def distil(config: DistilConfig, output: Path, *, time_budget_s: float) -> dict[str, Any]:

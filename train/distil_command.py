@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from pathlib import Path
 
 import click
 
-from osteo_edge.errors import OsteoEdgeError
-
-FAILED = 2
+from train.command_line import quieten_tensorflow, told_in_one_line
 
 
 @click.command()
@@ -21,18 +17,14 @@ FAILED = 2
 )
 def distil(config_file: Path, output: Path | None, time_budget: float) -> None:
     """Teach a backbone without ImageNet weights the features of one that has them; goes on where it was stopped."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    try:
+    quieten_tensorflow()
+    with told_in_one_line():
         from train.config import from_project
         from train.distil import distil as run
         from train.distil import read_distil_config
 
         config = read_distil_config(config_file)
         facts = run(config, output or from_project(config.output), time_budget_s=time_budget)
-    except OsteoEdgeError as error:
-        click.echo(f"Error: {error}", err=True)
-        raise SystemExit(FAILED) from error
     shares = ", ".join(f"{level} {share:.2f}" for level, share in facts["explained_variance"].items())
     ended = "the time budget ended first" if facts["stopped_early"] else "whole schedule"
     click.echo(f"{facts['steps']} steps ({ended}); explained variance on held-out knees: {shares}")

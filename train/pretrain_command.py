@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from pathlib import Path
 
 import click
 
-from osteo_edge.errors import OsteoEdgeError
-
-FAILED = 2
+from train.command_line import quieten_tensorflow, told_in_one_line
 
 
 @click.command()
@@ -18,18 +14,14 @@ FAILED = 2
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of the result, instead of the configured one.")
 def pretrain(config_file: Path, output: Path | None) -> None:
     """Teach a backbone the grade of osteoarthritis on knees without a bone-density label."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    try:
+    quieten_tensorflow()
+    with told_in_one_line():
         from train.config import from_project
         from train.pretraining import pretrain as run
         from train.pretraining import read_pretrain_config
 
         config = read_pretrain_config(config_file)
         facts = run(config, output or from_project(config.output))
-    except OsteoEdgeError as error:
-        click.echo(f"Error: {error}", err=True)
-        raise SystemExit(FAILED) from error
     held_out = facts["held_out"]
     click.echo(
         f"held out: rank correlation {held_out['rank_correlation']:.2f}, grades off by {held_out['mean_absolute_error']:.2f}"

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,10 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.model_selection import train_test_split
 
-from osteo_edge.errors import ManifestError
-from osteo_edge.records import parse_record, to_plain
+from osteo_edge.records import to_plain
 from train import cache
 from train.augmentation import augment
-from train.config import Augmentation, Candidate, ConfigError, from_project
+from train.config import Augmentation, Candidate, ConfigError, Rule, from_project, read_settings
 from train.distil import RUN_FILE, WEIGHTS_FILE, backbone_weights
 from train.material import open_network, weights_digest
 from train.network import FEATURES, INPUT, apply, round_to_float16
@@ -74,19 +72,13 @@ def read_pretrain_config(path: Path) -> PretrainConfig:
     Raises:
         ConfigError: not readable, not TOML, or a wrong key.
     """
-    try:
-        config = parse_record(PretrainConfig, tomllib.loads(path.read_text(encoding="utf-8")), where=path.name)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
-    except ManifestError as error:
-        raise ConfigError(str(error)) from error
-    if not 0 < config.held_out < 1:
-        raise ConfigError(f"{path.name}: held_out must lie between 0 and 1")
-    if min(config.epochs, config.batch_size) < 1 or config.learning_rate <= 0:
-        raise ConfigError(f"{path.name}: epochs, batch_size and learning_rate must be above 0")
-    return config
+    return read_settings(PretrainConfig, path, _rules)
+
+
+def _rules(config: PretrainConfig) -> Iterator[Rule]:
+    yield 0 < config.held_out < 1, "held_out", "must lie between 0 and 1"
+    yield min(config.epochs, config.batch_size) >= 1, "epochs", "and batch_size must be at least 1"
+    yield config.learning_rate > 0, "learning_rate", "must be above 0"
 
 
 def pretrain(config: PretrainConfig, output: Path) -> dict[str, Any]:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from pathlib import Path
 
 import click
 
-from osteo_edge.errors import OsteoEdgeError
-
-FAILED = 2
+from train.command_line import quieten_tensorflow, told_in_one_line
 
 
 @click.command()
@@ -19,9 +15,8 @@ FAILED = 2
 @click.option("--output", type=click.Path(path_type=Path), help="The ensemble's folder, instead of the configured one.")
 def ensemble(config_file: Path, data: Path | None, output: Path | None) -> None:
     """Combine finished runs by stacking or otherwise, and judge what comes of it."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    try:
+    quieten_tensorflow()
+    with told_in_one_line():
         from train.config import from_project
         from train.dataset import read_dataset
         from train.ensembles.run import read_ensemble_config, run_ensemble
@@ -33,6 +28,3 @@ def ensemble(config_file: Path, data: Path | None, output: Path | None) -> None:
         run_ensemble(config, dataset, folder, config_file.read_text(encoding="utf-8"))
         for path in write_reports(folder):
             click.echo(path)
-    except OsteoEdgeError as error:
-        click.echo(f"Error: {error}", err=True)
-        raise SystemExit(FAILED) from error

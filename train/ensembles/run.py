@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,11 @@ import keras
 import numpy as np
 
 from osteo_edge.decision.scores import softmax
-from osteo_edge.errors import ManifestError
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.manifest import Ensemble
-from osteo_edge.records import parse_record
 from train import cache
 from train.baselines import baseline_scores
-from train.config import ConfigError, Evaluation, FusionConfig, Linear, Rule, from_project, rules_of_fusion
+from train.config import ConfigError, Evaluation, FusionConfig, Linear, Rule, from_project, read_settings, rules_of_fusion
 from train.dataset import LABELS, Dataset
 from train.ensembles.fit import KINDS, EnsembleName, Hierarchical, fit_ensemble
 from train.ensembles.nested import NestedLogits, as_one_member, nested_scores
@@ -63,18 +60,7 @@ def read_ensemble_config(path: Path) -> EnsembleConfig:
     Raises:
         ConfigError: not readable, not TOML, or a wrong key.
     """
-    try:
-        config = parse_record(EnsembleConfig, tomllib.loads(path.read_text(encoding="utf-8")), where=path.name)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
-    except ManifestError as error:
-        raise ConfigError(str(error)) from error
-    for holds, key, message in _rules(config):
-        if not holds:
-            raise ConfigError(f"{path.name}: {key} {message}")
-    return config
+    return read_settings(EnsembleConfig, path, _rules)
 
 
 def _rules(config: EnsembleConfig) -> Iterator[Rule]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from pathlib import Path
 
 import click
 
 from osteo_edge.errors import OsteoEdgeError
-
-FAILED = 2
+from train.command_line import quieten_tensorflow, told_in_one_line
 
 
 @click.command()
@@ -19,11 +16,8 @@ FAILED = 2
 @click.option("--output", type=click.Path(path_type=Path), help="The study's folder, instead of the configured one.")
 def study(config_file: Path, data: Path | None, output: Path | None) -> None:
     """Compare networks, regions, targets, ensembles and covariates on frozen features; goes on where it was stopped."""
-    try:
+    with told_in_one_line():
         _study(config_file, data, output)
-    except OsteoEdgeError as error:
-        click.echo(f"Error: {error}", err=True)
-        raise SystemExit(FAILED) from error
 
 
 def _study(config_file: Path, data: Path | None, output: Path | None) -> None:
@@ -42,8 +36,7 @@ def _study(config_file: Path, data: Path | None, output: Path | None) -> None:
     # Here already: a faulty folder is refused before TensorFlow takes its seconds to start.
     dataset = read_dataset(data or from_project(config.data))
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    quieten_tensorflow()
     from train.reports.writing import write_reports
     from train.study.run import study as run
 

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from osteo_edge.errors import ManifestError
-from osteo_edge.records import parse_record
 from train.columns import COLUMNS
-from train.config import Candidate, ConfigError, Evaluation, Linear, Rule
+from train.config import Candidate, Evaluation, Linear, Rule, read_settings
 from train.ensembles.fit import KINDS as ENSEMBLES
 from train.targets import KINDS as TARGETS
+
+# In the place of a region: the measures of bone instead of a network's features.
+MEASURES = "measures"
 
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """One network on one region.
+    """One network on one region, or the measures of bone.
 
     Attributes:
+        region: a name of the study's regions; ``measures`` for those of ``train.segmentation.measures``, without a network.
         backbone: a name of ``train.backbones``; ``name@layer`` ends it after that layer.
         weights: as in ``train.config.Config``; ``.npz`` for a distilled backbone.
-        region: a name of the study's regions.
         mask: ``gate`` shows the bone alone, ``replace`` the mask itself in the place of the picture; empty for the picture.
     """
 
     name: str
-    backbone: str
-    weights: str
     region: str
+    backbone: str = ""
+    weights: str = ""
     mask: Literal["", "gate", "replace"] = ""
 
 
@@ -77,7 +77,7 @@ class StudyConfig:
         members: systems that the ensembles combine, in the order of a cascade.
         ensembles: kinds of ``train.ensembles``.
         forest: feature set of the random forest; empty for none.
-        segmenter: file of the network that outlines bone, where a feature set asks for masks.
+        segmenter: file of the network that outlines bone, where a feature set asks for masks or measures.
         fused: systems whose score is fused with covariates; ``selected`` is the model.
     """
 
@@ -113,18 +113,7 @@ def read_study_config(path: Path) -> StudyConfig:
     Raises:
         ConfigError: not readable, not TOML, or a key that is missing, unknown or names nothing.
     """
-    try:
-        config = parse_record(StudyConfig, tomllib.loads(path.read_text(encoding="utf-8")), where=path.name)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
-    except ManifestError as error:
-        raise ConfigError(str(error)) from error
-    for holds, key, message in _rules(config):
-        if not holds:
-            raise ConfigError(f"{path.name}: {key} {message}")
-    return config
+    return read_settings(StudyConfig, path, _rules)
 
 
 def _rules(config: StudyConfig) -> Iterator[Rule]:
@@ -133,12 +122,13 @@ def _rules(config: StudyConfig) -> Iterator[Rule]:
     yield config.folds >= 2 and config.inner_folds >= 2, "folds", "and inner_folds must be at least 2"
     yield config.repeats >= 1, "repeats", "must be at least 1"
     yield bool(config.candidates), "systems", "must hold at least one candidate"
-    masked = any(one.mask for one in config.features)
-    yield bool(config.segmenter) or not masked, "segmenter", "is needed, since a feature set has a mask"
+    outlined = any(one.mask or one.region == MEASURES for one in config.features)
+    yield bool(config.segmenter) or not outlined, "segmenter", "is needed, since a feature set has a mask or measures"
+    yield from _rules_of_features(config)
     yield from _unique("regions", [one.name for one in config.regions])
     yield from _unique("features", features)
     yield from _unique("systems", systems)
-    yield from _known("features", [one.region for one in config.features], [one.name for one in config.regions])
+    yield from _known("features", [one.region for one in config.features], [MEASURES, *(one.name for one in config.regions)])
     yield from _known("systems", [one.features for one in config.systems], features)
     yield from _known("systems.target", [one.target for one in config.systems], TARGETS)
     yield from _known("ensembles", config.ensembles, ENSEMBLES)
@@ -149,6 +139,26 @@ def _rules(config: StudyConfig) -> Iterator[Rule]:
     for one in config.covariates:
         yield from _known(f"covariates.{one.name}", one.columns, list(COLUMNS))
         yield from _known(f"covariates.{one.name}.required", one.required, one.columns)
+
+
+def _rules_of_features(config: StudyConfig) -> Iterator[Rule]:
+    """Measures have gaps, which only the linear members fill, inside the fold."""
+    measured = {one.name for one in config.features if one.region == MEASURES}
+    for one in config.features:
+        key = f"features.{one.name[:60]}"
+        if one.name in measured:
+            yield (
+                not (one.backbone or one.weights or one.mask),
+                key,
+                "has measures for its region: no backbone, weights or mask",
+            )
+        else:
+            yield bool(one.backbone and one.weights), key, "needs a backbone and weights"
+    yield MEASURES not in [one.name for one in config.regions], "regions", f"must not be called {MEASURES!r}"
+    yield config.forest not in measured, "forest", "cannot take measures of bone, which have gaps"
+    yield config.learning.features not in measured, "learning.features", "cannot be measures of bone, which have gaps"
+    candidates = {one.features for one in config.candidates}
+    yield not candidates & measured, "systems", "on measures of bone compare only: set is_candidate = false"
 
 
 def _unique(key: str, names: Sequence[str]) -> Iterator[Rule]:
