@@ -106,7 +106,7 @@ def write_zip(bundle: Bundle, target: Path) -> None:
     Raises:
         ExportError: it cannot be written.
     """
-    part = target.with_name(f".{target.name}.part")
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")  # two exports at once must not share it
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
             for path in sorted(bundle.listed):

@@ -7,9 +7,12 @@ from typing import Any
 
 from export.data_card import DataCard
 from export.members import ExportedMember, ModelFile
+from export.origin import Origin
 from export.quantize import MAX_MEAN_DIFFERENCE, MIN_LABEL_AGREEMENT, Candidate, is_accepted
+from osteo_edge.bundle import DEFAULT_BUNDLE
 from osteo_edge.covariates import enumerate_words, spoken
-from osteo_edge.manifest import Fusion, Manifest, Member, Metric, RegionProfile
+from osteo_edge.decision.fusion import weighs_picture
+from osteo_edge.manifest import PRECISIONS, Fusion, Manifest, Member, Metric, RegionProfile
 
 LICENCE_ID = "LicenseRef-osteo-edge-research-model"
 INTENDED_USE = (
@@ -23,12 +26,21 @@ _FIGURES = {
     "auc_low_density": "AUC, any low bone density",
     "auc_osteoporosis": "AUC, osteoporosis against the rest",
 }
+SHORTCUTS = ("file_metadata", "border_ring")
 _SYSTEMS = {
     "majority": "Class shares alone, no picture",
     "age_sex": "Age and sex alone, no picture",
     "file_metadata": "File size, shape and type alone",
     "border_ring": "Border of the picture alone, no knee",
     "frozen_features": "The same network, not fine-tuned, linear head",
+    "ensemble_mean": "Mean of the members' probabilities",
+    "ensemble_weighted": "Weighted mean of the members' probabilities",
+    "ensemble_vote": "Vote of the members",
+    "ensemble_gompertz": "Fuzzy ranks of the members (Gompertz)",
+    "ensemble_stacking": "Stacking with a linear model",
+    "ensemble_stacking_network": "Stacking with a small network",
+    "ensemble_hierarchical": "Low density or not, then how low, each by stacking",
+    "ensemble_cascade": "Cascade that stops when sure",
 }
 _ENSEMBLES = {
     "mean": "whose probabilities are averaged",
@@ -38,36 +50,36 @@ _ENSEMBLES = {
     "stacking": "whose scores a small model, fitted on out-of-fold scores, weighs against each other",
     "cascade": "run one after the other until the mean of their probabilities is sure",
 }
-_IMAGENET = {
-    "mobilenet_v2": "MobileNetV2 weights trained on ImageNet, by Google (Apache License 2.0; Sandler et al., CVPR 2018)",
-    "efficientnet_lite0": "EfficientNet-Lite0 weights trained on ImageNet, by Google (Apache License 2.0)",
-    "resnet50v2": "ResNet50V2 weights trained on ImageNet, of the TF-Slim collection (Apache License 2.0)",
-    "convnext_tiny": "MobileNetV2's ImageNet features (Google, Apache License 2.0), distilled on unlabelled knee radiographs",
-}
 
 
 def model_card(
-    manifest: Manifest, metrics: Mapping[str, Any], members: Sequence[ExportedMember], data_card: DataCard, *, pictures: int
+    manifest: Manifest,
+    metrics: Mapping[str, Any],
+    members: Sequence[ExportedMember],
+    data_card: DataCard,
+    origins: Sequence[Origin],
+    *,
+    pictures: int,
 ) -> str:
     """The card, Markdown."""
     sections = [
         _head(manifest),
         _intended_use(),
-        _training(manifest, metrics, data_card),
+        _training(manifest, metrics, data_card, origins),
         _results(manifest, metrics),
         *([_with_covariates(manifest.fusion)] if manifest.fusion else []),
         _label_sets(manifest, metrics),
         _limits(metrics, data_card),
         _files(members, pictures),
         *(section for member in members if (section := _quantization(member, is_alone=len(members) == 1))),
-        _again(manifest),
+        _again(manifest, origins),
     ]
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
 
 
-def licence(backbones: Sequence[str], data_card: DataCard) -> str:
+def licence(origins: Sequence[Origin], data_card: DataCard) -> str:
     """The text of the bundle's LICENSE."""
-    return _LICENCE.format(training_set=data_card.source, use=data_card.use, weights=_sources_of_weights(backbones))
+    return _LICENCE.format(training_set=data_card.source, use=data_card.use, weights=_told(origins))
 
 
 def _head(manifest: Manifest) -> list[str]:
@@ -93,7 +105,9 @@ def _networks(manifest: Manifest) -> list[str]:
 
 def _network(member: Member) -> str:
     size = f"{member.input.height_px} x {member.input.width_px} pixels"
-    return f"{member.backbone}, one grey channel, {size}, linear head on the mean of the feature map"
+    backbone, _, last = member.backbone.partition("@")
+    ended = f", ended after its layer {last}" if last else ""
+    return f"{backbone}{ended}, one grey channel, {size}, linear head on the mean of the feature map"
 
 
 def _sees(region: RegionProfile) -> str:
@@ -123,7 +137,7 @@ def _intended_use() -> list[str]:
     ]
 
 
-def _training(manifest: Manifest, metrics: Mapping[str, Any], data_card: DataCard) -> list[str]:
+def _training(manifest: Manifest, metrics: Mapping[str, Any], data_card: DataCard, origins: Sequence[Origin]) -> list[str]:
     counts = metrics.get("radiographs", {})
     by_label = ", ".join(f"{count} {label}" for label, count in counts.get("scored_by_label", {}).items())
     return [
@@ -132,7 +146,7 @@ def _training(manifest: Manifest, metrics: Mapping[str, Any], data_card: DataCar
         f"- {manifest.provenance['training_radiographs']} radiographs{f' ({by_label})' if by_label else ''}: "
         f"{data_card.source}. {data_card.selection}",
         f"- Labels: {data_card.label_source}. {data_card.label_caveat}",
-        f"- It started from {_sources_of_weights([member.backbone for member in manifest.members])}.",
+        f"- It started from {_told(origins)}.",
         f"- SHA-256 of the sorted digests of the training radiographs: `{manifest.provenance['training_digests_sha256']}`.",
     ]
 
@@ -170,6 +184,9 @@ def _in_plain_words(manifest: Manifest, metrics: Mapping[str, Any]) -> Iterator[
     if auc is not None:
         yield _against_chance(auc)
     differences = metrics.get("model_less_baseline", {})
+    for name in SHORTCUTS:
+        if name in differences:
+            yield _against_shortcut(_SYSTEMS[name], Metric(**differences[name]["macro_auc"]))
     if "age_sex" in differences:
         yield _against_age_and_sex(Metric(**differences["age_sex"]["macro_auc"]))
     if "frozen_features" in differences:
@@ -188,6 +205,11 @@ def _against_chance(auc: Metric) -> str:
     return f"It was not shown to be better than chance (macro AUC {_shown(auc)}, chance 0.50)."
 
 
+def _against_shortcut(system: str, difference: Metric) -> str:
+    verdict = "It does better than" if difference.low > 0 else "It was not shown to do better than"
+    return f"{verdict}: {system[0].lower()}{system[1:]} (macro AUC, difference {_shown(difference)})."
+
+
 def _against_age_and_sex(difference: Metric) -> str:
     shown = f"macro AUC of the picture less that of age and sex: {_shown(difference)}"
     if difference.high < 0:
@@ -200,13 +222,13 @@ def _against_age_and_sex(difference: Metric) -> str:
 def _against_frozen(difference: Metric) -> str:
     shown = f"macro AUC, difference {_shown(difference)}"
     if difference.low > 0:
-        return f"Fine-tuning helped over a linear head on the ImageNet features ({shown})."
-    return f"Fine-tuning was not shown to help over a linear head on the ImageNet features ({shown})."
+        return f"Fine-tuning helped over a linear head on the features of the starting weights ({shown})."
+    return f"Fine-tuning was not shown to help over a linear head on the features of the starting weights ({shown})."
 
 
 def _with_covariates(fusion: Fusion) -> list[str]:
     known = enumerate_words([spoken(covariate) for covariate in fusion.covariates])
-    required = enumerate_words(fusion.required)
+    required = enumerate_words([spoken(covariate) for covariate in fusion.covariates if covariate.name in fusion.required])
     names = [name for name in _FIGURES if name in fusion.metrics]
     lines = [
         "## Together with what is known of the person",
@@ -236,9 +258,10 @@ def _with_covariates(fusion: Fusion) -> list[str]:
 def _whether_the_picture_adds(fusion: Fusion) -> str:
     if fusion.image_adds:
         return "The picture adds to what the covariates tell: the interval of its gain in macro AUC lies above zero."
+    weightless = "" if weighs_picture(fusion) else " Its fitted model gives the picture no weight at all."
     return (
         "**The picture was not shown to add to what the covariates tell**: the interval of its gain in macro AUC does not "
-        "lie above zero. An answer of this kind rests on the covariates, and says so."
+        f"lie above zero. An answer of this kind rests on the covariates, and says so.{weightless}"
     )
 
 
@@ -374,7 +397,7 @@ def _recipe_row(candidate: Candidate, *, is_chosen: bool) -> str:
     )
 
 
-def _again(manifest: Manifest) -> list[str]:
+def _again(manifest: Manifest, origins: Sequence[Origin]) -> list[str]:
     software = {
         key.removeprefix("software_"): value for key, value in manifest.provenance.items() if key.startswith("software_")
     }
@@ -382,11 +405,12 @@ def _again(manifest: Manifest) -> list[str]:
         "## How to make it again",
         "",
         "```",
-        *(f"python -m train fit --config train/configs/{run}.toml" for run in _runs(manifest)),
+        *dict.fromkeys(origin.command for origin in origins if origin.command),
+        *_training_commands(manifest),
         f"python -m export bundle --run train/results/{manifest.provenance['training_run']} \\",
         "    --finder train/results/knee-finder/finder.npz --data ../shared/data/knee \\",
         f"    --data-card export/data_cards/{manifest.provenance['data_card']} \\",
-        f"    --coverage {manifest.conformal.coverage:g} --output osteo_edge/bundles/{manifest.name} --force",
+        f"    --coverage {manifest.conformal.coverage:g} {_precisions(manifest)}{_output(manifest.name)} --force",
         "```",
         "",
         f"With {', '.join(f'{name} {number}' for name, number in sorted(software.items()))}. "
@@ -394,20 +418,30 @@ def _again(manifest: Manifest) -> list[str]:
     ]
 
 
-def _runs(manifest: Manifest) -> list[str]:
-    """Names of the configurations; how an ensemble was fitted on its members' scores is told by its own run's folder."""
-    return manifest.provenance.get("member_runs", manifest.provenance["training_run"]).split(", ")
+def _training_commands(manifest: Manifest) -> Iterator[str]:
+    """The configurations bear the names of the runs."""
+    run = manifest.provenance["training_run"]
+    members = manifest.provenance.get("member_runs", run).split(", ")
+    yield from (f"python -m train fit --config train/configs/{member}.toml" for member in members)
+    if run not in members:
+        yield f"python -m train ensemble --config train/configs/{run}.toml"
 
 
-def _sources_of_weights(backbones: Sequence[str]) -> str:
-    return "; ".join(dict.fromkeys(_source_of_weights(backbone) for backbone in backbones))
+def _precisions(manifest: Manifest) -> str:
+    """The option that chose these files; nothing where all were wanted."""
+    packed = {precision for member in manifest.members for files in member.files.values() for precision in files}
+    if packed == set(PRECISIONS):
+        return ""
+    return "".join(f"--precisions {precision} " for precision in PRECISIONS if precision in packed)
 
 
-def _source_of_weights(backbone: str) -> str:
-    for prefix, source in _IMAGENET.items():
-        if backbone.startswith(prefix):
-            return source
-    return f"the weights that the training record of {backbone} names"
+def _output(name: str) -> str:
+    """The embedded bundle lies in the package; others are packed for ``bundles install``."""
+    return f"--output osteo_edge/bundles/{name}" if name == DEFAULT_BUNDLE else f"--output dist/{name} --zip"
+
+
+def _told(origins: Sequence[Origin]) -> str:
+    return "; ".join(dict.fromkeys(origin.told for origin in origins))
 
 
 _LICENCE = """\

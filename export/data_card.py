@@ -21,6 +21,7 @@ class DataCard:
         selection: where it is from and what was left out.
         label_source, label_caveat: how the labels came about, and how far they can be trusted.
         limits: whom it does not represent.
+        unlabelled_source: name of the data set whose pictures without labels starting weights were taught on.
     """
 
     source: str
@@ -29,6 +30,7 @@ class DataCard:
     label_source: str
     label_caveat: str
     limits: tuple[str, ...]
+    unlabelled_source: str = ""
 
 
 def read_data_card(path: Path) -> DataCard:

@@ -15,6 +15,7 @@ from export import bundle_writer, card, parity, quantize
 from export.data_card import read_data_card
 from export.errors import ExportError
 from export.members import ExportedMember, IntegerFiles, ModelFile, Track, Wish, export_member
+from export.origin import origin_of
 from export.radiographs import Case, View, read_case, read_cases
 from export.source import Source
 from osteo_edge import __version__
@@ -35,7 +36,6 @@ FINDER_FILE = "region/finder.npz"
 REFERENCE_FILE = "reference/input.png"
 QUALITY = QualityLimits(min_side_px=256, min_dynamic_range=0.05)
 CHANCE = 0.5  # macro AUC of scores that know nothing
-SHORTCUTS = ("file_metadata", "border_ring")
 JOINT_TOLERANCE = 0.02  # knee widths
 # Over devices: resizing may round a grey level otherwise, and int8 kernels a whole step.
 SELF_TEST_TOLERANCES = {"fp32": 0.002, "fp16": 0.002, "int8": 0.02}
@@ -82,6 +82,7 @@ def export_bundle(material: Material, output: Path, *, force: bool, track: Track
     source, finder = material.source, JointFinder.from_bytes(material.finder)
     data_card = read_data_card(material.data_card)
     conformal = choose_conformal(source.metrics, material.coverage)
+    origins = [origin_of(run, data_card) for run in source.runs]
     views = list(dict.fromkeys(View(run.region, run.input) for run in source.runs))
     reference = read_case(material.reference, REFERENCE_FILE, finder, views)
     if not reference[views[0]].tensors:
@@ -91,8 +92,8 @@ def export_bundle(material: Material, output: Path, *, force: bool, track: Track
     files = _contents(material, members, cases[views[0]], reference[views[0]])
     manifest = _manifest(material, members, conformal, output.name, files)
     pictures = len(cases[views[0]])
-    files["MODEL_CARD.md"] = card.model_card(manifest, source.metrics, members, data_card, pictures=pictures).encode()
-    files["LICENSE"] = card.licence([run.backbone for run in source.runs], data_card).encode()
+    files["MODEL_CARD.md"] = card.model_card(manifest, source.metrics, members, data_card, origins, pictures=pictures).encode()
+    files["LICENSE"] = card.licence(origins, data_card).encode()
     manifest = _manifest(material, members, conformal, output.name, files)
     bundle = bundle_writer.write_bundle(manifest, files, output, force=force)
     return Exported(bundle, members, bundle_writer.zipped_size(files))
@@ -212,7 +213,7 @@ def _provenance(material: Material) -> dict[str, str]:
 
 def _is_proven(metrics: Mapping[str, Any]) -> bool:
     """Whether the picture was shown to tell more than chance, and more than its file and its border do."""
-    ahead = [metrics["model_less_baseline"].get(name) for name in SHORTCUTS]
+    ahead = [metrics["model_less_baseline"].get(name) for name in card.SHORTCUTS]
     beats_shortcuts = all(one is not None and one["macro_auc"]["low"] > 0 for one in ahead)
     return bool(metrics["model"]["macro_auc"]["low"] > CHANCE and beats_shortcuts)
 

@@ -70,6 +70,8 @@ def load_source(folder: Path) -> Source:
         RunError: a run is not finished.
     """
     source = _load_ensemble(folder) if (folder / ENSEMBLE_FILE).is_file() else _load_single(folder)
+    for run in source.runs:
+        _require_exportable(run)
     try:
         check_ensemble(source.ensemble, members=len(source.runs), labels=len(source.labels))
         if source.fusion:
@@ -77,6 +79,13 @@ def load_source(folder: Path) -> Source:
     except ManifestError as error:
         raise ExportError(f"{folder}: {str(error).removeprefix('manifest.json: ')}") from error
     return source
+
+
+def _require_exportable(run: Run) -> None:
+    if run.body_part != "knee":
+        raise ExportError(f"{run.folder}: was trained on {run.body_part}; bundles are of knees, and no other is ready for use")
+    if run.target != "classes":
+        raise ExportError(f"{run.folder}: its {run.target} head is no linear layer, which a bundle's map of the score needs")
 
 
 def _load_single(folder: Path) -> Source:

@@ -109,6 +109,11 @@ def add_fusion(folder: Path, **changes: Any) -> Path:
     return rewrite_manifest(folder, lambda manifest: manifest.update(fusion=fusion(**changes)))
 
 
+def remove_fusion(folder: Path) -> Path:
+    """A bundle that answers from the picture alone."""
+    return rewrite_manifest(folder, lambda manifest: manifest.update(fusion=None))
+
+
 def _covariate(name: str, kind: str, unit: str, low: float, high: float, mean: float, deviation: float, support: Any) -> Any:
     numbers = {"low": low, "high": high, "mean": mean, "deviation": deviation}
     return {"name": name, "kind": kind, "unit": unit, "support": support} | numbers

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from osteo_edge.errors import OsteoEdgeError
 from train.command_line import quieten_tensorflow, told_in_one_line
 
 _ELSEWHERE = {
     "audit": ("train.audit.commands", "audit", "Look for copies, contradictions and shortcuts in a folder of radiographs."),
+    "audit-check": ("train.audit.commands", "audit_check", "Measure how well the audit finds planted copies."),
     "compare": ("train.reports.commands", "compare", "Compare two runs on the radiographs that both scored."),
     "coverage": ("train.reports.commands", "coverage", "Measure how often bootstrap intervals hold the truth."),
     "distil": (
@@ -73,14 +73,13 @@ def fit(config_file: Path, data: Path | None, output: Path | None, finder: Path 
 
 
 def _fit(config_file: Path, data: Path | None, output: Path | None, finder: Path | None, *, keep_cache: bool) -> None:
-    from osteo_edge.images.region import JointFinder
-    from osteo_edge.integrity import sha256_hex
     from train.config import from_project, read_config
     from train.dataset import read_dataset
+    from train.places import WHOLE_PICTURE, open_finder
 
     config = read_config(config_file)
-    finder_bytes = _read(finder or from_project(config.finder))
-    joint_finder = JointFinder.from_bytes(finder_bytes)
+    place = finder or (WHOLE_PICTURE if config.finder == WHOLE_PICTURE else from_project(config.finder))
+    opened, digest = open_finder(place)
     # Here already: a faulty folder is refused before TensorFlow takes its seconds to start.
     dataset = read_dataset(data or from_project(config.data))
 
@@ -89,20 +88,13 @@ def _fit(config_file: Path, data: Path | None, output: Path | None, finder: Path
 
     run(
         config,
-        joint_finder,
-        sha256_hex(finder_bytes),
+        opened,
+        digest,
         dataset=dataset,
         output=output or from_project(config.output),
         config_text=config_file.read_text(encoding="utf-8"),
         keep_cache=keep_cache,
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise OsteoEdgeError(f"{path}: the knee finder cannot be read ({error.strerror})") from error
 
 
 if __name__ == "__main__":

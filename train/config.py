@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from osteo_edge.errors import ManifestError, OsteoEdgeError
 from osteo_edge.manifest import InputSpec, RegionProfile
@@ -169,10 +169,11 @@ class Config:
 
     Attributes:
         data: folder with ``labels.csv``.
-        finder: the knee finder's file.
+        finder: the knee finder's file, or ``"whole"`` for the whole picture.
         output: the run's folder.
         backbone: a name of ``train.backbones``.
         weights: a file, ``"imagenet"`` (Keras' own download) or ``"random"``.
+        body_part: what the pictures show; only knees can be exported.
         split: ``split.json`` of an earlier run, to be reused; empty for a new one.
         fusion: covariates that the finished model's score is fused with; none by default.
         start: what the head is taught that fine-tuning starts from, a target of ``train.targets``; hierarchical and ordinal
@@ -195,6 +196,7 @@ class Config:
     evaluation: Evaluation
     split: str = ""
     start: str = "classes"
+    body_part: Literal["knee", "lumbar_spine"] = "knee"
     fusion: FusionConfig | None = None
 
     @property

@@ -38,6 +38,7 @@ class Run:
     Attributes:
         backbone: a name of ``train.backbones``.
         target: the kind of the head; only that of ``classes`` can be exported.
+        body_part: what the radiographs show; only knees can be exported.
         labels: in the order of the network's logits.
         region, input: what the final network is shown, and how it is prepared.
         metrics: ``metrics.json``, decoded.
@@ -47,6 +48,7 @@ class Run:
     folder: Path
     backbone: str
     target: str
+    body_part: str
     labels: tuple[str, ...]
     region: RegionProfile
     input: InputSpec
@@ -91,6 +93,7 @@ def load_run(folder: Path) -> Run:
             folder=folder,
             backbone=run["backbone"],
             target=run.get("target", "classes"),
+            body_part=run.get("body_part", "knee"),
             labels=tuple(run["labels"]),
             region=parse_record(RegionProfile, chosen["region"], where="regions.json"),
             input=parse_record(InputSpec, chosen["input"], where="regions.json"),

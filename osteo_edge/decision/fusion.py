@@ -39,6 +39,11 @@ def design(covariates: Sequence[Covariate], logits: NDArray[np.floating], values
     return np.concatenate([scores - scores.mean(), standard, missing])
 
 
+def weighs_picture(fusion: Fusion) -> bool:
+    """Whether the fitted model heeds the picture at all; penalties may have taken every weight from it."""
+    return any(weight for row in fusion.kernel[: len(fusion.bias)] for weight in row)
+
+
 def outside_support(fusion: Fusion, values: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
     """Pairs of covariate and label that training never saw together: no radiograph of the label had such a value."""
     return tuple(

@@ -59,18 +59,20 @@ _NOTHING: Mapping[str, float] = MappingProxyType({})
 def _decide_with(
     fusion: Fusion, manifest: Manifest, logits: NDArray[np.floating], image: Mapping[str, float], values: Mapping[str, float]
 ) -> Verdict:
-    from osteo_edge.decision.fusion import fuse, outside_support
+    from osteo_edge.decision.fusion import fuse, outside_support, weighs_picture
 
     fused = _named(manifest, softmax(fuse(fusion, logits, values)))
-    labels = label_set(fused, fusion.conformal)
+    told_apart, unsupported = label_set(fused, fusion.conformal), outside_support(fusion, values)
+    # What training never saw for such a person cannot be ruled out either.
+    labels = tuple(name for name in manifest.labels if name in told_apart or name in {label for _, label in unsupported})
     by_name = {covariate.name: covariate for covariate in fusion.covariates}
     findings = (
         *_unproven(fusion.is_proven),
-        *(_unsupported(by_name[name], label, values[name]) for name, label in outside_support(fusion, values)),
-        *_not_sure(labels, fusion.conformal.coverage, evidence="the picture and what is known of the person do"),
+        *(_unsupported(by_name[name], label, values[name]) for name, label in unsupported),
+        *_not_sure(told_apart, fusion.conformal.coverage, evidence="the picture and what is known of the person do"),
     )
     used = MappingProxyType({name: values[name] for name in by_name if name in values})
-    notes = () if fusion.image_adds else (_rests_on([by_name[name] for name in used]),)
+    notes = () if fusion.image_adds else (_rests_on([by_name[name] for name in used], heeds_picture=weighs_picture(fusion)),)
     return Verdict(Mode.FUSED, likeliest(fused), labels, fused, image, used, findings, notes)
 
 
@@ -82,7 +84,8 @@ def _unproven(is_proven: bool) -> Iterator[Finding]:
     if not is_proven:
         yield Finding(
             UNPROVEN,
-            "this bundle was not shown to tell more than chance and a picture's own file do; its scores are for research alone",
+            "this bundle was not shown to tell more than chance or the picture's file and border would; "
+            "its scores are for research alone",
         )
 
 
@@ -93,8 +96,8 @@ def _not_sure(labels: tuple[str, ...], coverage: float, *, evidence: str = "the 
 
 
 def _unsupported(covariate: Covariate, label: str, value: float) -> Finding:
-    told = f"no radiograph labelled {label} of a person {_such(covariate, label, value)} was in training"
-    return Finding(NOT_SUPPORTED, f"{told}: what the scores say of it here was not learnt")
+    told = f"training held no radiograph labelled {label} of a person {_such(covariate, label, value)}"
+    return Finding(NOT_SUPPORTED, f"{told}, so {label} can be neither shown nor ruled out here")
 
 
 def _such(covariate: Covariate, label: str, value: float) -> str:
@@ -107,8 +110,10 @@ def _such(covariate: Covariate, label: str, value: float) -> str:
     return f"{limit} {covariate.unit} of age" if covariate.name == "age_years" else f"with {spoken(covariate)} {limit}"
 
 
-def _rests_on(covariates: list[Covariate]) -> Finding:
+def _rests_on(covariates: list[Covariate], *, heeds_picture: bool) -> Finding:
     known = enumerate_words([spoken(covariate) for covariate in covariates])
+    if not heeds_picture:
+        return Finding(PICTURE_ADDS_NOTHING, f"this answer rests on {known} alone; the picture has no weight in it")
     return Finding(PICTURE_ADDS_NOTHING, f"this answer rests on {known}; the picture was not shown to add to it")
 
 

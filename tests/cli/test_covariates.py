@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 
 from osteo_edge.bundle import DEFAULT_BUNDLE, EMBEDDED_FOLDER
-from tests.making import add_fusion
+from tests.making import add_fusion, remove_fusion
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "osteo_edge/reports/prediction.schema.json").read_text())
@@ -72,8 +72,8 @@ def test_text_shows_both_and_a_referral_outside_of_the_support(bundle: Path, exa
         assert part in done.stdout
 
 
-def test_the_embedded_bundle_says_that_it_did_not_use_them(example: Path) -> None:
-    done = predict("--age", "67", "--covariate", "bmi=24.5", example)
+def test_a_bundle_of_pictures_alone_says_that_it_did_not_use_them(bundle_copy: Path, example: Path) -> None:
+    done = predict("--bundle", remove_fusion(bundle_copy), "--age", "67", "--covariate", "bmi=24.5", example)
     assert "not used: bmi and age_years [covariates_not_used]" in done.stdout
 
 

@@ -193,7 +193,7 @@ def test_explain_writes_an_overlay_for_each_answer(tmp_path: Path, example: Path
     assert "overlay" not in missing
     assert [str(path) for path in target.iterdir()] == [answered["overlay"]]
     orange_or_blue = np.abs(overlay[..., 0].astype(int) - overlay[..., 2]) > 60  # the green of the box has 40
-    assert orange_or_blue.mean() > 0.01, "no saliency was drawn"
+    assert orange_or_blue.mean() > 0.003, "no saliency was drawn"  # untinted: none
 
 
 def test_an_overlay_that_cannot_be_written_keeps_the_answer(tmp_path: Path, example: Path) -> None:

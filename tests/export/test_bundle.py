@@ -157,6 +157,7 @@ def test_the_coverage_must_have_been_measured(material: Any) -> None:
         choose_conformal(metrics, 0.95)
 
 
+@pytest.mark.slow
 def test_a_converter_that_loses_weights_leaves_nothing_behind(
     material: Any, track: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

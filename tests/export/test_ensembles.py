@@ -166,4 +166,4 @@ def test_an_unfinished_folder_is_named(
 def test_one_run_is_an_ensemble_of_one(run_folder: Path) -> None:
     source = load_source(run_folder)
     assert (source.ensemble, source.fusion, len(source.runs)) == (Ensemble("mean"), None, 1)
-    assert source.names == (source.runs[0].backbone,)
+    assert source.names == (source.runs[0].backbone.replace("@", "-"),)

@@ -30,7 +30,7 @@ def test_tensors_have_the_same_names_and_shapes_everywhere(exported: Any, engine
     choice = EngineChoice(engine_name, precision, member.files[engine_name][precision])
     engine = open_engine(exported.bundle, choice, threads=1)
     assert [(tensor.name, tensor.shape, tensor.dtype) for tensor in engine.inputs] == [("image", (1, 96, 64, 1), "float32")]
-    assert {tensor.name: tensor.shape for tensor in engine.outputs} == {"logits": (1, 3), "features": (1, 3, 2, 1280)}
+    assert {tensor.name: tensor.shape for tensor in engine.outputs} == {"logits": (1, 3), "features": (1, 12, 8, 96)}
     engine.close()
 
 
@@ -71,7 +71,7 @@ def test_a_graph_that_would_name_another_file_is_refused(exported: Any) -> None:
         serialise(model)
 
 
-@pytest.mark.parametrize("place", [0, 20, -1])
+@pytest.mark.parametrize("place", [0, 8, -1])
 def test_a_changed_weight_breaks_parity_loudly(exported: Any, form: Any, spec: Any, pictures: Any, place: int) -> None:
     model = onnx.load_from_string(file_of(exported, "onnxruntime", "fp32").data)
     kernels = [tensor for tensor in model.graph.initializer if tensor.name.endswith(("Conv.1", "MatMul.1", "Gemm.1"))]
@@ -114,9 +114,10 @@ def test_wider_weights_are_an_error(exported: Any) -> None:
 
 
 def test_no_range_is_taken_before_its_relu6(exported: Any) -> None:
-    nodes = onnx.load_from_string(exported.members[0].integer.chosen.model).graph.node
-    after_stem = [node.op_type for node in nodes].index("QuantizeLinear")
-    assert "Clip" not in [node.op_type for node in nodes[after_stem:]]
+    for candidate in exported.members[0].integer.candidates:
+        nodes = onnx.load_from_string(candidate.model).graph.node
+        maker = {output: node.op_type for node in nodes for output in node.output}
+        assert "DequantizeLinear" not in [maker.get(node.input[0]) for node in nodes if node.op_type == "Clip"]
 
 
 def test_compensated_rounding_errs_less_than_nearest_on_correlated_inputs() -> None:

@@ -21,8 +21,8 @@ from osteo_edge.manifest import Fusion
 from osteo_edge.records import parse_record
 from osteo_edge.reports.structured import CSV_COLUMNS, to_row
 from osteo_edge.reports.text import to_text
-from osteo_edge.reports.wording import HIGHER_CHANCE, NOT_SURE, sentence
-from tests.making import add_fusion, fusion, rewrite_manifest
+from osteo_edge.reports.wording import HIGHER_CHANCE, NOT_LEARNT, sentence
+from tests.making import add_fusion, fusion, remove_fusion, rewrite_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "osteo_edge/reports/prediction.schema.json").read_text())
@@ -91,16 +91,24 @@ def test_the_text_says_what_the_answer_rests_on(predictor: OsteoPredictor, bundl
     assert "picture alone" in to_text(adding)
 
 
+def test_an_answer_in_which_the_picture_has_no_weight_says_so(bundle_copy: Path, example: Path) -> None:
+    kernel = [[0.0] * 3] * 3 + fusion()["kernel"][3:]
+    fused = OsteoPredictor(add_fusion(bundle_copy, kernel=kernel)).predict(example, **YOUNG_MAN)
+    assert sentence(fused).endswith("This answer rests on age and sex alone; the picture has no weight in it.")
+
+
 def test_nobody_is_told_of_a_class_that_was_never_seen_at_this_age(predictor: OsteoPredictor, example: Path) -> None:
     fused = predictor.predict(example, **OLD_WOMAN)
     assert fused.status is Status.REFERRED
     assert codes(fused.findings)[0] == "outside_support"
-    assert "no radiograph labelled normal of a person over 49 years of age was in training" in fused.findings[0].message
-    assert sentence(fused).startswith(NOT_SURE)
+    assert "held no radiograph labelled normal of a person over 49 years of age" in fused.findings[0].message
+    assert sentence(fused) == NOT_LEARNT
+    assert fused.probabilities["normal"] < fusion()["conformal"]["min_probability"]
+    assert fused.label_set[0] == "normal"
     very_old = predictor.predict(example, age_years=90, sex="male")
     assert [finding.message.split(" of a")[0] for finding in very_old.findings if finding.code == "outside_support"] == [
-        "no radiograph labelled normal",
-        "no radiograph labelled osteoporosis",
+        "training held no radiograph labelled normal",
+        "training held no radiograph labelled osteoporosis",
     ]
 
 
@@ -152,8 +160,8 @@ def test_what_is_incomplete_gives_the_picture_s_answer_and_says_what_lacks(predi
     assert prediction.probabilities == predictor.predict(example).probabilities
 
 
-def test_a_bundle_of_pictures_alone_says_what_it_did_not_use(example: Path) -> None:
-    prediction = OsteoPredictor().predict(example, age_years=60, covariates={"bmi": 24.5})
+def test_a_bundle_of_pictures_alone_says_what_it_did_not_use(bundle_copy: Path, example: Path) -> None:
+    prediction = OsteoPredictor(remove_fusion(bundle_copy)).predict(example, age_years=60, covariates={"bmi": 24.5})
     assert (prediction.mode, codes(prediction.notes)) == (Mode.IMAGE, ["covariates_not_used"])
     assert "bmi and age_years" in prediction.notes[0].message
     assert OsteoPredictor().predict(example).notes == ()

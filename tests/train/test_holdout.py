@@ -1,12 +1,13 @@
-"""One training under a time budget, on a handful of small synthetic radiographs: that it runs, not that it learns."""
+"""One training under a time budget, on a handful of small pictures: that it runs, not that it learns."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -14,18 +15,22 @@ from click.testing import CliRunner
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score, roc_auc_score
 
 from osteo_edge.errors import OsteoEdgeError
-from train.backbones import BACKBONES
+from osteo_edge.integrity import sha256_hex
+from train.backbones import BACKBONES, find_backbone
 from train.config import PROJECT, ConfigError
-from train.dataset import LABELS, Dataset, DatasetError, RadiographRow, read_dataset
+from train.dataset import LABELS, Dataset, DatasetError, RadiographRow
+from train.holdout import run as run_module
 from train.holdout.commands import holdout
 from train.holdout.config import HoldOutConfig, check, read_hold_out_config
 from train.holdout.judgement import figures_of, judge
-from train.holdout.pictures import Pictures, gather_pictures, shear_zoom_flip
-from train.holdout.run import HoldOutRun, labels_of, new_network, read_hold_out_run, run_hold_out
+from train.holdout.pictures import Pictures, find_rejected, gather_pictures, masked_pictures, shear_zoom_flip, without
+from train.holdout.run import HoldOutRun, labels_of, new_network, read_hold_out_run, run_hold_out, settings_digest
 from train.holdout.training import TimedTrainer, Trained, chosen_epoch, prepare_for_training
+from train.network import LOGITS
+from train.papers.networks import SEGMENTER
+from train.preparation import Outlier, Preparation
 from train.run import RunError
 from train.split import HoldOut, hold_out
-from train.synthetic import write_dataset
 
 CONFIGS = PROJECT / "train" / "configs" / "papers"
 OURS, PUBLISHED = CONFIGS / "ours.toml", CONFIGS / "published.toml"
@@ -55,9 +60,16 @@ def _tiny(backbone: str = BACKBONE, *, side_px: int = 32, epochs: int = 2) -> Ho
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    folder = tmp_path_factory.mktemp("radiographs")
-    write_dataset(folder, count=COUNT, seed=5, scale=0.1)
-    return read_dataset(folder)
+    """Noise in several sizes; to draw knees would take longer than the tests themselves."""
+    folder, rng = tmp_path_factory.mktemp("radiographs"), np.random.default_rng(5)
+    rows = []
+    for number in range(COUNT):
+        path, label = folder / f"radiograph-{number}.png", number % len(LABELS)
+        cv2.imwrite(str(path), rng.integers(0, 255, (70 + number % 5, 60), np.uint8))
+        known = {"age_years": 50.0 + 5 * label + rng.normal(), "sex": float(rng.integers(2))}
+        digest = sha256_hex(path.read_bytes())
+        rows.append(RadiographRow(path, digest, LABELS[label], str(number), "AB"[number // 3 % 2], known))
+    return Dataset(tuple(rows))
 
 
 def _run(dataset: Dataset, output: Path, config: HoldOutConfig | None = None, **options: bool) -> HoldOutRun:
@@ -147,11 +159,93 @@ def test_published_augmentation_keeps_shape_range_and_what_is_plain() -> None:
         (lambda c: replace(c, time_budget_s=0.0), "time_budget_s"),
         (lambda c: replace(c, fitting=replace(c.fitting, learning_rate=0.0)), "learning_rate"),
         (lambda c: replace(c, resamples=1), "resamples"),
+        (lambda c: replace(c, mask="gate"), "segmenter"),
+        (lambda c: replace(c, mask="gate", segmenter="s", view=replace(c.view, kind="whole")), "mask needs view.kind"),
+        (lambda c: replace(c, mask="gate", segmenter="s", preparation=Preparation(denoise="nlm")), "preparation"),
     ],
 )
 def test_wrong_settings_are_named(change: Callable[[HoldOutConfig], HoldOutConfig], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check(change(read_hold_out_config(OURS)), "ours.toml")
+
+
+def test_unknown_step_of_preparation_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.toml"
+    file.write_text(OURS.read_text() + '\n[preparation]\ndenoise = "bleach"\n')
+    with pytest.raises(ConfigError, match=r"preparation\.denoise"):
+        read_hold_out_config(file)
+
+
+def _with_odd_pictures(dataset: Dataset, odd: Iterable[int]) -> Pictures:
+    """Noise of one kind, but for those that are nearly white."""
+    images = np.random.default_rng(0).uniform(60, 180, (len(dataset.radiographs), 32, 32)).astype(np.float32)
+    for place in odd:
+        images[place] = images[place] * 0.01 + 250
+    return Pictures(dataset, np.arange(len(images)), images)
+
+
+def test_outliers_are_sought_in_the_training_part_alone(dataset: Dataset) -> None:
+    parts = hold_out(dataset, test_share=0.3, validation_share=0.2, seed=1)
+    learnt, judged = int(parts.training[3]), int(parts.test[0])
+    pictures, preparation = _with_odd_pictures(dataset, [learnt, judged]), Preparation(outliers=True)
+    rejected = find_rejected(pictures, parts.training, preparation)
+    assert learnt in {one.place for one in rejected}
+    assert {one.place for one in rejected} <= set(parts.training.tolist())
+    assert find_rejected(pictures, parts.training, Preparation()) == ()
+    left = without(pictures, rejected)
+    np.testing.assert_array_equal(left.of(parts.test)[0], pictures.of(parts.test)[0])
+    shown, place = left.of(parts.training)
+    assert len(shown) == len(parts.training) - len(rejected)
+    assert learnt not in parts.training[place]
+    # Other test and validation pictures: the same limits, hence the same are rejected.
+    others = replace(pictures, images=np.where(np.isin(np.arange(COUNT), parts.training)[:, None, None], pictures.images, 3.0))
+    assert find_rejected(replace(others, images=others.images.astype(np.float32)), parts.training, preparation) == rejected
+
+
+def test_prepared_run_judges_every_test_radiograph_and_tells_what_it_left_out(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = hold_out(dataset, test_share=0.3, validation_share=0.14, seed=1)
+    odd = [int(parts.training[3]), *parts.test.tolist()]
+    monkeypatch.setattr(run_module, "gather_pictures", lambda *_: _with_odd_pictures(dataset, odd))
+    config = replace(_tiny(epochs=1), preparation=Preparation(outliers=True, denoise="median", standardise="zscore"))
+    run = _run(dataset, tmp_path, config)
+    assert run.scores["test"].keys() == {dataset.radiographs[place].sha256 for place in parts.test.tolist()}
+    rejected = [one["sha256"] for one in run.run["rejected"]]
+    assert dataset.radiographs[odd[0]].sha256 in rejected
+    assert run.run["training_pictures"] == len(parts.training) - len(rejected)
+
+
+def test_class_of_outliers_alone_is_told(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        run_module,
+        "find_rejected",
+        lambda pictures, *_: [
+            Outlier(place, row.sha256, "odd") for place, row in enumerate(dataset.radiographs) if row.label == "normal"
+        ],
+    )
+    with pytest.raises(DatasetError, match="every training picture of normal is an outlier"):
+        _run(dataset, tmp_path)
+
+
+def test_mask_takes_the_place_of_the_picture_and_is_kept(dataset: Dataset, tmp_path: Path) -> None:
+    config = replace(read_hold_out_config(OURS), mask="replace", segmenter=SEGMENTER)
+    pictures = Pictures(dataset, np.arange(COUNT), np.random.default_rng(0).random((COUNT, 112, 112), np.float32) * 255)
+    few = replace(pictures, radiographs=dataset.subset(np.arange(2)), owner=np.arange(2), images=pictures.images[:2])
+    masked = masked_pictures(few, config, tmp_path)
+    assert set(np.unique(masked.images)) <= {0.0, 255.0}
+    assert masked.images.shape == few.images.shape
+    (kept,) = tmp_path.glob("masked-*.npz")
+    assert kept.stat().st_size > 0
+    assert masked_pictures(few, replace(config, mask=""), tmp_path) is few
+
+
+def test_switches_that_are_off_leave_the_digest_as_it_was(dataset: Dataset) -> None:
+    config = _tiny()
+    plain = settings_digest(config, dataset, "none")
+    assert settings_digest(replace(config, segmenter="somewhere"), dataset, "none") == plain
+    others = [replace(config, preparation=Preparation(outliers=True)), replace(config, mask="gate", segmenter=SEGMENTER)]
+    assert len({plain, *(settings_digest(one, dataset, "none") for one in others)}) == 3
 
 
 def test_unknown_key_is_named(tmp_path: Path) -> None:
@@ -212,11 +306,21 @@ def test_budget_below_one_epoch_gives_the_untrained_network(dataset: Dataset, tm
     assert not longer.run["stopped_early"]
 
 
+def _least_network() -> keras.Model:
+    """What the trainer needs of a network, dropout and BatchNorm among it, with as little to trace as can be."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(1)
+    image = keras.Input((32, 32, 1))
+    x = keras.layers.Conv2D(4, 4, strides=4)(keras.layers.Rescaling(1 / 255)(image))
+    x = keras.layers.Dropout(0.2)(keras.layers.GlobalAveragePooling2D()(keras.layers.BatchNormalization()(x)))
+    return keras.Model(image, {LOGITS: keras.layers.Dense(len(LABELS))(x)})
+
+
 def _trainer(dataset: Dataset, config: HoldOutConfig, folder: Path, name: str) -> TimedTrainer:
     pictures = gather_pictures(dataset, config.view, NoFinder(), "none", folder)
     parts = hold_out(dataset, test_share=0.3, validation_share=0.2, seed=1)
     return TimedTrainer(
-        new_network(config), pictures, labels_of(dataset, config), parts, config, checkpoint=folder / name, budget_s=300.0
+        _least_network(), pictures, labels_of(dataset, config), parts, config, checkpoint=folder / name, budget_s=300.0
     )
 
 
@@ -258,7 +362,7 @@ def test_two_knees_of_a_radiograph_count_as_one(dataset: Dataset, tmp_path: Path
     pictures, config = Pictures(dataset, owner, images), _tiny(epochs=1)
     parts = hold_out(dataset, test_share=0.3, validation_share=0.2, seed=1)
     trained: Trained = TimedTrainer(
-        new_network(config), pictures, labels_of(dataset, config), parts, config, checkpoint=tmp_path / "c.npz", budget_s=300.0
+        _least_network(), pictures, labels_of(dataset, config), parts, config, checkpoint=tmp_path / "c.npz", budget_s=300.0
     ).run()
     assert trained.test.shape == (2, len(parts.test), 3)
     shown, place = pictures.of(parts.test)
@@ -306,7 +410,7 @@ def test_damaged_folder_is_told(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", [one.name for one in BACKBONES])
 def test_every_backbone_trains(backbone: str, dataset: Dataset, tmp_path: Path) -> None:
-    config = _tiny(backbone, side_px=96, epochs=1)
-    run = _run(dataset, tmp_path, replace(config, fitting=replace(config.fitting, batch_size=16)))
+    config = _tiny(backbone, side_px=find_backbone(backbone).min_side_px, epochs=1)
+    run = _run(dataset, tmp_path, replace(config, fitting=replace(config.fitting, batch_size=16), time_budget_s=900.0))
     assert run.run["epochs"] == 1
     assert all(np.isfinite(one["logits"]).all() for one in run.scores["test"].values())

@@ -14,18 +14,20 @@ import pytest
 from click.testing import CliRunner
 
 from osteo_edge.manifest import Metric
+from osteo_edge.records import to_plain
 from train.backbones import find_backbone
 from train.config import PROJECT
 from train.dataset import LABELS, Dataset, RadiographRow
-from train.holdout.config import read_hold_out_config
+from train.holdout.config import HoldOutConfig, check, read_hold_out_config
 from train.holdout.run import HoldOutRun
 from train.papers import networks, report
 from train.papers.commands import CONFIG_NAMES, CONFIGS, papers
 from train.papers.copies import Inflation, nearest_neighbour
-from train.papers.networks import Bench, fuse
+from train.papers.networks import Bench, describe, fuse
 from train.papers.outcomes import Outcome, RowResult, judged, meaning_of, missed_classes, only_answer
 from train.papers.report import Report, always_commonest, cross_validated_runs, run_row, write_report
-from train.papers.table import PAPERS, ROWS, Fusion, Masked, Network, Row, rows_of
+from train.papers.table import PAPERS, ROWS, Fusion, Network, Row, rows_of
+from train.preparation import RUNTIME, Preparation
 from train.run import RunError
 
 COUNTS = (10, 40, 20)
@@ -54,6 +56,9 @@ def test_protocols_differ_as_they_say() -> None:
     assert (p4.shares.test, p4.shares.validation, p4.fitting.epoch_from) == (0.2, 0.1, "validation")
     assert (ours.shares.test, ours.fitting.epoch_from, ours.fitting.class_weights) == (0.3, "validation", True)
     assert ours.seed == published.seed
+    assert (published.preparation, ours.preparation) == (RUNTIME, RUNTIME)
+    assert p4.preparation.outliers
+    assert not p4.preparation.is_exportable
 
 
 def test_rows_are_chosen_by_paper_and_by_key() -> None:
@@ -164,6 +169,38 @@ def test_networks_are_fused_by_the_mean_of_their_probabilities(tmp_path: Path, m
     assert "vgg19: whole radiograph, 112 px, random weights, epoch 2 of 3" in outcome.how
 
 
+@pytest.mark.parametrize("config_name", ["published", "ours"])
+def test_networks_on_masks_are_shown_knees_under_either_protocol(
+    config_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def run_hold_out(config: HoldOutConfig, *_: Any, **options: Any) -> HoldOutRun:
+        asked.append((config, options["output"]))
+        return _stored_run("vgg19", np.zeros((70, 3)))
+
+    monkeypatch.setattr(networks, "run_hold_out", run_hold_out)
+    bench = replace(_bench(tmp_path), train_missing=True)
+    for network in (Network("vgg19"), Network("vgg19", on_mask=True)):
+        networks.run_network(bench, network, config_name)
+    (plain, folder), (masked, masked_folder) = asked
+    assert (plain.mask, masked.mask) == ("", "replace")
+    assert masked.view == bench.configs["ours"][0].view
+    assert masked.fitting == plain.fitting
+    assert folder != masked_folder
+    check(masked, config_name)
+
+
+def test_rejected_pictures_and_masks_are_told() -> None:
+    facts = {**_stored_run("vgg19", np.zeros((70, 3))).run, "rejected": [{"sha256": "0", "reason": "r"}] * 2}
+    assert "112 px, random weights" in describe(facts)
+    facts["settings"]["preparation"] = to_plain(Preparation(outliers=True, denoise="nlm", standardise="zscore"))
+    told = "112 px, 2 training pictures rejected, de-noised: nlm, standardised: zscore, random weights"
+    assert told in describe(facts)
+    facts["settings"]["mask"] = "replace"
+    assert describe(facts).startswith("mask of the knee's bones")
+
+
 def test_members_of_other_radiographs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = iter([_stored_run("alexnet", np.zeros((70, 3))), _stored_run("vgg19", np.zeros((70, 3)))])
     shortened = next(runs)
@@ -176,9 +213,8 @@ def test_members_of_other_radiographs_are_refused(tmp_path: Path, monkeypatch: p
 
 def test_rows_that_cannot_be_run_say_why(tmp_path: Path) -> None:
     masked = run_row(_bench(tmp_path), _row("p3-vgg19-mask"))
-    assert isinstance(masked.row.recipe, Masked)
     assert masked.outcomes == ()
-    assert "mask" in masked.not_run
+    assert "vgg19-three_classes-mask-published was not run yet" in masked.not_run
     missing = run_row(_bench(tmp_path), _row("p1-vgg16"))
     assert "was not run yet" in missing.not_run
     assert missing.meaning == ()
@@ -208,7 +244,7 @@ def test_report_is_whole_in_every_form(tmp_path: Path) -> None:
     assert "<b>VGG16" not in page
     assert "46 of 70" in page
     assert "always answers osteopenia" in page
-    assert "Not run: vgg19 needs the bone" in page
+    assert "Not run: vgg19-three_classes-mask-published was not run yet" in page
     assert "+0.40" in page
     assert not any(word in page for word in ("http:", "https:", "<script", "src="))
     plain = json.loads((tmp_path / "papers.json").read_text())

@@ -14,7 +14,7 @@ from train.dataset import Dataset, RadiographRow
 from train.ensembles.nested import NestedLogits
 from train.study.config import FeatureSet, LearningCurve, StudyConfig, System, read_study_config
 from train.study.features import Described
-from train.study.systems import Repeat, count_choices, run_repeats, select
+from train.study.systems import Repeat, _members, count_choices, run_repeats, select
 
 SHIPPED = PROJECT / "train" / "configs" / "knee-study.toml"
 COUNT = 60
@@ -76,6 +76,7 @@ def test_shipped_configuration_is_read() -> None:
         ('forest = "resnet knee"', 'forest = "nobody"', "forest names 'nobody'"),
         ('"age_years", "sex"]', '"age_years", "shoe_size"]', "'shoe_size'"),
         ("folds = 5", "folds = 1", "folds and inner_folds"),
+        ('region = "leg"', 'region = "leg"\nmask = "gate"', "segmenter is needed"),
         ("seed = 1", "seed = 1\nseeds = 2", "unknown key 'seeds'"),
         ("seed = 1", "seed = ", "not valid TOML"),
     ],
@@ -90,6 +91,7 @@ def test_wrong_configurations_are_told(tmp_path: Path, before: str, after: str, 
 
 
 def test_the_candidate_that_knows_is_chosen_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.ensembles.members.TREES", 5)
     config, described = _config(), _described()
     repeats = run_repeats(config, described, tmp_path, "key")
     assert [one.names for one in repeats] == [("noise", "knowing", "random_forest")] * 2
@@ -106,6 +108,46 @@ def test_the_candidate_that_knows_is_chosen_and_read_back(tmp_path: Path, monkey
     monkeypatch.setattr("train.study.systems.nested_logits", fail)
     again = run_repeats(config, described, tmp_path, "key")
     np.testing.assert_array_equal(again[1].nested.outer, repeats[1].nested.outer)
+
+
+def test_gaps_are_filled_from_the_pictures_that_a_member_is_fitted_on() -> None:
+    """Other measures of held-back pictures change nothing but those pictures' own scores."""
+    config = replace(_config(), systems=(System("measures", "measures", "classes", is_candidate=False),), forest="")
+    rng = np.random.default_rng(2)
+    values = rng.normal(size=(COUNT, 5)) + LABEL_OF[:, None]
+    values[rng.random(values.shape) < 0.2] = np.nan
+    training, test = np.arange(45), np.arange(45, COUNT)
+    other = values.copy()
+    other[test[1:]] = np.nan_to_num(other[test[1:]]) + 100
+    first, second = (
+        _members(config, Described(_radiographs(), {"measures": one}, COUNT))[1][0](training, test) for one in (values, other)
+    )
+    assert np.isfinite(first).all()
+    np.testing.assert_array_equal(first[0], second[0])
+    assert not np.array_equal(first[1:], second[1:])
+
+
+MEASURED = PROJECT / "train" / "configs" / "knee-measures-study.toml"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("is_candidate = false", "", "set is_candidate = false"),
+        ('forest = ""', 'forest = "measures"', "forest cannot take measures"),
+        ('[learning]\nfeatures = "block 6"', '[learning]\nfeatures = "measures"', "learning.features cannot be measures"),
+        ('name = "measures"\nregion', 'name = "measures"\nmask = "gate"\nregion', "no backbone, weights or mask"),
+        ('segmenter = "train/results/knee-segmentation/segmenter.npz"', "", "segmenter is needed"),
+        ('backbone = "mobilenet_v2_1.0@block_6_expand_relu"', "", "needs a backbone and weights"),
+    ],
+)
+def test_measures_are_asked_for_where_gaps_can_be_filled(tmp_path: Path, before: str, after: str, message: str) -> None:
+    text = MEASURED.read_text()
+    assert before in text
+    file = tmp_path / "study.toml"
+    file.write_text(text.replace(before, after, 1))
+    with pytest.raises(ConfigError, match=message):
+        read_study_config(file)
 
 
 def test_the_choice_never_sees_the_pictures_held_back() -> None:
@@ -139,7 +181,7 @@ def test_a_study_writes_its_folder(tmp_path: Path) -> None:
         repeats=2,
         inner_folds=2,
         regions=(Candidate("knee", 0.8, 0.8, 0.8, 32, 32),),
-        features=(FeatureSet("small", "mobilenet_v2_0.35", "random", "knee"),),
+        features=(FeatureSet("small", "knee", "mobilenet_v2_0.35", "random"),),
         systems=(System("classes", "small", "classes"), System("ordinal", "small", "ordinal")),
         members=("classes", "ordinal"),
         ensembles=("mean", "stacking", "cascade"),

@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from osteo_edge.errors import OsteoEdgeError
+
+if TYPE_CHECKING:
+    from train.audit.examination import Audit
 
 CLEAN, FINDINGS, FAILED = 0, 1, 2
 DEFAULT_OUTPUT = "audit"
@@ -23,6 +27,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "audit"
 )  # fmt: skip
 @click.option("--split", type=click.Path(path_type=Path), help="split.json of a run: is a patient or a copy on both sides?")
 @click.option("--write-groups", type=click.Path(path_type=Path), help="CSV table to write, with copies put into one group.")
+@click.option("--aggregate", type=click.Path(path_type=Path), help="JSON to write as well, that names no file and no patient.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--resamples", type=click.IntRange(min=100), default=1000, show_default=True, help="Of the bootstrap.")
 @click.option("--no-pictures", is_flag=True, help="Leave the pictures out of the report.")
@@ -32,6 +37,7 @@ def audit(
     output: Path,
     split: Path | None,
     write_groups: Path | None,
+    aggregate: Path | None,
     seed: int,
     resamples: int,
     no_pictures: bool,
@@ -43,44 +49,41 @@ def audit(
     The report names files and shows pictures: treat it as patients' data.
     """
     try:
-        is_clean = _audit(folder, output, split, write_groups, seed, resamples, with_pictures=not no_pictures, quick=quick)
+        found = _examine(folder, output, split, seed, resamples, quick=quick)
+        _write(found, output, folder.resolve().name, write_groups, aggregate, with_pictures=not no_pictures)
     except OsteoEdgeError as error:
         click.echo(f"Error: {error}", err=True)
         raise SystemExit(FAILED) from error
-    raise SystemExit(CLEAN if is_clean else FINDINGS)
+    for check in found.checks:
+        click.echo(f"{check.verdict:4}  {check.name}: {check.reason}")
+    click.echo(f"Report: {output / 'audit.html'}")
+    raise SystemExit(CLEAN if found.is_clean else FINDINGS)
 
 
-def _audit(
-    folder: Path,
-    output: Path,
-    split: Path | None,
-    write_groups: Path | None,
-    seed: int,
-    resamples: int,
-    *,
-    with_pictures: bool,
-    quick: bool,
-) -> bool:
+def _examine(folder: Path, output: Path, split: Path | None, seed: int, resamples: int, *, quick: bool) -> Audit:
     _quieten()
     from train.audit.examination import examine
-    from train.audit.page import plain_audit, write_page
-    from train.cache import save_json
 
     _prepare(output)
-    found = examine(folder, split=split, resamples=resamples, seed=seed, quick=quick)
+    return examine(folder, split=split, resamples=resamples, seed=seed, quick=quick)
+
+
+def _write(
+    found: Audit, output: Path, title: str, write_groups: Path | None, aggregate: Path | None, *, with_pictures: bool
+) -> None:
+    from train.audit.page import aggregate_audit, plain_audit, write_page
+    from train.cache import save_json
+
     try:
         save_json(output / "audit.json", plain_audit(found))
-        page = write_page(found, title=folder.resolve().name, with_pictures=with_pictures)
-        (output / "audit.html").write_text(page, encoding="utf-8")
+        (output / "audit.html").write_text(write_page(found, title=title, with_pictures=with_pictures), encoding="utf-8")
+        if aggregate:
+            save_json(aggregate, aggregate_audit(found))
         if write_groups:
             rows = zip(found.names, (row.label for row in found.dataset.radiographs), found.groups, strict=True)
             _write_groups(write_groups, list(rows))
     except OSError as error:
-        raise OsteoEdgeError(f"{output}: the report cannot be written ({error.strerror})") from error
-    for check in found.checks:
-        click.echo(f"{check.verdict:4}  {check.name}: {check.reason}")
-    click.echo(f"Report: {output / 'audit.html'}")
-    return found.is_clean
+        raise OsteoEdgeError(f"{error.filename or output}: cannot be written ({error.strerror})") from error
 
 
 def _quieten() -> None:
@@ -108,23 +111,27 @@ def _write_groups(path: Path, rows: list[tuple[str, str, str]]) -> None:
     "--output", type=click.Path(path_type=Path), default=RESULTS, show_default="train/results/audit",
     help="Folder for planted.json.",
 )  # fmt: skip
-@click.option("--count", type=click.IntRange(min=4), default=40, show_default=True, help="Synthetic radiographs to plant from.")
+@click.option("--count", type=click.IntRange(min=4), default=38, show_default=True, help="Synthetic radiographs to plant from.")
 @click.option(
     "--pictures", type=click.Path(path_type=Path), help="Folder of real pictures without copies to plant from as well."
 )
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=12, show_default=True, help="Real pictures to plant from, at most."
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-def audit_check(output: Path, count: int, pictures: Path | None, seed: int) -> None:
+def audit_check(output: Path, count: int, pictures: Path | None, limit: int, seed: int) -> None:
     """Measure precision and recall of the search for copies on planted twins."""
     try:
         _quieten()
         from train.audit.planted import measure
         from train.cache import save_json
 
-        figures = measure(count=count, pictures=pictures, seed=seed)
+        figures = measure(count=count, pictures=pictures, limit=limit, seed=seed)
         _prepare(output)
         save_json(output / "planted.json", figures)
     except OsteoEdgeError as error:
         click.echo(f"Error: {error}", err=True)
         raise SystemExit(FAILED) from error
     for source, one in figures["sources"].items():
-        click.echo(f"{source}: precision {one['precision']}, recall {one['recall']}, false pairs {one['false_pairs']}")
+        shares = ", ".join(f"{name} {one[name]['count']} of {one[name]['of']}" for name in ("precision", "recall"))
+        click.echo(f"{source}: {shares}, {one['seconds']} s")

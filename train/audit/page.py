@@ -25,12 +25,13 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
   margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid var(--line); }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .3rem .6rem .3rem 0;
-  border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
-td.number { white-space: nowrap; font-variant-numeric: tabular-nums; }
+  border-bottom: 1px solid var(--line); vertical-align: top; }
+.number { white-space: nowrap; font-variant-numeric: tabular-nums; }
 .pass { color: var(--pass); } .warn { color: var(--warn); } .fail { color: var(--fail); } .verdict { font-weight: 600; }
 figure { margin: 1rem 0; padding: .8rem; background: var(--soft); border: 1px solid var(--line); border-radius: 6px; }
 figure img { max-width: 100%; display: block; } figcaption { overflow-wrap: anywhere; margin-bottom: .5rem; }
-code { font-size: .92em; } svg text { fill: var(--ink); font: 14px system-ui, sans-serif; } svg rect { fill: var(--bar); }
+code { font-size: .92em; overflow-wrap: anywhere; } svg { max-width: 100%; }
+svg text { fill: var(--ink); font: 14px system-ui, sans-serif; } svg rect { fill: var(--bar); }
 """
 
 
@@ -50,6 +51,14 @@ def plain_audit(audit: Audit) -> dict[str, Any]:
         "spanning_the_split": audit.spans,
         "shortcuts": audit.shortcuts,
     }
+
+
+def aggregate_audit(audit: Audit) -> dict[str, Any]:
+    """What may be published of an audit: counts, figures and verdicts, no file and no patient named."""
+    plain = plain_audit(audit)
+    for named in ("problems", "twins", "contradictions", "copies_in_different_groups", "spanning_the_split"):
+        plain[named] = None if plain[named] is None else len(plain[named])
+    return plain
 
 
 def _plain_twin(audit: Audit, twin: Twin) -> dict[str, Any]:
@@ -81,14 +90,14 @@ def write_page(audit: Audit, *, title: str, with_pictures: bool) -> str:
     body = "".join(
         [
             f"<h1>Audit of {escape(title)}</h1>",
-            f"<p>{len(audit.names)} radiographs. A screening aid for research is judged here by its data, not a patient.</p>",
+            f"<p>{len(audit.names)} radiographs. For research: this judges a collection, no patient.</p>",
             _section("Verdicts", _checks(audit)),
             _section("Classes", _bars(audit)),
             _section("Rows and pictures that cannot be used", _list(audit.problems)),
             _section("Contradicting labels", _ties(audit.contradictions)),
             _section("Copies under different patient groups", _ties(audit.parted)),
             "" if audit.spans is None else _section("Patients and copies that span the split", _ties(audit.spans)),
-            _section("What can be guessed without a knee", _shortcuts(audit)),
+            _section("What can be guessed without detail of the knee", _shortcuts(audit)),
             _section("Copies", _twins(audit, with_pictures=with_pictures)),
         ]
     )
@@ -140,7 +149,7 @@ def _list(sentences: Sequence[str]) -> str:
 
 def _ties(ties: Sequence[Tie]) -> str:
     rows = [(escape(tie.reason), "<br>".join(_tied_files(tie))) for tie in ties]
-    return _table(("tied by", "files"), rows) if rows else ""
+    return _table(("tied by", "files, and what each stands under"), rows) if rows else ""
 
 
 def _tied_files(tie: Tie) -> list[str]:
@@ -157,7 +166,7 @@ def _shortcuts(audit: Audit) -> str:
 
 
 def _metric(metric: Metric | None) -> str:
-    return "" if metric is None else f"{metric.value:.2f} ({metric.low:.2f} to {metric.high:.2f})"
+    return "" if metric is None else f'<span class="number">{metric.value:.2f} ({metric.low:.2f} to {metric.high:.2f})</span>'
 
 
 def _twins(audit: Audit, *, with_pictures: bool) -> str:

@@ -20,16 +20,19 @@ from osteo_edge.integrity import sha256_hex
 from train.audit.descriptors import describe
 from train.audit.duplicates import find_twins
 from train.dataset import DatasetError
+from train.finder.judgement import interval, rounded
 from train.synthetic.cases import sample_case
 from train.synthetic.records import Acquisition, KneeAnatomy
 from train.synthetic.render import render
 
 Pixels = NDArray[np.uint8]
 Change = Callable[[Pixels, np.random.Generator], Pixels]
+Pair = tuple[int, int]
 
 # One in so many radiographs of a synthetic collection is taken a second time: the same knees, otherwise positioned.
 _RETAKEN = 4
-_SYNTHETIC_PX = 768
+_SYNTHETIC_PX = 512
+COPIES = 4  # of each original, each of another kind.
 
 
 def _turn(degrees: float) -> Change:
@@ -118,22 +121,24 @@ def plant(pixels: Pixels, name: str, rng: np.random.Generator) -> Pixels:
     return np.ascontiguousarray(CHANGES[name](pixels, rng))
 
 
-def measure(*, count: int, pictures: Path | None, seed: int) -> dict[str, Any]:
-    """Precision over pairs, and recall by kind of copy, on ``count`` synthetic radiographs and on real ones if given.
+def measure(*, count: int, pictures: Path | None, limit: int, seed: int) -> dict[str, Any]:
+    """Precision over pairs and recall by kind of copy, on ``count`` synthetic radiographs and on real ones if given.
 
-    Every original gets one copy, the kinds in turn; the order in turn differs by source. Any pair that was not planted
-    counts as false, second exposures of the same synthetic knees among them.
+    Every original gets ``COPIES`` copies of different kinds, the kinds in turn. Any pair found that does not come from one
+    original counts as false, second exposures of the same synthetic knees among them. Intervals are Wilson's, which
+    take pairs as independent; those of one original are not quite.
 
     Args:
         pictures: a folder, searched to the bottom, of pictures none of which is a copy of another.
+        limit: how many of them to take, drawn at random.
 
     Raises:
-        DatasetError: the folder holds no picture that can be read.
+        DatasetError: the folder holds no picture, or one that cannot be read.
     """
     sources = {"synthetic": _measure(_synthetic(count, seed), seed)}
     if pictures is not None:
-        sources["real"] = _measure(_real(pictures), seed)
-    return {"schema_version": 1, "seed": seed, "sources": sources}
+        sources["real"] = _measure(_real(pictures, limit, seed), seed)
+    return {"schema_version": 1, "seed": seed, "copies_of_each": COPIES, "sources": sources}
 
 
 def _synthetic(count: int, seed: int) -> list[Pixels]:
@@ -144,7 +149,7 @@ def _synthetic(count: int, seed: int) -> list[Pixels]:
         for number in numbers:
             is_retaken = number % _RETAKEN == _RETAKEN - 1
             case = retake(*case, rng) if is_retaken else sample_case(rng)
-            found.append(_drawn(*case, rng))
+            found.append(draw(*case, rng))
     return found
 
 
@@ -172,7 +177,8 @@ def retake(
     return posed, replace(acquisition, knee_height=acquisition.knee_height + 0.03, photons=0.8 * acquisition.photons)
 
 
-def _drawn(knees: tuple[KneeAnatomy, ...], acquisition: Acquisition, rng: np.random.Generator) -> Pixels:
+def draw(knees: tuple[KneeAnatomy, ...], acquisition: Acquisition, rng: np.random.Generator) -> Pixels:
+    """A radiograph of the knees, (height, width), its longer side ``_SYNTHETIC_PX``: as large as the audit looks at."""
     scale = _SYNTHETIC_PX / max(acquisition.width_px, acquisition.height_px)
     smaller = replace(
         acquisition,
@@ -183,44 +189,61 @@ def _drawn(knees: tuple[KneeAnatomy, ...], acquisition: Acquisition, rng: np.ran
     return render(knees, smaller, seed=int(rng.integers(2**31))).pixels.astype(np.uint8)
 
 
-def _real(folder: Path) -> list[Pixels]:
-    found = []
+def _real(folder: Path, limit: int, seed: int) -> list[Pixels]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".bmp"))
-    with click.progressbar(files, label="Reading pictures", file=sys.stderr) as paths:
-        for path in paths:
-            try:
-                pixels = read(path).pixels
-            except InputError as error:
-                raise DatasetError(f"{path}: {error}") from error
-            found.append(pixels if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8))
-    if not found:
+    if not files:
         raise DatasetError(f"{folder}: holds no picture")
+    chosen = sorted(np.random.default_rng(seed).permutation(len(files))[:limit])
+    found = []
+    with click.progressbar(chosen, label="Reading pictures", file=sys.stderr) as places:
+        for place in places:
+            try:
+                pixels = read(files[place]).pixels
+            except InputError as error:
+                raise DatasetError(f"{files[place]}: {error}") from error
+            found.append(pixels if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8))
     return found
 
 
 def _measure(originals: Sequence[Pixels], seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     kinds = list(CHANGES)
-    kind_of = [kinds[number % len(kinds)] for number in rng.permutation(len(originals))]
-    pictures = [*originals, *(plant(one, kind, rng) for one, kind in zip(originals, kind_of, strict=True))]
+    # Neighbours in the order of kinds are alike (crops, scales): a stride that shares no factor with their number parts them.
+    kind_of = [kinds[5 * number % len(kinds)] for number in range(COPIES * len(originals))]
+    source = [*range(len(originals)), *(number // COPIES for number in range(len(kind_of)))]
+    copies = [plant(originals[number // COPIES], kind, rng) for number, kind in enumerate(kind_of)]
     started = time.monotonic()
-    descriptors = [describe(pixels) for pixels in pictures]
-    twins = find_twins([sha256_hex(bytes(str(place), "ascii")) for place in range(len(pictures))], descriptors)
+    descriptors = [describe(pixels) for pixels in (*originals, *copies)]
+    twins = find_twins([sha256_hex(str(place).encode()) for place in range(len(source))], descriptors)
     seconds = time.monotonic() - started
     found = {(twin.first, twin.second) for twin in twins}
-    planted = {(place, place + len(originals)) for place in range(len(originals))}
+    true = {pair for pair in found if source[pair[0]] == source[pair[1]]}
+    planted = [(source[place], place) for place in range(len(originals), len(source))]
     return {
         "originals": len(originals),
-        "precision": round(len(found & planted) / max(len(found), 1), 4),
-        "recall": round(len(found & planted) / len(planted), 4),
-        "false_pairs": len(found - planted),
+        "copies": len(copies),
+        "precision": _share(len(true), len(found)),
+        "recall": _share(sum(pair in found for pair in planted), len(planted)),
+        "false_pairs": len(found - true),
         "seconds": round(seconds, 1),
         "by_kind": {
-            kind: _recall([(place, place + len(originals)) in found for place, one in enumerate(kind_of) if one == kind])
+            kind: _of_kind([pair for pair, one in zip(planted, kind_of, strict=True) if one == kind], found, true)
             for kind in kinds
         },
     }
 
 
-def _recall(found: Sequence[bool]) -> dict[str, int]:
-    return {"planted": len(found), "found": sum(found)}
+def _of_kind(planted: Sequence[Pair], found: set[Pair], true: set[Pair]) -> dict[str, Any]:
+    """Recall of the copies from their originals, and precision of all pairs found that such a copy is part of."""
+    copies = {copy for _, copy in planted}
+    named = [pair for pair in found if copies & set(pair)]
+    return {
+        "recall": _share(sum(pair in found for pair in planted), len(planted)),
+        "precision": _share(sum(pair in true for pair in named), len(named)),
+    }
+
+
+def _share(successes: int, trials: int) -> dict[str, Any]:
+    """With Wilson's 95 % interval; value and interval are absent where nothing was tried."""
+    counts: dict[str, Any] = {"count": successes, "of": trials}
+    return counts | ({"value": rounded(successes / trials), "interval": interval(successes, trials)} if trials else {})

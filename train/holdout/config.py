@@ -14,6 +14,7 @@ from osteo_edge.errors import ManifestError
 from osteo_edge.records import parse_record
 from train.config import Augmentation, Candidate, ConfigError, Rule
 from train.dataset import LABELS
+from train.preparation import RUNTIME, Preparation
 
 _LARGEST_SEED = 2**31 - 1
 _FEWEST_RESAMPLES = 100
@@ -86,6 +87,9 @@ class HoldOutConfig:
 
     Attributes:
         weights: backbone -> weights to start from; a backbone that is not listed starts from random ones.
+        mask: ``replace`` shows the outlines of the bones instead of the picture, ``gate`` the bones alone; knees only.
+        segmenter: file of the network that outlines them, where a mask is shown.
+        preparation: steps before the network sees a picture; off where the file has no such table.
         augmentation: ``movement``: ``train.augmentation`` with the limits below; ``shear_zoom_flip``: that of Keras' image
             generator with shear 0.2, zoom 0.2 and horizontal flip.
         time_budget_s: seconds for the training of one network, its measurements included.
@@ -105,6 +109,9 @@ class HoldOutConfig:
     resamples: int
     time_budget_s: float
     movement: Augmentation | None = None
+    mask: Literal["", "gate", "replace"] = ""
+    segmenter: str = ""
+    preparation: Preparation = RUNTIME
     weights: Mapping[str, StartingWeights] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -156,6 +163,14 @@ def _rules_of_parts(config: HoldOutConfig) -> Iterator[Rule]:
     yield min(view.height_px, view.width_px) >= 1, "view", "needs sides of 1 pixel or more"
     has_box = min(view.half_width, view.above, view.below) > 0
     yield has_box or view.kind == "whole", "view", "needs half_width, above and below for a box around the knee"
+    yield view.kind == "knee" or not config.mask, "mask", "needs view.kind = 'knee': bones are outlined around a joint"
+    yield bool(config.segmenter) or not config.mask, "segmenter", "is missing, the network that outlines the bones"
+    is_as_in_use = config.preparation == RUNTIME
+    yield (
+        is_as_in_use or not config.mask,
+        "preparation",
+        "cannot be combined with a mask, which is found in the picture as it is",
+    )
     moves = config.augmentation == "movement"
     yield config.movement is not None or not moves, "movement", "is missing, the limits of augmentation = 'movement'"
     yield config.resamples >= _FEWEST_RESAMPLES, "resamples", f"must be at least {_FEWEST_RESAMPLES}"

@@ -7,13 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from osteo_edge.manifest import Metric
+from train.baselines import logistic
 from train.dataset import Dataset, RadiographRow
 from train.evaluate import COMPARED, auc, interval, resamples
 from train.split import Groups, HoldOut
@@ -101,7 +97,7 @@ def rival_scores(dataset: Dataset, labels: Integers, metadata: Floats, parts: Ho
         metadata: (radiographs, values) of ``train.baselines.describe_files``.
     """
     shares = np.bincount(labels[parts.training], minlength=classes) / len(parts.training)
-    scores = {"majority": np.tile(shares, (len(parts.test), 1))}
+    scores: dict[str, Floats] = {"majority": np.tile(shares, (len(parts.test), 1))}
     persons = describe_persons(dataset, AGE_AND_SEX)
     if np.isfinite(persons[parts.training]).any():
         scores["age_sex"] = _fit_and_score(persons, labels, parts)
@@ -118,12 +114,6 @@ def _describe(row: RadiographRow, columns: Sequence[str]) -> list[float]:
     return [row.covariates.get(column, math.nan) for column in columns]
 
 
-def table_classifier() -> BaseEstimator:
-    """Logistic regression on a table with gaps, every class weighing the same."""
-    imputer = SimpleImputer(strategy="median", keep_empty_features=True)
-    return make_pipeline(imputer, StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=5000))
-
-
 def _fit_and_score(table: Floats, labels: Integers, parts: HoldOut) -> Floats:
-    fitted = table_classifier().fit(table[parts.training], labels[parts.training])
+    fitted = logistic().fit(table[parts.training], labels[parts.training])
     return fitted.predict_proba(table[parts.test])  # type: ignore[no-any-return]

@@ -1,10 +1,13 @@
-"""What the network is shown: whole radiographs or knees, prepared with the runtime's own code, and random views of them."""
+"""What the network is shown: whole radiographs or knees, prepared with the runtime's own code, and random views of them.
+
+A mask and the published steps of preparation come after that, where a configuration asks for them.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -18,10 +21,14 @@ from osteo_edge.images.reader import read
 from osteo_edge.images.region import Box
 from train.augmentation import augment
 from train.cache import key, save_arrays
-from train.config import Candidate
+from train.config import Candidate, from_project
 from train.crops import Finder, cached_crops
 from train.dataset import Dataset, DatasetError
 from train.holdout.config import HoldOutConfig, View
+from train.material import weights_digest
+from train.preparation import Outlier, Preparation, find_outliers, fit_limits, measure_qualities, prepare_crops
+from train.segmentation.masking import mask_crops
+from train.segmentation.networks import read_segmenter
 
 Integers = NDArray[np.int64]
 Images = NDArray[np.float32]
@@ -63,6 +70,51 @@ def gather_pictures(dataset: Dataset, view: View, finder: Finder, finder_digest:
     crops = cached_crops(dataset, finder, (view.candidate,), cache / f"knees-{key(digests, finder_digest, view)}.npz")
     found = dataset.subset(crops.with_knees())
     return Pictures(found, crops.renumbered().owner, crops.images[view.candidate.name])
+
+
+def masked_pictures(pictures: Pictures, config: HoldOutConfig, cache: Path) -> Pictures:
+    """The pictures behind the configured mask, or read back from the cache; unchanged where no mask is configured.
+
+    Raises:
+        ConfigError: the segmenter's weights cannot be read.
+    """
+    if config.mask == "":
+        return pictures
+    digests = [row.sha256 for row in pictures.radiographs.radiographs]
+    file = cache / f"masked-{key(digests, config.view, config.mask, weights_digest(config.segmenter))}.npz"
+    if not file.exists():
+        segmenter = read_segmenter(from_project(config.segmenter))
+        save_arrays(file, {"images": mask_crops(pictures.images, config.view.candidate, segmenter, config.mask)})
+    with np.load(file, allow_pickle=False) as stored:
+        return replace(pictures, images=stored["images"])
+
+
+def find_rejected(pictures: Pictures, training: Integers, preparation: Preparation) -> tuple[Outlier, ...]:
+    """Pictures of training radiographs that are too unusual to learn from; limits come from those very radiographs.
+
+    Nothing but the training part is looked at: what is judged is never left out.
+
+    Returns:
+        each with its place among all pictures; empty where outliers are kept.
+    """
+    if not preparation.outliers:
+        return ()
+    places = np.flatnonzero(np.isin(pictures.owner, training))
+    qualities, values = measure_qualities(pictures.images[places])
+    digests = [pictures.radiographs.radiographs[owner].sha256 for owner in pictures.owner[places]]
+    found = find_outliers(values, fit_limits(qualities, values), digests)
+    return tuple(replace(one, place=int(places[one.place])) for one in found)
+
+
+def without(pictures: Pictures, rejected: Sequence[Outlier]) -> Pictures:
+    """The other pictures; the radiographs keep their numbers."""
+    kept = np.setdiff1d(np.arange(len(pictures.owner)), [one.place for one in rejected])
+    return replace(pictures, owner=pictures.owner[kept], images=pictures.images[kept])
+
+
+def prepared_pictures(pictures: Pictures, preparation: Preparation) -> Pictures:
+    """De-noised and standardised, each picture by itself."""
+    return replace(pictures, images=prepare_crops(pictures.images, preparation))
 
 
 def _cached_whole(dataset: Dataset, candidate: Candidate, file: Path) -> Images:

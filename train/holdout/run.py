@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,22 @@ from train.backbones import find_backbone
 from train.baselines import describe_files
 from train.config import ConfigError, from_project
 from train.crops import Finder
-from train.dataset import Dataset
+from train.dataset import Dataset, DatasetError
 from train.holdout.config import HoldOutConfig, require_budget
 from train.holdout.figures import draw_curves
 from train.holdout.judgement import confusion, judge, rival_scores
-from train.holdout.pictures import Pictures, gather_pictures
+from train.holdout.pictures import (
+    Pictures,
+    find_rejected,
+    gather_pictures,
+    masked_pictures,
+    prepared_pictures,
+    without,
+)
 from train.holdout.training import TimedTrainer, Trained, chosen_epoch, prepare_for_training
-from train.material import say
+from train.material import say, weights_digest
 from train.network import build_network, randomise
+from train.preparation import RUNTIME, Outlier
 from train.run import CONFIG_FILE, CURVES_FILE, METRICS_FILE, RUN_FILE, RunError
 from train.split import SPLIT_FILE, HoldOut, hold_out, write_hold_out
 from train.versions import versions
@@ -85,18 +93,38 @@ def run_hold_out(
     if finished is not None:
         return finished
     own_cache = cache.open_cache(output)
-    pictures = gather_pictures(dataset, config.view, finder, finder_digest, shared_cache or own_cache)
+    gathered = gather_pictures(dataset, config.view, finder, finder_digest, shared_cache or own_cache)
+    pictures = masked_pictures(gathered, config, shared_cache or own_cache)
     radiographs = pictures.radiographs
     parts = hold_out(radiographs, test_share=config.shares.test, validation_share=config.shares.validation, seed=config.seed)
     labels = labels_of(radiographs, config)
+    rejected = find_rejected(pictures, parts.training, config.preparation)
+    pictures = prepared_pictures(without(pictures, rejected), config.preparation)
+    _require_classes(pictures, labels, parts.training, config)
     network = new_network(config)
     say(f"{config.name}: {len(parts.training)} to train on, {len(parts.validation)} to validate, {len(parts.test)} to test")
     checkpoint = own_cache / f"checkpoint-{cache.key(settings)}.npz"
     trained = TimedTrainer(network, pictures, labels, parts, config, checkpoint=checkpoint, budget_s=config.time_budget_s).run()
-    _write(config, pictures, labels, parts, trained, dataset, settings, output, config_text, shared_cache or own_cache)
+    facts = {
+        "settings_sha256": settings,
+        "training_pictures": len(pictures.of(parts.training)[1]),
+        "rejected": _reasons(rejected),
+    }
+    _write(config, pictures, labels, parts, trained, dataset, facts, output, config_text, shared_cache or own_cache)
     if not keep_checkpoint:
         cache.remove_cache(output)
     return read_hold_out_run(output)
+
+
+def _require_classes(pictures: Pictures, labels: Integers, training: Integers, config: HoldOutConfig) -> None:
+    left = set(labels[training[pictures.of(training)[1]]].tolist())
+    for place, name in enumerate(config.classes):
+        if place not in left:
+            raise DatasetError(f"every training picture of {name} is an outlier; set outliers = false under [preparation]")
+
+
+def _reasons(rejected: Sequence[Outlier]) -> list[dict[str, str]]:
+    return [{"sha256": one.sha256, "reason": one.reason} for one in rejected]
 
 
 def labels_of(radiographs: Dataset, config: HoldOutConfig) -> Integers:
@@ -145,11 +173,14 @@ def describe_weights(config: HoldOutConfig) -> dict[str, str]:
 
 def settings_digest(config: HoldOutConfig, dataset: Dataset, finder_digest: str) -> str:
     """SHA-256 of all that decides the result but for the clock: settings, weights, radiographs with their groups, finder."""
-    aside = ("name", "data", "finder", "output", "weights", "time_budget_s")
+    # What is switched off stands aside as well: it changes nothing.
+    switches = ("mask", "preparation") if config.mask == "" and config.preparation == RUNTIME else ()
+    aside = ("name", "data", "finder", "output", "weights", "time_budget_s", "segmenter", *switches)
     settings = {name: value for name, value in to_plain(config).items() if name not in aside}
     marks = [(row.sha256, row.label, row.patient_group, row.acquisition) for row in dataset.radiographs]
     finder = finder_digest if config.view.kind == "knee" else ""
-    return sha256_hex(json.dumps([settings, describe_weights(config), marks, finder], sort_keys=True).encode())
+    segmenter = [weights_digest(config.segmenter)] if config.mask else []
+    return sha256_hex(json.dumps([settings, describe_weights(config), marks, finder, *segmenter], sort_keys=True).encode())
 
 
 def find_finished(output: Path, settings: str, budget_s: float) -> HoldOutRun | None:
@@ -195,12 +226,16 @@ def _write(
     parts: HoldOut,
     trained: Trained,
     dataset: Dataset,
-    settings: str,
+    facts: Mapping[str, Any],
     output: Path,
     config_text: str,
     pictures_cache: Path,
 ) -> None:
-    """``run.json`` goes first and comes last, hence no mixture passes for a run."""
+    """``run.json`` goes first and comes last, hence no mixture passes for a run.
+
+    Args:
+        facts: what ``run.json`` tells beside the training: the settings' digest, pictures learnt from and pictures rejected.
+    """
     (output / RUN_FILE).unlink(missing_ok=True)
     radiographs, chosen = pictures.radiographs, chosen_epoch(trained.history, config.fitting.epoch_from)
     (output / CONFIG_FILE).write_text(config_text, encoding="utf-8")
@@ -214,7 +249,7 @@ def _write(
     run = {
         "schema_version": 1,
         "name": config.name,
-        "settings_sha256": settings,
+        **facts,
         "settings": config,
         "backbone": config.backbone,
         "weights": describe_weights(config),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.decision.scores import softmax
+from train.baselines import logistic
 from train.cache import key, save_arrays
 from train.config import Linear, from_project
 from train.dataset import LABELS, Dataset
@@ -17,13 +18,14 @@ from train.ensembles.fit import apply_ensemble, fit_ensemble
 from train.ensembles.members import Members, forest_member, linear_member, members
 from train.ensembles.nested import inner_logits
 from train.holdout.config import HoldOutConfig, View
-from train.holdout.judgement import describe_persons, rival_scores, table_classifier
-from train.holdout.pictures import Pictures, gather_pictures
+from train.holdout.judgement import describe_persons, rival_scores
+from train.holdout.pictures import Pictures, find_rejected, gather_pictures, prepared_pictures, without
 from train.holdout.run import cached_metadata
 from train.network import build_network
 from train.papers.networks import Bench
 from train.papers.outcomes import MODEL, Outcome, Protocol, judged
 from train.papers.table import OnFeatures
+from train.preparation import Preparation
 from train.regions import frozen_features
 from train.split import HoldOut, Indices, grouped_folds, hold_out
 
@@ -41,9 +43,10 @@ INNER_FOLDS = 4
 
 @dataclass(frozen=True)
 class Described:
-    """Radiographs and their features by the network's name, (radiographs, features)."""
+    """Radiographs, their pictures before any preparation, and their features by the network's name, (radiographs, features)."""
 
     radiographs: Dataset
+    pictures: Pictures
     features: dict[str, NDArray[np.float32]]
     labels: Integers
 
@@ -62,8 +65,11 @@ def run_on_features(bench: Bench, recipe: OnFeatures, config_name: str, protocol
         shares = config.shares
         split = hold_out(described.radiographs, test_share=shares.test, validation_share=shares.validation, seed=config.seed)
         # Nothing is stopped early here, hence the validation part is trained on as well.
-        parts = [HoldOut(np.union1d(split.training, split.validation), np.empty(0, np.int64), split.test)]
-        how = f"whole radiograph, frozen {_NETWORKS[recipe.kind]} features, one split with {shares.test:.0%} to test"
+        training = np.union1d(split.training, split.validation)
+        usual = _usual(described.pictures, training, config.preparation)
+        parts = [HoldOut(usual, np.empty(0, np.int64), split.test)]
+        left_out = f", {len(training) - len(usual)} training radiographs rejected" if config.preparation.outliers else ""
+        how = f"whole radiograph, frozen {_NETWORKS[recipe.kind]} features, one split with {shares.test:.0%} to test{left_out}"
     else:
         parts = list(_folds(described, config.seed))
         how = f"knee, frozen {_NETWORKS[recipe.kind]} features, {FOLDS} folds by patient group, out of fold"
@@ -79,6 +85,12 @@ def run_on_features(bench: Bench, recipe: OnFeatures, config_name: str, protocol
         resamples=config.resamples,
         seed=config.seed,
     )
+
+
+def _usual(pictures: Pictures, training: Integers, preparation: Preparation) -> Integers:
+    """The training radiographs of which a picture is left when the outliers are out."""
+    left = without(pictures, find_rejected(pictures, training, preparation))
+    return training[np.isin(training, left.owner)]
 
 
 def _folds(described: Described, seed: int) -> list[HoldOut]:
@@ -103,19 +115,20 @@ def _scores(described: Described, metadata: Floats, scorer: Scorer, parts: list[
 
 
 def describe_radiographs(bench: Bench, config: HoldOutConfig) -> Described:
-    """Features of the configured view at 224 px, from the cache where they are there."""
+    """Features of the configured view and preparation at 224 px, from the cache where they are there."""
     whole = View("whole", SIDE_PX, SIDE_PX)
     view = whole if config.view.kind == "whole" else _at_full_size(config.view)
     pictures = gather_pictures(bench.dataset, view, bench.finder, bench.finder_digest, bench.cache)
     digests = [row.sha256 for row in pictures.radiographs.radiographs]
+    prepared = prepared_pictures(pictures, config.preparation)
     features = {}
     for name in (MOBILENET, RESNET):
-        file = bench.cache / f"features-{key(name, digests, view, bench.finder_digest)}.npz"
+        file = bench.cache / f"features-{key(name, digests, view, config.preparation, bench.finder_digest)}.npz"
         if not file.exists():
-            save_arrays(file, {"features": _features(pictures, name, config)})
+            save_arrays(file, {"features": _features(prepared, name, config)})
         with np.load(file, allow_pickle=False) as stored:
             features[name] = stored["features"]
-    return Described(pictures.radiographs, features, np.array(pictures.radiographs.label_indices))
+    return Described(pictures.radiographs, pictures, features, np.array(pictures.radiographs.label_indices))
 
 
 def _at_full_size(view: View) -> View:
@@ -165,7 +178,7 @@ def _with_covariates(described: Described, seed: int) -> Scorer:
     def score(training: Integers, test: Integers) -> NDArray[np.float64]:
         seen = np.hstack([_held_back(each, described, training, seed)[:, 0], persons[training]])
         unseen = np.hstack([each(training, test)[:, 0], persons[test]])
-        fitted = table_classifier().fit(seen, described.labels[training])
+        fitted = logistic().fit(seen, described.labels[training])
         return fitted.predict_log_proba(unseen)  # type: ignore[no-any-return]
 
     return score

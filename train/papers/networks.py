@@ -13,6 +13,7 @@ import numpy as np
 from osteo_edge.decision.ensemble import combine
 from osteo_edge.decision.scores import softmax
 from osteo_edge.manifest import Ensemble
+from osteo_edge.records import to_plain
 from train.config import PROJECT
 from train.crops import Finder
 from train.dataset import Dataset
@@ -20,9 +21,11 @@ from train.holdout.config import HoldOutConfig, StartingWeights
 from train.holdout.run import HoldOutRun, run_hold_out
 from train.papers.outcomes import MODEL, Outcome, Protocol, as_metric, judged, missed_classes, only_answer
 from train.papers.table import Fusion, Network
+from train.preparation import RUNTIME
 from train.run import WEIGHTS_FILE, RunError
 
 RUNS_FOLDER = "runs"
+SEGMENTER = "train/results/knee-segmentation/segmenter.npz"
 _FUSED_BY = {"mean": "mean of the probabilities", "gompertz": "fuzzy ranks by Gompertz functions"}
 
 
@@ -52,9 +55,9 @@ def run_network(bench: Bench, network: Network, config_name: str) -> HoldOutRun:
         RunError: it is not there and must not be trained.
     """
     config, text = bench.configs[config_name]
-    name = f"{network.backbone}-{network.target}-{config_name}"
+    name = "-".join([network.backbone, network.target, *(["mask"] if network.on_mask else []), config_name])
     config = replace(config, name=name, backbone=network.backbone, target=network.target)
-    config = _with_distilled(config)
+    config = _on_mask(bench, _with_distilled(config)) if network.on_mask else _with_distilled(config)
     folder = bench.output / RUNS_FOLDER / name
     if not bench.train_missing and not (folder / "run.json").exists():
         raise RunError(f"{name} was not run yet")
@@ -78,6 +81,11 @@ def _with_distilled(config: HoldOutConfig) -> HoldOutConfig:
     return replace(config, weights=MappingProxyType({**config.weights, config.backbone: distilled}))
 
 
+def _on_mask(bench: Bench, config: HoldOutConfig) -> HoldOutConfig:
+    """Masks are of knees, hence our view of them under either protocol."""
+    return replace(config, mask="replace", segmenter=SEGMENTER, view=bench.configs["ours"][0].view)
+
+
 def outcome_of_run(run: HoldOutRun, protocol: Protocol) -> Outcome:
     """A run's own figures."""
     facts, metrics = run.run, run.metrics
@@ -99,10 +107,20 @@ def describe(facts: Mapping[str, Any]) -> str:
     """A run in a few words."""
     weights, view = facts["weights"]["kind"], facts["settings"]["view"]
     shown = "whole radiograph" if view["kind"] == "whole" else "knee"
+    shown = "mask of the knee's bones" if facts["settings"].get("mask") else shown
     ended = ", stopped by the time budget" if facts["stopped_early"] else ""
     judged_epoch = {"validation": "validation loss", "test": "accuracy on the test part itself", "last": "being the last"}
     chosen = f"epoch {facts['judged_epoch']} of {facts['epochs']} by {judged_epoch[facts['epoch_chosen_on']]}"
-    return f"{shown}, {view['height_px']} px, {weights} weights, {chosen}, {facts['seconds']:.0f} s{ended}"
+    return f"{shown}, {view['height_px']} px{_prepared(facts)}, {weights} weights, {chosen}, {facts['seconds']:.0f} s{ended}"
+
+
+def _prepared(facts: Mapping[str, Any]) -> str:
+    """The steps before the network, where there were any; runs from before such steps name none."""
+    steps = facts["settings"].get("preparation", to_plain(RUNTIME))
+    if steps == to_plain(RUNTIME):
+        return ""
+    rejected = f", {len(facts['rejected'])} training pictures rejected" if steps["outliers"] else ""
+    return f"{rejected}, de-noised: {steps['denoise']}, standardised: {steps['standardise']}"
 
 
 def _metrics(plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from osteo_edge.manifest import Metric
 from train.holdout.judgement import confusion, judge
-from train.papers.table import Masked, Row
+from train.papers.table import Row
 from train.split import Groups
 
 Protocol = Literal["published", "ours"]
@@ -108,7 +108,7 @@ def as_metric(plain: Mapping[str, Any]) -> Metric:
 def meaning_of(row: Row, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     """What the outcomes say of the published figure; every sentence follows from numbers of the row."""
     sentences = [sentence for outcome in outcomes for sentence in _of_one(outcome)]
-    if row.published is not None and outcomes and not isinstance(row.recipe, Masked):
+    if row.published is not None and outcomes:
         sentences.insert(0, _against_published(row.published, row.paper, outcomes[0]))
     return tuple(sentences)
 

@@ -23,7 +23,7 @@ from train.papers.features import run_on_features
 from train.papers.networks import Bench, fuse, outcome_of_run, run_network
 from train.papers.outcomes import SHOWN, Outcome, Protocol, RowResult, as_metric, meaning_of
 from train.papers.page import as_html
-from train.papers.table import PAPERS, Fusion, Network, OnFeatures, Row, paper_of, rows_of
+from train.papers.table import PAPERS, Fusion, Network, Row, paper_of, rows_of
 from train.run import METRICS_FILE, RUN_FILE
 from train.versions import versions
 
@@ -93,13 +93,7 @@ def _run_recipe(bench: Bench, row: Row, config_name: str, protocol: Protocol) ->
         return outcome_of_run(run_network(bench, recipe, config_name), protocol)
     if isinstance(recipe, Fusion):
         return fuse(bench, recipe, config_name, protocol)
-    if isinstance(recipe, OnFeatures):
-        return run_on_features(bench, recipe, config_name, protocol)
-    raise MissingMaskError(f"{recipe.backbone} needs the bone's mask of every radiograph, which this report does not make")
-
-
-class MissingMaskError(OsteoEdgeError):
-    """A row that needs masks."""
+    return run_on_features(bench, recipe, config_name, protocol)
 
 
 def always_commonest(bench: Bench) -> dict[str, Any]:

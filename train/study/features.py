@@ -17,8 +17,9 @@ from train.dataset import Dataset
 from train.material import open_network, say, weights_digest
 from train.regions import frozen_features
 from train.segmentation.masking import mask_crops
+from train.segmentation.measures import bone_measures
 from train.segmentation.networks import read_segmenter
-from train.study.config import FeatureSet, StudyConfig
+from train.study.config import MEASURES, FeatureSet, StudyConfig
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,12 @@ class Described:
     """Radiographs in which a knee was found, and what the networks see in them.
 
     Attributes:
-        features: feature set -> (radiographs, features).
+        features: feature set -> (radiographs, features); NaN among measures of bone alone, where one cannot be had.
         knees: how many knees were found in all.
     """
 
     radiographs: Dataset
-    features: Mapping[str, NDArray[np.float32]]
+    features: Mapping[str, NDArray[np.floating]]
     knees: int
 
 
@@ -46,14 +47,14 @@ def describe(config: StudyConfig, dataset: Dataset, finder: Finder, finder_diges
     crops = cached_crops(dataset, finder, config.regions, folder / f"crops-{key}.npz")
     radiographs, crops = dataset.subset(crops.with_knees()), crops.renumbered()
     say(f"{len(crops.owner)} knees in {len(radiographs.radiographs)} of {len(dataset.radiographs)} radiographs")
-    regions = {region.name: region for region in config.regions}
     features = {}
     for one in config.features:
-        outlines = weights_digest(config.segmenter) if one.mask else ""
-        file = folder / f"features-{cache.key(key, one, weights_digest(one.weights), outlines, config.seed)}.npz"
+        segmenter = config.segmenter if one.mask or one.region == MEASURES else ""
+        digests = [weights_digest(weights) for weights in (one.weights, segmenter) if weights]
+        file = folder / f"features-{cache.key(key, one, digests, config.seed)}.npz"
         if not file.exists():
             say(f"  features of {one.name}")
-            cache.save_arrays(file, {"features": _run(config, one, regions[one.region], crops)})
+            cache.save_arrays(file, {"features": _values(config, one, radiographs, crops, finder)})
         with np.load(file, allow_pickle=False) as stored:
             features[one.name] = stored["features"]
     return Described(radiographs, features, len(crops.owner))
@@ -62,6 +63,13 @@ def describe(config: StudyConfig, dataset: Dataset, finder: Finder, finder_diges
 def digest_of(radiographs: Dataset) -> str:
     """One digest of a set of radiographs, whatever their order."""
     return sha256_hex("\n".join(sorted(row.sha256 for row in radiographs.radiographs)).encode())
+
+
+def _values(config: StudyConfig, one: FeatureSet, radiographs: Dataset, crops: Crops, finder: Finder) -> NDArray[np.floating]:
+    if one.region == MEASURES:
+        return bone_measures(radiographs, finder, read_segmenter(from_project(config.segmenter)))[1]
+    region = next(region for region in config.regions if region.name == one.region)
+    return _run(config, one, region, crops)
 
 
 def _run(config: StudyConfig, one: FeatureSet, region: Candidate, crops: Crops) -> NDArray[np.float32]:

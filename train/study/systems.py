@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.impute import SimpleImputer
 
 from osteo_edge.decision.scores import softmax
 from train import cache
@@ -17,7 +19,7 @@ from train.ensembles.members import Member, forest_member, linear_member, member
 from train.ensembles.nested import NestedLogits, from_stored, nested_logits
 from train.evaluate import class_aucs
 from train.material import say
-from train.split import make_split
+from train.split import Groups, make_split
 from train.study.config import StudyConfig
 from train.study.features import Described
 
@@ -99,12 +101,27 @@ def _members(config: StudyConfig, described: Described) -> tuple[tuple[str, ...]
         features = described.features[system.features]
         kind = {"kind": system.target, **known}
         names.append(system.name)
-        score.append(linear_member(features, labels, radiographs.groups, config.linear, seed=config.seed, **kind))  # type: ignore[arg-type]
+        score.append(_linear(features, labels, radiographs.groups, config, kind))
     if config.forest:
         names.append(FOREST)
         forest = described.features[config.forest]
         score.append(forest_member(forest, labels, pca_variance=config.linear.pca_variance, seed=config.seed))
     return tuple(names), score
+
+
+def _linear(
+    features: NDArray[np.floating], labels: Integers, groups: Groups, config: StudyConfig, kind: Mapping[str, Any]
+) -> Member:
+    """A linear member; gaps in its features are filled with the medians of the pictures that it is fitted on."""
+
+    def score(training: Integers, test: Integers) -> Floats:
+        whole = features
+        if not np.isfinite(features).all():
+            imputer = SimpleImputer(strategy="median", keep_empty_features=True).fit(features[training])
+            whole = imputer.transform(features)
+        return linear_member(whole, labels, groups, config.linear, seed=config.seed, **kind)(training, test)
+
+    return score
 
 
 def _t_scores(radiographs: Dataset) -> Floats:

@@ -15,6 +15,8 @@ from train.study.systems import Selected, count_choices
 
 Figures = Mapping[str, Mapping[str, Metric]]
 
+NO_NETWORK = "none"
+
 
 def all_tables(
     config: StudyConfig,
@@ -36,7 +38,13 @@ def all_tables(
 def _systems(config: StudyConfig, figures: Figures) -> dict[str, Any]:
     by_name = {one.name: one for one in config.features}
     rows = [
-        [one.name, by_name[one.features].backbone, by_name[one.features].region, one.target, *_shown(figures[one.name])]
+        [
+            one.name,
+            by_name[one.features].backbone or NO_NETWORK,
+            by_name[one.features].region,
+            one.target,
+            *_shown(figures[one.name]),
+        ]
         for one in config.systems
     ]
     return {
