@@ -206,7 +206,9 @@ def _against_chance(auc: Metric) -> str:
 
 
 def _against_shortcut(system: str, difference: Metric) -> str:
-    verdict = "It does better than" if difference.low > 0 else "It was not shown to do better than"
+    verdict = "It was not shown to do better than"
+    if difference.low > 0 or difference.high < 0:
+        verdict = "It does better than" if difference.low > 0 else "It does worse than"
     return f"{verdict}: {system[0].lower()}{system[1:]} (macro AUC, difference {_shown(difference)})."
 
 

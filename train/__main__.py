@@ -31,6 +31,7 @@ _ELSEWHERE = {
         "study",
         "Compare networks, regions, targets, ensembles and covariates on frozen features.",
     ),
+    "synthetic-spines": ("train.synthetic.commands", "synthetic_spines", "Write a folder of synthetic spines."),
     "synthetic": ("train.synthetic.__main__", "main", "Write one synthetic radiograph, for tests and examples only."),
 }
 

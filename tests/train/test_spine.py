@@ -43,7 +43,7 @@ def test_a_dataset_is_read_back(tmp_path: Path) -> None:
     write_spine_dataset(tmp_path, count=6, seed=1, scale=0.25)
     dataset = read_dataset(tmp_path)
     assert len(dataset.radiographs) == 6
-    assert {row.acquisition for row in dataset.radiographs} == {"lumbar_spine"}
+    assert {row.acquisition for row in dataset.radiographs} == {"lumbar_spine_ap"}
 
 
 def test_the_whole_picture_is_the_place() -> None:
@@ -66,7 +66,7 @@ def test_the_configuration_says_what_it_is() -> None:
 def test_it_trains_and_is_not_exported(tmp_path: Path) -> None:
     from train.fit import fit
 
-    write_spine_dataset(tmp_path / "spines", count=40, seed=1, scale=0.15)
+    write_spine_dataset(tmp_path / "spines", count=40, seed=1, scale=0.3)
     whole = read_config(CONFIG)
     config = replace(
         whole,

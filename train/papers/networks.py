@@ -109,9 +109,15 @@ def describe(facts: Mapping[str, Any]) -> str:
     shown = "whole radiograph" if view["kind"] == "whole" else "knee"
     shown = "mask of the knee's bones" if facts["settings"].get("mask") else shown
     ended = ", stopped by the time budget" if facts["stopped_early"] else ""
-    judged_epoch = {"validation": "validation loss", "test": "accuracy on the test part itself", "last": "being the last"}
-    chosen = f"epoch {facts['judged_epoch']} of {facts['epochs']} by {judged_epoch[facts['epoch_chosen_on']]}"
-    return f"{shown}, {view['height_px']} px{_prepared(facts)}, {weights} weights, {chosen}, {facts['seconds']:.0f} s{ended}"
+    size, seconds = f"{view['height_px']} px{_prepared(facts)}", f"{facts['seconds']:.0f} s"
+    return f"{shown}, {size}, {weights} weights, {_epoch(facts)}, {seconds}{ended}"
+
+
+def _epoch(facts: Mapping[str, Any]) -> str:
+    if facts["epochs"] == 0:
+        return "untrained"
+    chosen_by = {"validation": "validation loss", "test": "accuracy on the test part itself", "last": "being the last"}
+    return f"epoch {facts['judged_epoch']} of {facts['epochs']} by {chosen_by[facts['epoch_chosen_on']]}"
 
 
 def _prepared(facts: Mapping[str, Any]) -> str:

@@ -108,8 +108,9 @@ def as_metric(plain: Mapping[str, Any]) -> Metric:
 def meaning_of(row: Row, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     """What the outcomes say of the published figure; every sentence follows from numbers of the row."""
     sentences = [sentence for outcome in outcomes for sentence in _of_one(outcome)]
-    if row.published is not None and outcomes:
-        sentences.insert(0, _against_published(row.published, row.paper, outcomes[0]))
+    theirs = next((one for one in outcomes if one.protocol == "published" and one.trained_epochs != 0), None)
+    if row.published is not None and theirs is not None:
+        sentences.insert(0, _against_published(row.published, row.paper, theirs))
     return tuple(sentences)
 
 

@@ -51,30 +51,30 @@ def sample_case(
     return knees, _acquisition(rng, chosen, person)
 
 
-def _between(rng: np.random.Generator, low: float, high: float) -> float:
+def between(rng: np.random.Generator, low: float, high: float) -> float:
     return float(rng.uniform(low, high))
 
 
-def _around(rng: np.random.Generator, middle: float, spread: float) -> float:
+def around(rng: np.random.Generator, middle: float, spread: float) -> float:
     """A normal draw kept within two spreads."""
     return middle + spread * float(np.clip(rng.standard_normal(), -2, 2))
 
 
 def _person(rng: np.random.Generator, density: float) -> KneeAnatomy:
-    width = _around(rng, 74.0, 4.0)
+    width = around(rng, 74.0, 4.0)
     return KneeAnatomy(
         plateau_width_mm=width,
-        cortical_thickness_mm=max(1.6, _around(rng, 1.0 + 3.9 * density, 0.4)),
+        cortical_thickness_mm=max(1.6, around(rng, 1.0 + 3.9 * density, 0.4)),
         bone_density=density,
-        joint_space_mm=_around(rng, 4.5, 0.9),
-        valgus_deg=_around(rng, 7.0, 1.2),
-        spine_height_mm=_around(rng, 8.0, 0.9),
-        notch_height_mm=_around(rng, 8.5, 1.0),
-        shaft_width_ratio=_around(rng, 1.0, 0.05),
-        patella_width_mm=0.6 * width + _around(rng, 0.0, 1.5),
-        patella_height_mm=_around(rng, 30.0, 4.0),
-        soft_tissue_ratio=_around(rng, 1.02, 0.07),
-        fat_thickness_mm=_between(rng, 5.0, 15.0),
+        joint_space_mm=around(rng, 4.5, 0.9),
+        valgus_deg=around(rng, 7.0, 1.2),
+        spine_height_mm=around(rng, 8.0, 0.9),
+        notch_height_mm=around(rng, 8.5, 1.0),
+        shaft_width_ratio=around(rng, 1.0, 0.05),
+        patella_width_mm=0.6 * width + around(rng, 0.0, 1.5),
+        patella_height_mm=around(rng, 30.0, 4.0),
+        soft_tissue_ratio=around(rng, 1.02, 0.07),
+        fat_thickness_mm=between(rng, 5.0, 15.0),
     )
 
 
@@ -82,10 +82,10 @@ def _knee(rng: np.random.Generator, person: KneeAnatomy, side: Laterality) -> Kn
     return replace(
         person,
         laterality=side,
-        tilt_deg=_around(rng, 0.0, 2.2),
-        joint_space_mm=person.joint_space_mm * _around(rng, 1.0, 0.06),
-        patella_offset_mm=_around(rng, -4.0, 3.5),
-        fibula_offset_mm=_around(rng, 0.0, 2.0),
+        tilt_deg=around(rng, 0.0, 2.2),
+        joint_space_mm=person.joint_space_mm * around(rng, 1.0, 0.06),
+        patella_offset_mm=around(rng, -4.0, 3.5),
+        fibula_offset_mm=around(rng, 0.0, 2.0),
         shape_seed=int(rng.integers(2**31)),
     )
 
@@ -93,41 +93,41 @@ def _knee(rng: np.random.Generator, person: KneeAnatomy, side: Laterality) -> Kn
 def _acquisition(rng: np.random.Generator, layout: Layout, person: KneeAnatomy) -> Acquisition:
     common = Acquisition(
         layout=layout,
-        photons=_between(rng, 16000, 40000),
-        blur_mm=_between(rng, 0.14, 0.26),
-        scatter_ratio=_between(rng, 0.08, 0.2),
-        equalisation=_between(rng, 0.55, 0.78),
-        sharpening=_between(rng, 0.5, 1.0),
-        gamma=_between(rng, 1.0, 1.35),
-        pedestal=_between(rng, 0.0, 0.045),
+        photons=between(rng, 16000, 40000),
+        blur_mm=between(rng, 0.14, 0.26),
+        scatter_ratio=between(rng, 0.08, 0.2),
+        equalisation=between(rng, 0.55, 0.78),
+        sharpening=between(rng, 0.5, 1.0),
+        gamma=between(rng, 1.0, 1.35),
+        pedestal=between(rng, 0.0, 0.045),
     )
     # Legs stand apart by their own girth, and a little more.
-    apart = 2.0 * person.plateau_width_mm * person.soft_tissue_ratio * _between(rng, 0.88, 1.02)
+    apart = 2.0 * person.plateau_width_mm * person.soft_tissue_ratio * between(rng, 0.88, 1.02)
     if layout == "one_knee":
         return replace(
             common,
-            pixel_spacing_mm=_between(rng, 0.25, 0.33),
-            knee_height=_between(rng, 0.46, 0.56),
+            pixel_spacing_mm=between(rng, 0.25, 0.33),
+            knee_height=between(rng, 0.46, 0.56),
         )
     if layout == "two_knees":
         return replace(
             common,
-            pixel_spacing_mm=_between(rng, 0.28, 0.33),
+            pixel_spacing_mm=between(rng, 0.28, 0.33),
             knee_separation_mm=apart,
-            knee_height=_between(rng, 0.47, 0.54),
+            knee_height=between(rng, 0.47, 0.54),
             border="black_padding",
-            border_mm=_between(rng, 30.0, 48.0),
+            border_mm=between(rng, 30.0, 48.0),
         )
     return replace(
         common,
         width_px=1090,
         height_px=1330,
-        pixel_spacing_mm=_between(rng, 0.31, 0.35),
+        pixel_spacing_mm=between(rng, 0.31, 0.35),
         knee_separation_mm=apart + 6.0,
-        knee_height=_between(rng, 0.20, 0.33),
+        knee_height=between(rng, 0.20, 0.33),
         border="white_edge",
-        border_mm=_between(rng, 4.0, 9.0),
-        border_rotation_deg=_around(rng, 0.0, 0.4),
+        border_mm=between(rng, 4.0, 9.0),
+        border_rotation_deg=around(rng, 0.0, 0.4),
         marker="stencil",
         gamma=common.gamma * 1.2,
     )
@@ -143,7 +143,7 @@ class _Patient:
     radiographs: int
 
 
-def _patients(rng: np.random.Generator, count: int) -> Iterator[_Patient]:
+def patients(rng: np.random.Generator, count: int) -> Iterator[_Patient]:
     """Patients in turn of all labels until `count` radiographs are shared out; one in five has two."""
     labels = tuple(GROUPS)
     number = 0
@@ -153,9 +153,9 @@ def _patients(rng: np.random.Generator, count: int) -> Iterator[_Patient]:
         yield _Patient(
             number=number + 1,
             label=labels[number % len(labels)],
-            age_years=round(max(20.0, _around(rng, group.age_years, group.age_spread))),
+            age_years=round(max(20.0, around(rng, group.age_years, group.age_spread))),
             sex="female" if rng.random() < 0.65 else "male",
-            bone_density=_around(rng, group.density, group.density_spread),
+            bone_density=around(rng, group.density, group.density_spread),
             radiographs=radiographs,
         )
         count -= radiographs
@@ -179,18 +179,18 @@ def write_dataset(
         raise ValueError("count and scale must be positive")
     rng = np.random.default_rng(seed)
     rows: list[tuple[str, str, int, str, int, str]] = []
-    for patient in _patients(rng, count):
+    for patient in patients(rng, count):
         for _ in range(patient.radiographs):
             knees, acquisition = sample_case(rng, layout=layout, bone_density=patient.bone_density)
             name = f"{patient.label}/{GROUPS[patient.label].prefix}{len(rows) + 1}.png"
-            picture = render(knees, _scaled(acquisition, scale), seed=int(rng.integers(2**31)))
+            picture = render(knees, scaled(acquisition, scale), seed=int(rng.integers(2**31)))
             write_png(folder / name, picture.pixels)
             person = (patient.label, patient.number, acquisition.layout, patient.age_years, patient.sex)
             rows.append((name, *person))
     return _write_labels(folder / "labels.csv", rows)
 
 
-def _scaled(acquisition: Acquisition, scale: float) -> Acquisition:
+def scaled(acquisition: Acquisition, scale: float) -> Acquisition:
     return replace(
         acquisition,
         width_px=round(acquisition.width_px * scale),

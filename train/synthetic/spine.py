@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from train.synthetic import attenuation as att
 from train.synthetic import detector
-from train.synthetic.cases import GROUPS, LABEL_COLUMNS, _around, _between, _patients, _scaled, write_png
+from train.synthetic.cases import GROUPS, LABEL_COLUMNS, around, between, patients, scaled, write_png
 from train.synthetic.records import Acquisition, BoolImage, FloatImage, Points
 from train.synthetic.shapes import Stroke, smooth_curve
 
@@ -134,34 +134,34 @@ def render_spine(anatomy: SpineAnatomy, acquisition: Acquisition, *, seed: int) 
 def sample_spine(rng: np.random.Generator, *, bone_density: float | None = None) -> tuple[SpineAnatomy, Acquisition]:
     """Draw a spine and an exposure, 512 x 384 px; `bone_density` as in `SpineAnatomy`, None draws it too."""
     density = float(rng.uniform(0.5, 1.1)) if bone_density is None else bone_density
-    width = _around(rng, 45.0, 2.5)
+    width = around(rng, 45.0, 2.5)
     anatomy = SpineAnatomy(
         width_mm=width,
-        height_mm=0.62 * width + _around(rng, 0.0, 0.8) - 2.0 * max(0.0, 0.8 - density),
-        depth_mm=0.75 * width + _around(rng, 0.0, 1.2),
-        disc_mm=_around(rng, 9.5, 1.1),
-        endplate_mm=max(0.35, _around(rng, 0.25 + 0.65 * density, 0.06)),
+        height_mm=0.62 * width + around(rng, 0.0, 0.8) - 2.0 * max(0.0, 0.8 - density),
+        depth_mm=0.75 * width + around(rng, 0.0, 1.2),
+        disc_mm=around(rng, 9.5, 1.1),
+        endplate_mm=max(0.35, around(rng, 0.25 + 0.65 * density, 0.06)),
         bone_density=density,
-        bend_mm=_around(rng, 0.0, 4.0),
-        rotation=_around(rng, 0.0, 0.07),
-        lordosis_deg=_around(rng, 16.0, 3.5),
-        abdomen_mm=_around(rng, 190.0, 18.0),
-        gas=_between(rng, 0.0, 1.0),
+        bend_mm=around(rng, 0.0, 4.0),
+        rotation=around(rng, 0.0, 0.07),
+        lordosis_deg=around(rng, 16.0, 3.5),
+        abdomen_mm=around(rng, 190.0, 18.0),
+        gas=between(rng, 0.0, 1.0),
         shape_seed=int(rng.integers(2**31)),
     )
     return anatomy, Acquisition(
         width_px=384,
         height_px=512,
-        pixel_spacing_mm=_between(rng, 0.42, 0.46),
+        pixel_spacing_mm=between(rng, 0.42, 0.46),
         border="none",
         marker="none",
-        photons=_between(rng, 0.7e6, 1.6e6),
-        blur_mm=_between(rng, 0.28, 0.40),
-        scatter_ratio=_between(rng, 0.05, 0.12),
-        equalisation=_between(rng, 0.25, 0.45),
-        sharpening=_between(rng, 0.4, 0.8),
-        gamma=_between(rng, 0.95, 1.2),
-        pedestal=_between(rng, 0.0, 0.03),
+        photons=between(rng, 0.7e6, 1.6e6),
+        blur_mm=between(rng, 0.28, 0.40),
+        scatter_ratio=between(rng, 0.05, 0.12),
+        equalisation=between(rng, 0.25, 0.45),
+        sharpening=between(rng, 0.4, 0.8),
+        gamma=between(rng, 0.95, 1.2),
+        pedestal=between(rng, 0.0, 0.03),
     )
 
 
@@ -178,12 +178,12 @@ def write_spine_dataset(folder: Path, *, count: int, seed: int, scale: float = 1
         raise ValueError("count and scale must be positive")
     rng = np.random.default_rng(seed)
     rows: list[tuple[str | int | float, ...]] = []
-    for patient in _patients(rng, count):
+    for patient in patients(rng, count):
         t_score = _t_score(rng, patient.label, patient.bone_density)
         for _ in range(patient.radiographs):
             anatomy, acquisition = sample_spine(rng, bone_density=patient.bone_density)
             name = f"{patient.label}/{GROUPS[patient.label].prefix}{len(rows) + 1}.png"
-            picture = render_spine(anatomy, _scaled(acquisition, scale), seed=int(rng.integers(2**31)))
+            picture = render_spine(anatomy, scaled(acquisition, scale), seed=int(rng.integers(2**31)))
             write_png(folder / name, picture.pixels)
             rows.append((name, patient.label, patient.number, VIEW, patient.age_years, patient.sex, t_score))
     table = folder / "labels.csv"
@@ -194,7 +194,7 @@ def write_spine_dataset(folder: Path, *, count: int, seed: int, scale: float = 1
 
 def _t_score(rng: np.random.Generator, label: str, density: float) -> float:
     """What DXA would have said: the density with an error, within the range that the label stands for."""
-    measured = (density - 1.0) / DENSITY_PER_T_SCORE + _around(rng, 0.0, 0.3)
+    measured = (density - 1.0) / DENSITY_PER_T_SCORE + around(rng, 0.0, 0.3)
     return round(float(np.clip(measured, *_T_SCORES[label])), 1)
 
 
@@ -219,7 +219,7 @@ def _picture_frame(acquisition: Acquisition) -> att.Frame:
 def _abdomen(anatomy: SpineAnatomy, acquisition: Acquisition, rng: np.random.Generator) -> FloatImage:
     """Soft tissue: the trunk's round, both psoas muscles, the organs' unevenness and gas in the bowel; float32 (H, W)."""
     x, y = _millimetres(acquisition)
-    trunk = anatomy.abdomen_mm * np.sqrt(np.clip(1 - (x / 170.0) ** 2, 0.05, 1)) * (1 + 0.0004 * y)
+    trunk = anatomy.abdomen_mm * np.sqrt(np.clip(1 - (x / 230.0) ** 2, 0.05, 1)) * (1 + 0.0004 * y)
     total = np.asarray(att.FAT_PER_MM * trunk, np.float32)
     total += att.MUSCLE_EXCESS_PER_MM * 0.45 * trunk.astype(np.float32)
     total += 0.045 * _clouds(x, y, rng, 24.0) + 0.018 * _clouds(x, y, rng, 7.0)
@@ -238,9 +238,10 @@ def _clouds(x: FloatImage, y: FloatImage, rng: np.random.Generator, pitch_mm: fl
 
 def _psoas(x: FloatImage, y: FloatImage, rng: np.random.Generator) -> FloatImage:
     """The muscle from T12 downwards and outwards, whose oblique edge fat sets off."""
-    edge = 27.0 + _around(rng, 0.0, 2.0) + (y + 90.0) * np.float32(0.23 + _around(rng, 0.0, 0.02))
+    edge = 27.0 + around(rng, 0.0, 2.0) + (y + 90.0) * np.float32(0.23 + around(rng, 0.0, 0.02))
+    edge = edge + 4.0 * np.sin((y + 90.0) / np.float32(55.0))  # its belly
     inside = np.clip(edge - x, 0, None) * (x > 0) * att.ramp(y, -95.0, -40.0)
-    return np.asarray(att.MUSCLE_EXCESS_PER_MM * 34.0 * np.sqrt(np.clip(inside / 24.0, 0, 1)), np.float32)
+    return np.asarray(att.MUSCLE_EXCESS_PER_MM * 34.0 * att.ramp(inside, -2.0, 26.0), np.float32)
 
 
 def _bowel_gas(x: FloatImage, y: FloatImage, gas: float, rng: np.random.Generator) -> FloatImage:
@@ -255,7 +256,7 @@ def _bowel_gas(x: FloatImage, y: FloatImage, gas: float, rng: np.random.Generato
             away = ((x - where[0]) / (radius * stretch)) ** 2 + ((y - where[1]) / radius) ** 2
             missing = np.maximum(missing, 1.1 * radius * np.sqrt(np.clip(1 - away, 0, 1)))
             where = where + 11.0 * step / np.hypot(*step) + rng.normal(0.0, 2.5, 2)
-    soft = cv2.GaussianBlur(missing, (0, 0), 1.2 * 512 / x.shape[0] if x.shape[0] > 512 else 1.2)
+    soft = cv2.GaussianBlur(missing, (0, 0), max(0.3, 0.6 / float(y[1, 0] - y[0, 0])))
     return np.asarray(-(att.FAT_PER_MM + att.MUSCLE_EXCESS_PER_MM) * soft, np.float32)
 
 
@@ -320,7 +321,7 @@ def _add_body(total: FloatImage, vertebra: _Vertebra, rng: np.random.Generator) 
     bone *= 1 + 0.10 * att.ramp(np.abs(body.y) / np.float32(vertebra.half[1]), 0.4, 0.95)
     total[body.window] += bone * closed
     for stroke in _endplates(vertebra, outline, rng):
-        att.add_stroke(total, stroke, vertebra.frame, np.ones(total.shape, np.bool_), anatomy.bone_density)
+        att.add_stroke(total, stroke, vertebra.frame, mask, anatomy.bone_density)
     return mask
 
 
@@ -331,11 +332,12 @@ def _endplates(vertebra: _Vertebra, outline: Points, rng: np.random.Generator) -
     strokes = []
     for end in (-1, 1):
         rim = outline[(np.sign(outline[:, 1]) == end) & (np.abs(outline[:, 1]) > 0.72 * half_height)]
+        rim = rim[np.abs(rim[:, 0]) < 0.93 * half_width]
         rim = rim[np.argsort(rim[:, 0])]
         apart = 0.35 * anatomy.depth_mm * tilt
         bow = np.sqrt(np.clip(1 - (rim[:, 0] / half_width) ** 2, 0, 1))
         # The mineral that is seen edge-on is spread over the endplate's height in the picture.
-        path = 6.5 * anatomy.endplate_mm / (1 + 0.16 * abs(apart))
+        path = 5.0 * anatomy.endplate_mm / (1 + 0.16 * abs(apart))
         for share, strength in ((0.0, 1.0), (1.0, 0.55)):
             shifted = rim + np.column_stack([0 * bow, -end * 0.5 + share * apart * bow + rng.normal(0.0, 0.05, len(bow))])
             strokes.append(Stroke(shifted, 1.1 + 0.3 * anatomy.endplate_mm, path * strength))
@@ -486,5 +488,5 @@ def _develop(total: FloatImage, acquisition: Acquisition, rng: np.random.Generat
     """Exposure, then a display whose window is laid on what lies above the abdomen's own attenuation; 0 to 1."""
     measured = detector.expose(total, acquisition, rng)
     measured = measured - np.float32(_LEVELLED * np.percentile(measured, 20.0))
-    grey = detector.display(measured, np.ones(measured.shape, np.bool_), replace(acquisition))
+    grey = detector.display(measured, np.ones(measured.shape, np.bool_), acquisition)
     return np.asarray(acquisition.pedestal + (1 - acquisition.pedestal) * grey, np.float32)
