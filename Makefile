@@ -26,7 +26,7 @@ lint: .venv/installed
 # The bundles that are too large for the wheel, from the committed weights; DATA is the folder of radiographs that they are compared on.
 bundles: .venv/installed dist/knee-cnn_ensemble.zip dist/knee-convnext_tiny.zip
 
-dist/%.zip: train/results/%/run.json
+dist/%.zip: train/results/%/run.json train/results/%/fusion.json $(wildcard export/*.py)
 	.venv/bin/python -m export bundle --run train/results/$* --finder train/results/knee-finder/finder.npz \
 		--data $(DATA)/knee --data-card export/data_cards/knee-xray-osteoporosis-database.toml \
 		--output dist/$* --coverage 0.9 --precisions fp32 --zip --force

@@ -21,6 +21,7 @@ from train.material import Material, gather, require_enough
 from train.nested_scores import write_nested
 from train.network import weights_of
 from train.report import as_scores, choose_final_region, describe_run, measure
+from train.reports.writing import write_reports
 from train.run import CONFIG_FILE, CURVES_FILE, METRICS_FILE, REGIONS_FILE, RUN_FILE, WEIGHTS_FILE
 from train.scores import MODEL, write_scores
 from train.split import SPLIT_FILE, write_split
@@ -72,6 +73,7 @@ def fit(
     seconds = gathered - started + sum(fold.seconds for fold in folds) + time.monotonic() - folds_done
     cache.save_json(results / RUN_FILE, describe_run(material, dataset, facts, seconds))
 
+    write_reports(results)
     _publish(results, output)
     if not keep_cache:
         cache.remove_cache(output)

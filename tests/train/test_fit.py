@@ -118,6 +118,7 @@ def test_folder_is_complete_and_holds_no_picture(run: Run) -> None:
         *("config.toml", "split.json", "regions.json", "oof.json", "metrics.json", "curves.json", "weights.npz", "run.json"),
         *("curves.png", "roc.png", "confusion.png", "reliability.png"),
         *("nested.json", "fusion.json", "fusion_evaluation.json"),
+        *("report.html", "results.csv", "results.xlsx"),
     }
 
 
