@@ -213,6 +213,23 @@ def test_members_of_other_radiographs_are_refused(tmp_path: Path, monkeypatch: p
         fuse(_bench(tmp_path), _row("p3-alexnet-vgg19").recipe, "published", "published")  # type: ignore[arg-type]
 
 
+def test_runs_that_are_there_are_reported_whatever_their_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "run_hold_out", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(networks, "settings_digest", lambda *_: "these settings")
+    bench, folder = _bench(tmp_path), tmp_path / "runs" / "vgg19-three_classes-ours"
+    folder.mkdir(parents=True)
+    run = _stored_run("vgg19", np.zeros((70, 3)))
+    for settings, is_found in (("these settings", True), ("other settings", False)):
+        facts = {**run.run, "settings_sha256": settings, "time_budget_s": 1.0}
+        for name, plain in (("run.json", facts), ("metrics.json", run.metrics), ("scores.json", run.scores)):
+            (folder / name).write_text(json.dumps(plain))
+        if is_found:
+            assert networks.run_network(bench, Network("vgg19"), "ours").run["stopped_early"]
+        else:
+            with pytest.raises(RunError, match="not run yet"):
+                networks.run_network(bench, Network("vgg19"), "ours")
+
+
 def test_rows_that_cannot_be_run_say_why(tmp_path: Path) -> None:
     masked = run_row(_bench(tmp_path), _row("p3-vgg19-mask"))
     assert masked.outcomes == ()
@@ -264,13 +281,16 @@ def test_always_the_commonest(tmp_path: Path) -> None:
 
 
 def test_cross_validated_runs_are_found_and_others_passed_over(tmp_path: Path) -> None:
-    good, other = tmp_path / "good", tmp_path / "other"
-    for folder in (good, other):
+    good, other, held_out = tmp_path / "good", tmp_path / "other", tmp_path / "held_out"
+    for folder in (good, other, held_out):
         folder.mkdir()
         (folder / "run.json").write_text(json.dumps({"name": "n", "backbone": "b"}))
     metric = {"value": 0.6, "low": 0.5, "high": 0.7}
     (good / "metrics.json").write_text(json.dumps({"model": {"balanced_accuracy": metric, "macro_auc": metric}}))
+    (held_out / "metrics.json").write_text((good / "metrics.json").read_text())
     (other / "metrics.json").write_text("[]")
+    for folder in (good, other):
+        (folder / "oof.json").write_text("{}")
     (found,) = cross_validated_runs(tmp_path)
     assert found.figures["macro_auc"] == Metric(0.6, 0.5, 0.7)
     assert report.cross_validated_runs(PROJECT / "nowhere") == ()

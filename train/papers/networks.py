@@ -18,7 +18,7 @@ from train.config import PROJECT
 from train.crops import Finder
 from train.dataset import Dataset
 from train.holdout.config import HoldOutConfig, StartingWeights
-from train.holdout.run import HoldOutRun, run_hold_out
+from train.holdout.run import HoldOutRun, find_finished, run_hold_out, settings_digest
 from train.papers.outcomes import MODEL, Outcome, Protocol, as_metric, judged, missed_classes, only_answer
 from train.papers.table import Fusion, Network
 from train.preparation import RUNTIME
@@ -59,8 +59,12 @@ def run_network(bench: Bench, network: Network, config_name: str) -> HoldOutRun:
     config = replace(config, name=name, backbone=network.backbone, target=network.target)
     config = _on_mask(bench, _with_distilled(config)) if network.on_mask else _with_distilled(config)
     folder = bench.output / RUNS_FOLDER / name
-    if not bench.train_missing and not (folder / "run.json").exists():
-        raise RunError(f"{name} was not run yet")
+    if not bench.train_missing:
+        # However small the budget was that ended it.
+        found = find_finished(folder, settings_digest(config, bench.dataset, bench.finder_digest), 0.0)
+        if found is None:
+            raise RunError(f"{name} was not run yet")
+        return found
     return run_hold_out(
         config,
         bench.finder,

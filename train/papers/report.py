@@ -24,7 +24,7 @@ from train.papers.networks import Bench, fuse, outcome_of_run, run_network
 from train.papers.outcomes import SHOWN, Outcome, Protocol, RowResult, as_metric, meaning_of
 from train.papers.page import as_html
 from train.papers.table import PAPERS, Fusion, Network, Row, paper_of, rows_of
-from train.run import METRICS_FILE, RUN_FILE
+from train.run import METRICS_FILE, RUN_FILE, SCORES_FILE
 from train.versions import versions
 
 JSON_FILE, CSV_FILE, HTML_FILE = "papers.json", "papers.csv", "papers.html"
@@ -113,6 +113,8 @@ def cross_validated_runs(results: Path = PROJECT / "train" / "results") -> tuple
     """Runs whose out-of-fold figures are at hand; folders of another kind are passed over."""
     found = []
     for file in sorted(results.glob(f"*/{RUN_FILE}")):
+        if not (file.parent / SCORES_FILE).exists():  # a hold-out run, whose figures are of one split
+            continue
         try:
             run = json.loads(file.read_text(encoding="utf-8"))
             metrics = json.loads((file.parent / METRICS_FILE).read_text(encoding="utf-8"))
