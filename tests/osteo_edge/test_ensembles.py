@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -249,6 +249,7 @@ def test_whatever_the_scores_what_comes_out_are_probabilities_and_agreement_is_k
     probabilities = softmax(combine(ensemble, logits))
     assert np.isfinite(probabilities).all()
     assert probabilities.sum() == pytest.approx(1)
+    assume(np.unique(softmax(logits[0]).round(9)).size == 3)  # equal probabilities have no winner to agree on
     same = np.tile(logits[:1], (3, 1))
     agreed = softmax(combine(ensemble, same))
     assert agreed[logits[0].argmax()] == pytest.approx(agreed.max(), abs=1e-9)
