@@ -98,5 +98,28 @@ def _fit(config_file: Path, data: Path | None, output: Path | None, finder: Path
     )
 
 
+@main.command("fold-networks")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="TOML file of the finished run.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder with labels.csv, instead of the configured one.")
+@click.option("--run", "folder", type=click.Path(path_type=Path), help="The run's folder, instead of the configured one.")
+@click.option("--keep-cache", is_flag=True, help="Keep prepared knees and checkpoints, which are removed at the end.")
+def fold_networks(config_file: Path, data: Path | None, folder: Path | None, keep_cache: bool) -> None:
+    """Train a finished run's folds again, for export to judge quantization on; new runs keep theirs."""
+    with told_in_one_line():
+        from train.config import from_project, read_config
+        from train.dataset import read_dataset
+        from train.places import open_finder
+
+        config = read_config(config_file)
+        opened, digest = open_finder(from_project(config.finder))
+        dataset = read_dataset(data or from_project(config.data))
+        quieten_tensorflow()
+        from train.refitting import refit_folds
+
+        run = folder or from_project(config.output)
+        off = refit_folds(config, opened, digest, dataset=dataset, run=run, keep_cache=keep_cache)
+        click.echo(f"{run}: every fold's network again, off its recorded probabilities by at most {off:.1e}")
+
+
 if __name__ == "__main__":
     main()

@@ -25,7 +25,7 @@ from osteo_edge.integrity import sha256_hex
 from osteo_edge.records import to_plain
 from train import cache
 from train.config import Candidate, ConfigError, Rule, from_project, read_settings
-from train.network import FEATURES, HEAD, build_network, randomise, weights_of
+from train.network import FEATURES, HEAD, build_network, randomise, settle_batch_norm, weights_of
 from train.unlabelled import unlabelled_knees
 from train.versions import versions
 
@@ -33,6 +33,7 @@ WEIGHTS_FILE = "weights.npz"
 RUN_FILE = "run.json"
 CHECKPOINT = "distil.npz"
 SAMPLE_WINDOWS = 64
+SETTLING_BATCHES = 16
 SECONDS_BETWEEN_CHECKPOINTS = 120
 
 Images = NDArray[np.float32]
@@ -115,6 +116,7 @@ def distil(config: DistilConfig, output: Path, *, time_budget_s: float) -> dict[
     started, seconds_before = time.monotonic(), pair.resume(folder / CHECKPOINT)
     budget = time_budget_s - seconds_before
     stopped_early = _run_steps(pair, training, config, folder, budget, seconds_before)
+    pair.settle(training)
     seconds = seconds_before + time.monotonic() - started
     pair.save(folder / CHECKPOINT, seconds)
     facts = {
@@ -171,6 +173,12 @@ class Pair:
         self.step += 1
         losses = self.fitted.train_on_batch(windows, self._targets(windows))
         return float(np.atleast_1d(losses)[0])
+
+    def settle(self, pictures: Images) -> None:
+        """Measure BatchNorm's statistics of the final weights."""
+        rng = np.random.default_rng([self._config.seed, 4])
+        chosen = rng.choice(len(pictures), (SETTLING_BATCHES, self._config.batch_size))
+        settle_batch_norm(self.student, (draw_windows(pictures, batch, self._config, rng) for batch in chosen))
 
     def explained(self, pictures: Images, rng: Rng) -> dict[str, float]:
         """Share of the teacher's variance that the student explains, by level, on one window of each picture."""

@@ -15,7 +15,8 @@ from train.crops import Finder
 from train.dataset import Dataset
 from train.ensembles.nested import from_stored
 from train.figures import draw_figures
-from train.folds import FoldResult, in_order, run_folds, train
+from train.fold_networks import write_fold_networks
+from train.folds import FoldResult, in_order, run_folds, stored_networks, train
 from train.fused import fuse_run
 from train.material import Material, gather, require_enough
 from train.nested_scores import write_nested
@@ -63,6 +64,7 @@ def fit(
     write_split(results / SPLIT_FILE, material.radiographs, material.fold_of, seed=config.seed)
     cache.save_json(results / REGIONS_FILE, regions)
     np.savez_compressed(results / WEIGHTS_FILE, **weights_of(network))  # type: ignore[arg-type]
+    write_fold_networks(results, [fold.region for fold in folds], stored_networks(material))
     write_scores(results, as_scores(material.radiographs, material.fold_of, systems))
     _write_nested(results, material, folds)
     cache.save_json(results / METRICS_FILE, metrics)

@@ -16,7 +16,7 @@ from train import cache
 from train.dataset import LABELS
 from train.finetune import Activations, AuxiliaryTask, Epoch, Trainer, best_epoch, cached_activations, picture_logits
 from train.material import Integers, Material, new_network, say
-from train.network import LOGITS, cut, round_to_float16, set_head, with_auxiliary
+from train.network import LOGITS, cut, round_to_float16, set_head, weights_of, with_auxiliary
 from train.regions import choose_region, mean_figures, score_regions
 from train.split import label_folds
 from train.targets import as_raw_head
@@ -78,24 +78,56 @@ def run_folds(material: Material) -> list[FoldResult]:
 def _run_fold(material: Material, fold: int) -> FoldResult:
     """Choose the region, tune and score; the held-back radiographs take part in the last step only."""
     started = time.monotonic()
-    training, held_back = np.flatnonzero(material.fold_of != fold), np.flatnonzero(material.fold_of == fold)
+    training, held_back = parts(material, fold)
     labels, groups = material.labels[training], material.groups[training]
-    features = {name: values[training] for name, values in material.features.items()}
-    taught = material.teaching.of(training)
-    scores = score_regions(features, labels, groups, material.config, taught)
+    scores = _score_regions(material, training)
     region = choose_region(scores, labels)
     tuned = _tune(material, region, training, f"fold{fold}")
-    linear = taught.fit(features[region], labels, groups, material.config.linear, seed=material.config.seed)
+    cache.save_arrays(network_file(material, fold), weights_of(tuned.network))
+    taught = material.teaching.of(training)
+    linear = taught.fit(material.features[region][training], labels, groups, material.config.linear, seed=material.config.seed)
     return FoldResult(
         region=region,
         candidates={name: mean_figures(values, labels) for name, values in scores.items()},
         epochs=tuned.epochs,
         histories=tuned.histories,
-        logits=_score(tuned.network, material, region, held_back).tolist(),
+        logits=score(tuned.network, material, region, held_back).tolist(),
         inner=tuned.inner.tolist(),
         frozen=linear.predict_proba(material.features[region][held_back]).tolist(),
         seconds=time.monotonic() - started,
     )
+
+
+def parts(material: Material, fold: int) -> tuple[Integers, Integers]:
+    """Indices of a fold's training radiographs, and of those that it holds back."""
+    return np.flatnonzero(material.fold_of != fold), np.flatnonzero(material.fold_of == fold)
+
+
+def network_file(material: Material, fold: int) -> Path:
+    """Where the weights of a fold's network are kept until the run is finished."""
+    return material.cache / f"network{fold}-{material.key}.npz"
+
+
+def stored_networks(material: Material) -> list[dict[str, NDArray[np.floating]]]:
+    """The weights of every fold's network, once ``run_folds`` is through."""
+    networks = []
+    for fold in range(material.config.folds):
+        with np.load(network_file(material, fold), allow_pickle=False) as stored:
+            networks.append(dict(stored))
+    return networks
+
+
+def refit(material: Material, fold: int, epochs: int) -> tuple[str, keras.Model]:
+    """A fold's region and network once more, now that the number of epochs is known."""
+    training, _ = parts(material, fold)
+    region = choose_region(_score_regions(material, training), material.labels[training])
+    return region, train(material, region, training, None, epochs, f"fold{fold}").network
+
+
+def _score_regions(material: Material, training: Integers) -> dict[str, Floats]:
+    features = {name: values[training] for name, values in material.features.items()}
+    labels, groups = material.labels[training], material.groups[training]
+    return score_regions(features, labels, groups, material.config, material.teaching.of(training))
 
 
 def _read_fold(file: Path) -> FoldResult:
@@ -179,8 +211,8 @@ def _activations(material: Material, region: str, trunk: keras.Model) -> Activat
     )
 
 
-def _score(network: keras.Model, material: Material, region: str, radiographs: Integers) -> NDArray[np.float32]:
-    """Logits of radiographs from their plain crops through the whole network, as the runtime computes them."""
+def score(network: keras.Model, material: Material, region: str, radiographs: Integers) -> NDArray[np.float32]:
+    """Logits (radiographs, labels) from their plain crops through the whole network, as the runtime computes them."""
     knees = np.flatnonzero(np.isin(material.crops.owner, radiographs))
     owner = np.searchsorted(radiographs, material.crops.owner[knees])
     to_logits = keras.Model(network.input, network.output[LOGITS])

@@ -245,17 +245,19 @@ def randomise(network: keras.Model, *, seed: int) -> None:
             layer.kernel.assign(rng.normal(0, math.sqrt(2 / inputs), shape))
         if isinstance(layer, LayerScale):
             layer.gamma.assign(np.full(layer.gamma.shape, 0.5))
-    _estimate_batch_norm(network, rng)
+    settle_batch_norm(network, [_random_patches(network, rng)])
 
 
-def _estimate_batch_norm(network: keras.Model, rng: np.random.Generator) -> None:
+def settle_batch_norm(network: keras.Model, batches: Iterable[NDArray[np.float32]]) -> None:
+    """Set BatchNorm's statistics to their mean over these batches: after a short training, the running ones lag behind."""
     norms = _batch_norms(network)
     if not norms:
         return
     before = [(norm.momentum, norm.trainable) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.trainable = 0.0, True  # the statistics of this one batch, whole
-    network(_random_patches(network, rng), training=True)
+    for number, batch in enumerate(batches):
+        for norm in norms:
+            norm.momentum, norm.trainable = number / (number + 1), True
+        network(batch, training=True)
     for norm, (momentum, trainable) in zip(norms, before, strict=True):
         norm.momentum, norm.trainable = momentum, trainable
 

@@ -88,20 +88,40 @@ def load_run(folder: Path) -> Run:
     run, regions = read_json(folder / RUN_FILE), read_json(folder / REGIONS_FILE)
     scores = read_json(folder / SCORES_FILE)
     try:
-        chosen = next(one for one in regions["candidates"] if one["region"]["name"] == regions["chosen"])
+        region, spec = read_candidates(folder)[regions["chosen"]]
         return Run(
             folder=folder,
             backbone=run["backbone"],
             target=run.get("target", "classes"),
             body_part=run.get("body_part", "knee"),
             labels=tuple(run["labels"]),
-            region=parse_record(RegionProfile, chosen["region"], where="regions.json"),
-            input=parse_record(InputSpec, chosen["input"], where="regions.json"),
+            region=region,
+            input=spec,
             metrics=read_json(folder / METRICS_FILE),
             training_digests=frozenset(scores["radiographs"]),
         )
-    except (KeyError, TypeError, StopIteration, ManifestError) as error:
+    except (KeyError, TypeError) as error:
         raise RunError(f"{folder}: is not the folder of a finished run ({error!r})") from error
+
+
+def read_candidates(folder: Path) -> dict[str, tuple[RegionProfile, InputSpec]]:
+    """Every region that a run chose from, by name, with its input.
+
+    Raises:
+        RunError: ``regions.json`` is missing or is not what ``fit`` writes.
+    """
+    regions = read_json(folder / REGIONS_FILE)
+    try:
+        both = [
+            (
+                parse_record(RegionProfile, one["region"], where="regions.json"),
+                parse_record(InputSpec, one["input"], where="regions.json"),
+            )
+            for one in regions["candidates"]
+        ]
+    except (KeyError, TypeError, ManifestError) as error:
+        raise RunError(f"{folder}: is not the folder of a finished run ({error!r})") from error
+    return {region.name: (region, spec) for region, spec in both}
 
 
 def read_json(path: Path) -> Any:

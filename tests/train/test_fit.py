@@ -100,7 +100,7 @@ def run(radiographs: Path, made: Made, tmp_path_factory: pytest.TempPathFactory)
 
     output = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("gather", "run_folds", "train"):
+        for name in ("gather", "run_folds", "stored_networks", "train"):
             patch.setattr(fit, name, made.noting(name, getattr(fit, name)))
         _fit(radiographs, output)
     return load_run(output)
@@ -117,7 +117,7 @@ def test_folder_is_complete_and_holds_no_picture(run: Run) -> None:
     assert {path.name for path in run.folder.iterdir()} == {
         *("config.toml", "split.json", "regions.json", "oof.json", "metrics.json", "curves.json", "weights.npz", "run.json"),
         *("curves.png", "roc.png", "confusion.png", "reliability.png"),
-        *("nested.json", "fusion.json", "fusion_evaluation.json"),
+        *("nested.json", "fusion.json", "fusion_evaluation.json", "fold_networks.npz"),
         *("report.html", "results.csv", "results.xlsx"),
     }
 
@@ -170,7 +170,7 @@ def test_a_folder_that_was_half_replaced_is_no_run(
 def _repeat_without_training(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     """The costly steps return what they returned before; the cache lies in the new run's folder."""
     monkeypatch.setattr("train.fit.gather", lambda *arguments: replace(made.returned["gather"], cache=arguments[-1]))
-    for name in ("run_folds", "train"):
+    for name in ("run_folds", "stored_networks", "train"):
         monkeypatch.setattr(f"train.fit.{name}", lambda *_, name=name: made.returned[name])
 
 

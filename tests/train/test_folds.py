@@ -157,7 +157,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
         seen.scored.append(set(radiographs.tolist()))
         return np.zeros((len(radiographs), 3), np.float32)
 
-    for name, spy in (("score_regions", score_regions), ("train", train), ("_score", score)):
+    for name, spy in (("score_regions", score_regions), ("train", train), ("score", score), ("weights_of", lambda network: {})):
         monkeypatch.setattr(folds, name, spy)
     monkeypatch.setattr(Teaching, "fit", fit)
     return seen
@@ -240,7 +240,7 @@ def test_score_is_the_mean_of_each_pictures_knees(material: Material) -> None:
     logits = network.predict(images[..., np.newaxis], verbose=0)["logits"]
     shown = replace(material, crops=Crops(owner, {"joint": images}))
     expected = [logits[[1, 4]].mean(axis=0), logits[[0, 5, 7]].mean(axis=0), logits[2]]
-    given = folds._score(network, shown, "joint", np.array([2, 7, 9]))
+    given = folds.score(network, shown, "joint", np.array([2, 7, 9]))
     np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-3)
 
 

@@ -20,6 +20,7 @@ from train.network import (
     round_to_float16,
     set_batch_norm_training,
     set_head,
+    settle_batch_norm,
     weights_of,
 )
 from train.targets import as_head, fit_target
@@ -228,3 +229,14 @@ def test_head_equals_the_linear_classifier(network: keras.Model) -> None:
     np.testing.assert_allclose(features @ kernel + bias, linear.predict_logits(features), atol=1e-4)
     set_head(network, kernel, bias)
     np.testing.assert_allclose(network.get_layer("head").get_weights()[0], kernel, rtol=1e-6)
+
+
+def test_settled_norms_hold_the_mean_over_the_batches() -> None:
+    image = keras.Input((4, 4, 1))
+    norm = keras.layers.BatchNormalization(name="norm")
+    network = keras.Model(image, norm(image))
+    batches = np.random.default_rng(3).normal(5, 2, (3, 8, 4, 4, 1)).astype(np.float32)
+    settle_batch_norm(network, batches)
+    np.testing.assert_allclose(norm.moving_mean, [batches.mean()], rtol=1e-5)
+    np.testing.assert_allclose(norm.moving_variance, [batches.var(axis=(1, 2, 3, 4)).mean()], rtol=1e-5)
+    assert norm.momentum == 0.99
