@@ -83,7 +83,7 @@ def training_curves(histories: Sequence[Sequence[Sequence[EpochLine]]]) -> Figur
             _draw_fold(panel, trainings, field, fold)
         panel.set(title=title, xlabel="epoch (0: before fine-tuning)")
         panel.xaxis.get_major_locator().set_params(integer=True)
-        _tidy(panel)
+        tidy(panel)
     panels[0].legend(title="outer fold", frameon=False, ncols=2)
     return figure
 
@@ -112,7 +112,7 @@ def roc_curves(labels: Integers, probabilities: Floats, figures: Mapping[str, Me
     panel.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     panel.set(title="ROC, out of fold", xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
     figure.legend(frameon=False, fontsize="small", loc="outside lower center")
-    _tidy(panel)
+    tidy(panel)
     return figure
 
 
@@ -157,7 +157,7 @@ def reliability_diagram(labels: Integers, probabilities: Floats, figures: Mappin
     panel.set(title=title, xlabel="probability of the likeliest class", ylabel="share that is right", aspect="equal")
     panel.set(xlim=(0, 1), ylim=(0, 1))
     panel.text(0.98, 0.03, "the larger a point, the more radiographs", ha="right", fontsize="small")
-    _tidy(panel)
+    tidy(panel)
     return figure
 
 
@@ -174,7 +174,7 @@ def systems_figure(systems: Mapping[str, Mapping[str, Metric]]) -> Figure:
             panel.plot([one.low, one.high], [place, place], color=colour, linewidth=2)
             panel.plot([one.value], [place], "o", color=colour)
         panel.set(title=title, xlim=(0, 1))
-        _tidy(panel)
+        tidy(panel)
     panels[0].set_yticks(range(len(systems)), [name.replace("$", r"\$") for name in systems])
     panels[0].invert_yaxis()
     return figure
@@ -191,11 +191,12 @@ def learning_curve_figure(points: Sequence[LearningPoint]) -> Figure:
         panel.fill_between(sizes, [one.low for one in metrics], [one.high for one in metrics], color=colour, alpha=0.2)
         panel.plot(sizes, [one.value for one in metrics], "o-", color=colour, linewidth=1.6)
         panel.set(title=f"{title}, out of fold", xlabel="training radiographs")
-        _tidy(panel)
+        tidy(panel)
     return figure
 
 
-def _tidy(panel: Axes) -> None:
+def tidy(panel: Axes) -> None:
+    """Without frame, on a light grid."""
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(color="0.92", linewidth=0.8)
     panel.set_axisbelow(True)

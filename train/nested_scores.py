@@ -59,6 +59,18 @@ def read_nested(folder: Path, digests: Sequence[str]) -> NestedLogits:
         raise RunError(f"{path}: is damaged ({error}); train the member again") from error
 
 
+def read_digests(folder: Path) -> tuple[str, ...]:
+    """The radiographs of a run's nested scores, in their order.
+
+    Raises:
+        RunError: there are none.
+    """
+    try:
+        return tuple(read_json(folder / NESTED_FILE)["radiographs"])
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{folder / NESTED_FILE}: is damaged ({error!r}); train the member again") from error
+
+
 def together(each: Sequence[NestedLogits]) -> NestedLogits:
     """Several runs' logits side by side.
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from osteo_edge.manifest import Metric
 from train.papers.outcomes import SHOWN
 from train.papers.table import PAPERS
+from train.reports.environment import page_environment
 from train.reports.wording import RESEARCH_USE, figure_title
 
 if TYPE_CHECKING:
@@ -25,14 +24,7 @@ def as_html(report: Report, *, copies: int, folds: int, seeds: int) -> str:
     Args:
         copies, folds, seeds: of the demonstration with copies.
     """
-    # StrictUndefined: a misspelt name is an error, not an empty cell.
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(Path(__file__).parent)
     environment.filters.update(interval=_interval, share=lambda value: f"{value:.2f}", figure=figure_title)
     return environment.get_template(TEMPLATE).render(
         report=report,

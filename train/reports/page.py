@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -16,6 +15,7 @@ from osteo_edge.manifest import Metric
 from train import figures
 from train.dataset import LABELS
 from train.evaluate import confusion
+from train.reports.environment import page_environment
 from train.reports.headline import findings, headline
 from train.reports.material import RunMaterial
 from train.reports.wording import RESEARCH_USE, figure_title, system_title, with_interval
@@ -39,14 +39,7 @@ class Picture:
 
 def as_html(material: RunMaterial) -> str:
     """The page. All text from the run is escaped; figures are inline SVG in the page's colours."""
-    # StrictUndefined: a misspelt name is an error, not an empty cell.
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(Path(__file__).parent)
     environment.filters.update(
         interval=with_interval, system=system_title, figure=figure_title, cell=_cell, percent=lambda share: f"{share:.0%}"
     )
