@@ -13,6 +13,8 @@ from osteo_edge.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 
 MANIFEST = "manifest.json"
 MANIFEST_DIGEST = "manifest.sha256"
+MANIFEST_SIGNATURE = "manifest.sig"
+MAX_SIGNATURE_BYTES = 4096
 DEFAULT_BUNDLE = "knee-mobilenet_v2"
 EMBEDDED_FOLDER = Path(__file__).parent / "bundles"
 
@@ -24,16 +26,19 @@ class Bundle:
     Attributes:
         root: the bundle's folder, links resolved.
         digest: SHA-256 of ``manifest.json``, which names every other file's digest: the bundle's identity.
+        signature: content of ``manifest.sig``, which nothing has checked yet; None where there is none.
     """
 
     root: Path
     manifest: Manifest
     digest: str
+    signature: bytes | None = None
 
     @property
     def listed(self) -> frozenset[str]:
-        """Every file that may be in the bundle, the manifest and its digest too."""
-        return frozenset((MANIFEST, MANIFEST_DIGEST, *self.manifest.files))
+        """Every file that is part of the bundle: the manifest, its digest and its signature too."""
+        signature = () if self.signature is None else (MANIFEST_SIGNATURE,)
+        return frozenset((MANIFEST, MANIFEST_DIGEST, *signature, *self.manifest.files))
 
     def read(self, path: str) -> bytes:
         """The bytes of a listed file, verified.
@@ -90,7 +95,15 @@ def parse_bundle(read: Callable[[str, int], bytes], root: Path) -> Bundle:
     expected = manifest_digest_line(digest)
     if read(MANIFEST_DIGEST, len(expected)) != expected:
         raise IntegrityError(f"{MANIFEST} in {root} does not match {MANIFEST_DIGEST}; install the bundle again")
-    return Bundle(root=root, manifest=parse_manifest(manifest_bytes), digest=digest)
+    return Bundle(root, parse_manifest(manifest_bytes), digest, _read_signature(read))
+
+
+def _read_signature(read: Callable[[str, int], bytes]) -> bytes | None:
+    """What is no plain small file counts as none, and is found among the files that are not listed."""
+    try:
+        return read(MANIFEST_SIGNATURE, MAX_SIGNATURE_BYTES)
+    except IntegrityError:
+        return None
 
 
 def embedded_bundles() -> tuple[str, ...]:

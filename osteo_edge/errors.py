@@ -12,11 +12,13 @@ OsteoEdgeError
 |  |- ManifestError            names the field
 |  |- IncompatibleBundleError  made for another version of this package
 |  |- IntegrityError           a file is missing, changed, linked or not listed
+|  |  `- SignatureError        missing, of another key, or not of this manifest; or it cannot be checked
 |  |- InstallationError        a bundle cannot be put into, or taken out of, the user's folder
 |  `- SelfTestError            the bundle does not give its recorded numbers on this device
 |- EngineError
 |  |- EngineUnavailableError   names the extra to install
 |  `- InferenceError
+|- TuningError                 a measurement of this device could not be stored or removed
 `- ReportError                 an answer could not be written
 
 Errors of other libraries are translated in the module that first meets them. A message is one line:
@@ -83,6 +85,10 @@ class IntegrityError(BundleError):
     """A file of the bundle is missing, changed, linked, or not listed."""
 
 
+class SignatureError(IntegrityError):
+    """The bundle is not proved to come from the holder of a key."""
+
+
 class InstallationError(BundleError):
     """A bundle that cannot be installed or removed."""
 
@@ -101,6 +107,10 @@ class EngineUnavailableError(EngineError):
 
 class InferenceError(EngineError):
     """The engine refused the model or failed while running it."""
+
+
+class TuningError(OsteoEdgeError):
+    """What was measured on this device could not be stored or removed."""
 
 
 class ReportError(OsteoEdgeError):

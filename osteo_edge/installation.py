@@ -23,6 +23,7 @@ from osteo_edge.bundle import (
     DEFAULT_BUNDLE,
     MANIFEST,
     MANIFEST_DIGEST,
+    MANIFEST_SIGNATURE,
     Bundle,
     embedded_bundles,
     installed_bundles,
@@ -49,20 +50,23 @@ _LOCATOR_BYTES = 20
 Read = Callable[[str, int], bytes]
 
 
-def install_bundle(source: str | Path, *, force: bool = False) -> Bundle:
+def install_bundle(source: str | Path, *, force: bool = False, key: bytes | None = None) -> Bundle:
     """Verify and self-test the bundle at ``source``, and put it into ``user_folder()`` under its own name.
 
     Args:
         source: a bundle's folder, or a .zip that holds one, at its top or in one folder.
         force: replace an installed bundle of the same name.
+        key: public key (PEM) that must have signed the bundle; None asks for no signature. It is not stored.
 
     Raises:
         BundleNotFoundError: there is neither a folder nor a .zip with a manifest.
         InstallationError: the name is taken or reserved, the bundle is too large, or the folder cannot be written.
+        SignatureError: the key was given and did not sign the bundle.
         BundleError: the bundle is damaged, incompatible, or fails its self-test on this device.
         EngineUnavailableError: no engine that it has a file for is installed.
     """
     from osteo_edge.selftest import require_self_test
+    from osteo_edge.signature import require_signature
 
     source, folder = Path(source), _require_user_folder()
     with _opened(source) as (claimed, read):
@@ -74,6 +78,8 @@ def install_bundle(source: str | Path, *, force: bool = False) -> Bundle:
             bundle = open_bundle(staging)
             for _ in bundle.verify():
                 pass
+            if key is not None:
+                require_signature(bundle, key)
             require_self_test(bundle)
             put_in_place(staging, target, force=force)
     return open_bundle(target)
@@ -167,6 +173,8 @@ def _write(bundle: Bundle, read: Read, folder: Path) -> None:
         (folder / path).write_bytes(data)
     for path in (MANIFEST, MANIFEST_DIGEST):
         (folder / path).write_bytes(read(path, MAX_MANIFEST_BYTES))
+    if bundle.signature is not None:
+        (folder / MANIFEST_SIGNATURE).write_bytes(bundle.signature)
 
 
 @contextmanager

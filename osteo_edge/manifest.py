@@ -10,14 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from osteo_edge.engines.device import TELLING_FEATURES
 from osteo_edge.errors import IncompatibleBundleError, ManifestError
 from osteo_edge.labels import BodyPart, BoneStatus
 from osteo_edge.records import parse_json, parse_record
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_MEMBERS = 8
 MAX_LAYERS = 4
+MAX_TREES = 512
+MAX_NODES = 1 << 16
 MAX_COVARIATES = 32
 
 EngineName = Literal["onnxruntime", "litert"]
@@ -54,13 +57,14 @@ class InputSpec:
     """The tensor that a member takes: (1, height, width, 1), the input scaling being inside the graph.
 
     Attributes:
+        dtype: ``uint8`` takes the grey levels rounded to whole numbers.
         value_range: lowest and highest value of the tensor.
         low_percentile, high_percentile: grey levels of the box that are stretched to ``value_range``.
     """
 
     height_px: int
     width_px: int
-    dtype: Literal["float32"]
+    dtype: Literal["float32", "uint8"]
     layout: Literal["NHWC"]
     value_range: tuple[float, float]
     low_percentile: float
@@ -74,7 +78,8 @@ class Member:
     Attributes:
         region: what it is shown.
         files: engine name -> precision -> path.
-        default_precision: engine name -> the precision that ``auto`` means.
+        accepted: engine name -> precisions close enough to the trained network to stand for it, fp32 among them.
+        default_precision: engine name -> the accepted precision that ``auto`` means where no choice fits the device.
         head_weights: ``.npy`` file, (features, labels) float32: logits = mean over the map of features @ weights + bias.
     """
 
@@ -83,6 +88,7 @@ class Member:
     region: RegionProfile
     input: InputSpec
     files: Mapping[str, Mapping[str, str]]
+    accepted: Mapping[str, tuple[str, ...]]
     default_precision: Mapping[str, str]
     head_weights: str
 
@@ -128,7 +134,41 @@ class DenseLayer:
     activation: Literal["linear", "relu", "tanh"]
 
 
-EnsembleKind = Literal["mean", "weighted", "vote", "gompertz", "stacking", "cascade"]
+@dataclass(frozen=True)
+class DeviceChoice:
+    """What ``auto`` means on devices of one kind; the bundle's evidence holds the measurement behind it.
+
+    Attributes:
+        architecture: as ``platform.machine()`` gives it; empty for any.
+        features: instructions that the processor must have, as ``osteo_edge.engines.device`` names them.
+        engine, precision: of which every member has an accepted file.
+    """
+
+    architecture: str
+    features: tuple[str, ...]
+    engine: EngineName
+    precision: Precision
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One decision tree as plain numbers, one a node, the root first; children come after their parent.
+
+    Attributes:
+        feature: the input that the node asks for; -1 for a leaf.
+        threshold: an input up to it goes left, a larger one right; 0 for a leaf.
+        left, right: the node's children; -1 for a leaf.
+        values: a leaf's probabilities (labels,); empty for the other nodes.
+    """
+
+    feature: tuple[int, ...]
+    threshold: tuple[float, ...]
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+    values: tuple[tuple[float, ...], ...]
+
+
+EnsembleKind = Literal["mean", "weighted", "vote", "gompertz", "stacking", "forest", "cascade"]
 
 
 @dataclass(frozen=True)
@@ -141,12 +181,14 @@ class Ensemble:
             members' order (members * labels,), to logits (labels,); empty otherwise.
         exits: for ``cascade``: after member i, the highest probability of the mean so far at which it stops; one a
             member but the last; empty otherwise.
+        trees: for ``forest``: on the inputs of ``layers``; empty otherwise.
     """
 
     kind: EnsembleKind
     weights: tuple[float, ...] = ()
     layers: tuple[DenseLayer, ...] = ()
     exits: tuple[float, ...] = ()
+    trees: tuple[Tree, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -208,6 +250,7 @@ class Manifest:
 
     Attributes:
         members: run in this order; each has a name of its own, and one engine at least has files of all of them.
+        choices: what ``auto`` means on this device: the first that fits it and whose engine is installed.
         ensemble: how the members' scores become one; ``mean`` where there is one member.
         conformal: label sets of the answers from the picture alone.
         metrics: of the scores from the picture alone.
@@ -235,6 +278,7 @@ class Manifest:
     baselines: Mapping[str, Mapping[str, Metric]]
     provenance: Mapping[str, str]
     files: Mapping[str, FileEntry]
+    choices: tuple[DeviceChoice, ...] = ()
     fusion: Fusion | None = None
 
 
@@ -253,6 +297,7 @@ def parse_manifest(data: bytes) -> Manifest:
     _check_vocabulary(manifest)
     _check_files(manifest)
     _check_members(manifest)
+    _check_choices(manifest)
     check_ensemble(manifest.ensemble, members=len(manifest.members), labels=len(manifest.labels))
     if manifest.fusion:
         check_fusion(manifest.fusion, labels=manifest.labels)
@@ -299,7 +344,10 @@ def _check_members(manifest: Manifest) -> None:
         where = f"members[{index}]"
         spec, region = member.input, member.region
         _require(1 <= spec.height_px <= 4096 and 1 <= spec.width_px <= 4096, f"{where}.input", "has an impossible size")
-        _require(spec.value_range[0] < spec.value_range[1], f"{where}.input.value_range", "must rise")
+        low, high = spec.value_range
+        _require(low < high, f"{where}.input.value_range", "must rise")
+        is_held = spec.dtype == "float32" or 0 <= low < high <= 255
+        _require(is_held, f"{where}.input.value_range", "must lie between 0 and 255 for uint8")
         rising = 0 <= spec.low_percentile < spec.high_percentile <= 100
         _require(rising, f"{where}.input.low_percentile", "must lie below high_percentile, both within 0 and 100")
         sides = (region.half_width, region.above, region.below)
@@ -319,8 +367,20 @@ def _check_model_files(manifest: Manifest, member: Member, where: str) -> None:
         for precision, path in by_precision.items():
             _require(precision in PRECISIONS, f"{where}.files.{engine}", f"names an unknown precision: {precision[:40]!r}")
             _require(path in manifest.files, f"{where}.files.{engine}.{precision}", _NOT_LISTED)
+        accepted = member.accepted.get(engine, ())
+        _require("fp32" in accepted, f"{where}.accepted.{engine}", "must hold fp32")
+        _require(set(accepted) <= set(by_precision), f"{where}.accepted.{engine}", "names a precision without a file")
         default = member.default_precision.get(engine)
-        _require(default in by_precision, f"{where}.default_precision.{engine}", "must be one of the engine's precisions")
+        _require(default in accepted, f"{where}.default_precision.{engine}", "must be one of the accepted precisions")
+    _require(set(member.accepted) == set(member.files), f"{where}.accepted", "must name the engines that have files")
+
+
+def _check_choices(manifest: Manifest) -> None:
+    for index, choice in enumerate(manifest.choices):
+        unknown = sorted(set(choice.features) - set(TELLING_FEATURES))
+        _require(not unknown, f"choices[{index}].features", f"names unknown instructions: {', '.join(unknown)[:60]}")
+        is_accepted = all(choice.precision in member.accepted.get(choice.engine, ()) for member in manifest.members)
+        _require(is_accepted, f"choices[{index}]", f"names {choice.engine} {choice.precision}, which a member does not accept")
 
 
 def check_ensemble(ensemble: Ensemble, *, members: int, labels: int) -> None:
@@ -330,7 +390,8 @@ def check_ensemble(ensemble: Ensemble, *, members: int, labels: int) -> None:
         ManifestError: names the field.
     """
     kind = ensemble.kind
-    _require(members > 1 or kind in ("mean", "stacking"), "ensemble.kind", f"must be mean for one member, not {kind}")
+    suits_one = kind in ("mean", "stacking", "forest")
+    _require(members > 1 or suits_one, "ensemble.kind", f"must be mean for one member, not {kind}")
     _require(len(ensemble.weights) == (members if kind == "weighted" else 0), "ensemble.weights", _count("weighted", "member"))
     if kind == "weighted":
         are_shares = min(ensemble.weights) >= 0 and abs(sum(ensemble.weights) - 1) <= 1e-6
@@ -344,6 +405,36 @@ def check_ensemble(ensemble: Ensemble, *, members: int, labels: int) -> None:
     for index, layer in enumerate(ensemble.layers):
         width = _check_dense(layer.kernel, layer.bias, inputs=width, where=f"ensemble.layers[{index}]")
     _require(not ensemble.layers or width == labels, "ensemble.layers", f"must end with {labels} outputs, one a label")
+    _check_trees(ensemble, inputs=members * labels, labels=labels)
+
+
+def _check_trees(ensemble: Ensemble, *, inputs: int, labels: int) -> None:
+    trees = ensemble.trees
+    _require(bool(trees) == (ensemble.kind == "forest"), "ensemble.trees", "must be there for forest alone")
+    _require(len(trees) <= MAX_TREES, "ensemble.trees", f"must be at most {MAX_TREES}")
+    _require(sum(len(tree.feature) for tree in trees) <= MAX_NODES, "ensemble.trees", f"must have at most {MAX_NODES} nodes")
+    for index, tree in enumerate(trees):
+        _check_tree(tree, inputs=inputs, labels=labels, where=f"ensemble.trees[{index}]")
+
+
+def _check_tree(tree: Tree, *, inputs: int, labels: int, where: str) -> None:
+    """Children that come after their parent and have no other make it a tree, which every walk leaves."""
+    nodes = len(tree.feature)
+    columns = (tree.threshold, tree.left, tree.right, tree.values)
+    _require(nodes >= 1, where, "has no node")
+    _require(all(len(column) == nodes for column in columns), where, "must have as many numbers of each kind as nodes")
+    children = []
+    for node, (feature, left, right, values) in enumerate(zip(tree.feature, tree.left, tree.right, tree.values, strict=True)):
+        if (feature, left, right) == (-1, -1, -1):
+            are_shares = len(values) == labels and min(values) >= 0 and abs(sum(values) - 1) <= 1e-6
+            _require(are_shares, f"{where}.values[{node}]", f"must be {labels} probabilities that sum to 1")
+            continue
+        _require(0 <= feature < inputs, f"{where}.feature[{node}]", f"must be -1 for a leaf, or lie below {inputs}")
+        _require(node < left < nodes, f"{where}.left[{node}]", "must be a later node of the tree")
+        _require(node < right < nodes, f"{where}.right[{node}]", "must be a later node of the tree")
+        _require(not values, f"{where}.values[{node}]", "must be empty, since the node is no leaf")
+        children += [left, right]
+    _require(sorted(children) == list(range(1, nodes)), where, "must reach each node but the root from one other")
 
 
 def check_fusion(fusion: Fusion, *, labels: Sequence[str]) -> None:

@@ -9,7 +9,9 @@ from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle, open_bundle
 from osteo_edge.engines import select
 from osteo_edge.engines.base import Engine
 from osteo_edge.engines.select import EngineChoice
+from osteo_edge.engines.tuning import find_tuning
 from osteo_edge.errors import IncompatibleBundleError, InferenceError
+from osteo_edge.manifest import InputSpec, Member
 
 MAX_THREADS = 256
 
@@ -46,9 +48,13 @@ class LoadingModel:
             raise ValueError(f"threads must be 1 to {MAX_THREADS}, not {threads}")
         self.bundle = open_bundle(bundle)
         manifest = self.bundle.manifest
-        self.choices = select.choose(manifest.members, engine=engine, precision=precision)
         count = threads or select.available_threads()
-        self._loading = [_LoadingEngine(self.bundle, choice, threads=count) for choice in self.choices]
+        tuned = find_tuning(self.bundle, threads=count).pair if select.AUTO in (engine, precision) else None
+        self.choices = select.choose(manifest, engine=engine, precision=precision, tuned=tuned)
+        self._loading = [
+            _LoadingEngine(self.bundle, member, choice, threads=count)
+            for member, choice in zip(manifest.members, self.choices, strict=True)
+        ]
         before = None
         for loading in self._loading[: 1 if manifest.ensemble.kind == "cascade" else None]:
             loading.start(before)
@@ -59,7 +65,7 @@ class LoadingModel:
 
         Raises:
             IntegrityError: the model file is not the recorded one.
-            IncompatibleBundleError: the model's outputs are not those of a member.
+            IncompatibleBundleError: the model's input or outputs are not those of its member.
             InferenceError: the engine does not take it, or was closed.
         """
         return self._loading[member].engine()
@@ -83,8 +89,8 @@ class LoadingModel:
 class _LoadingEngine:
     """One member's engine on its way."""
 
-    def __init__(self, bundle: Bundle, choice: EngineChoice, *, threads: int) -> None:
-        self._bundle, self._choice, self._threads = bundle, choice, threads
+    def __init__(self, bundle: Bundle, member: Member, choice: EngineChoice, *, threads: int) -> None:
+        self._bundle, self._member, self._choice, self._threads = bundle, member, choice, threads
         self._thread: Thread | None = None
         self._engine: Engine | None = None
         self._fault: BaseException | None = None
@@ -125,16 +131,36 @@ class _LoadingEngine:
         try:
             if before is not None:
                 before.join()
-            engine = select.open_engine(self._bundle, self._choice, threads=self._threads)
-            _require_outputs(engine, labels=len(self._bundle.manifest.labels))
-            self._engine = engine
+            self._engine = open_member(self._bundle, self._member, self._choice, threads=self._threads)
         except BaseException as fault:  # handed to the thread that asks for the engine
             self._fault = fault
 
 
-def _require_outputs(engine: Engine, *, labels: int) -> None:
-    shapes = {output.name: output.shape for output in engine.outputs}
-    if len(engine.inputs) != 1 or shapes.get("logits") != (1, labels) or len(shapes.get("features", ())) != 4:
+def open_member(bundle: Bundle, member: Member, choice: EngineChoice, *, threads: int) -> Engine:
+    """A member's model file, verified and loaded, which takes and gives what a member must.
+
+    Raises:
+        IntegrityError: the file is not the recorded one, or refers to data in another.
+        IncompatibleBundleError: its input or outputs are not those of the member.
+        EngineError: the engine cannot be loaded, or does not take the file.
+    """
+    engine = select.open_engine(bundle, choice, threads=threads)
+    try:
+        _require_form(engine, member.input, labels=len(bundle.manifest.labels), path=choice.path)
+    except IncompatibleBundleError:
+        engine.close()
+        raise
+    return engine
+
+
+def _require_form(engine: Engine, spec: InputSpec, *, labels: int, path: str) -> None:
+    taken = [(one.shape, one.dtype) for one in engine.inputs]
+    if taken != [((1, spec.height_px, spec.width_px, 1), spec.dtype)]:
         raise IncompatibleBundleError(
-            f"the model must take one tensor and give logits (1, {labels}) and features (1, rows, columns, channels)"
+            f"{path}: the model must take one {spec.dtype} tensor (1, {spec.height_px}, {spec.width_px}, 1)"
+        )
+    shapes = {output.name: output.shape for output in engine.outputs}
+    if shapes.get("logits") != (1, labels) or len(shapes.get("features", ())) != 4:
+        raise IncompatibleBundleError(
+            f"{path}: the model must give logits (1, {labels}) and features (1, rows, columns, channels)"
         )

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,9 @@ from osteo_edge.manifest import InputSpec, RegionProfile
 from osteo_edge.model import LoadingModel
 from osteo_edge.prediction import Knee, ModelIdentity, Prediction
 from osteo_edge.radiograph import Radiograph
+
+if TYPE_CHECKING:
+    from osteo_edge.engines.base import Picture
 
 
 class OsteoPredictor:
@@ -53,8 +57,8 @@ class OsteoPredictor:
             bundle: name of an embedded or installed bundle, or path of a bundle's folder; or a model that is being
                 loaded, which settles the other arguments too and whose faults are raised by the first ``predict``.
             engine: ``auto``, ``onnxruntime`` or ``litert``.
-            precision: ``auto``, ``fp32``, ``fp16`` or ``int8`` (for LiteRT: dynamic range), the same for all members;
-                ``auto`` is each member's own default.
+            precision: ``auto``, ``fp32``, ``fp16`` or ``int8``, the same for all members. Both ``auto`` are what 'osteo-edge
+                tune' found on this device, else what the bundle chooses for such a processor, else each member's default.
             threads: number of threads of the engine; all processors of the process by default.
 
         Raises:
@@ -193,7 +197,7 @@ class OsteoPredictor:
                 break
         return answers
 
-    def _run_member(self, index: int, tensors: Sequence[NDArray[np.float32]]) -> _Answer:
+    def _run_member(self, index: int, tensors: Sequence[Picture]) -> _Answer:
         engine = self._model.engine(index)
         outputs = [engine.run({engine.inputs[0].name: tensor}) for tensor in tensors]
         if any(output["features"].shape[-1] != len(self._head_weights[index]) for output in outputs):
@@ -273,7 +277,7 @@ class OsteoPredictor:
         )
 
 
-_Tensors = dict[tuple[RegionProfile, InputSpec], list[NDArray[np.float32]]]
+_Tensors = dict[tuple[RegionProfile, InputSpec], "list[Picture]"]
 
 
 @dataclass(frozen=True)

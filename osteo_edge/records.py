@@ -6,6 +6,7 @@ import json
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from osteo_edge.errors import ManifestError
@@ -39,7 +40,7 @@ def parse_record(cls: type[Record], data: Any, *, where: str) -> Record:
     for key in data:
         if key not in known:
             raise ManifestError(f"{where}: unknown key {str(key)[:60]!r}; this version of osteo-edge does not know it")
-    hints = get_type_hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     values = {}
     for name, field in known.items():
         if name in data:
@@ -47,6 +48,12 @@ def parse_record(cls: type[Record], data: Any, *, where: str) -> Record:
         elif field.default is MISSING and field.default_factory is MISSING:
             raise ManifestError(f"{where}: the field {name!r} is missing")
     return cls(**values)
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Resolved once a class: a manifest holds dozens of records of few classes."""
+    return get_type_hints(cls)
 
 
 def to_plain(value: Any) -> Any:

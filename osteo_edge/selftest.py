@@ -8,11 +8,11 @@ an engine that is off.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from osteo_edge.errors import EngineError, ManifestError, SelfTestError
+from osteo_edge.errors import EngineError, IncompatibleBundleError, ManifestError, SelfTestError
 from osteo_edge.records import parse_json, parse_record
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from osteo_edge.bundle import Bundle
+    from osteo_edge.engines.base import Picture
     from osteo_edge.engines.select import EngineChoice
     from osteo_edge.images.region import Joint
     from osteo_edge.manifest import EngineName, Member
@@ -99,9 +100,9 @@ def run_self_test(bundle: Bundle, *, engines: Collection[EngineName] | None = No
     results = [_test_finder(bundle, expected, pixels)]
     answers: dict[str, Mapping[str, float]] = {}
     for member in bundle.manifest.members:
-        tensors = _prepare(member, expected, pixels)
-        for choice in _choices(member):
-            results.append(_skip(choice, engines) or _test_file(bundle, choice, tensors, expected, answers))
+        tensors = _prepare(member, expected.joints, pixels)
+        for choice in model_files(member):
+            results.append(_skip(choice, engines) or _test_file(bundle, member, choice, tensors, expected, answers))
     results += [_test_together(bundle, engine, record, answers) for engine, record in expected.together.items()]
     _require_an_engine(bundle)
     return tuple(results)
@@ -123,7 +124,7 @@ def require_self_test(bundle: Bundle, *, engines: Collection[EngineName] | None 
 
 def _read_expected(bundle: Bundle) -> Expected:
     expected = parse_record(Expected, parse_json(bundle.read(EXPECTED), what=EXPECTED), where=EXPECTED)
-    paths = {choice.path for member in bundle.manifest.members for choice in _choices(member)}
+    paths = {choice.path for member in bundle.manifest.members for choice in model_files(member)}
     if set(expected.files) != paths:
         odd = sorted(set(expected.files) ^ paths)
         raise ManifestError(f"{EXPECTED}: files must name every model file of the bundle and no other: {', '.join(odd)[:200]}")
@@ -138,7 +139,8 @@ def _read_expected(bundle: Bundle) -> Expected:
     return expected
 
 
-def _choices(member: Member) -> Iterator[EngineChoice]:
+def model_files(member: Member) -> Iterator[EngineChoice]:
+    """Every file of a member, engine by engine."""
     from osteo_edge.engines.select import EngineChoice
     from osteo_edge.manifest import ENGINE_NAMES, PRECISIONS
 
@@ -149,11 +151,24 @@ def _choices(member: Member) -> Iterator[EngineChoice]:
                 yield EngineChoice(engine, precision, by_precision[precision])
 
 
-def _prepare(member: Member, expected: Expected, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> list[NDArray[np.float32]]:
+def reference_tensors(bundle: Bundle) -> tuple[list[Picture], ...]:
+    """What each member is shown of the reference picture: one tensor a recorded joint.
+
+    Raises:
+        BundleError: as ``run_self_test``.
+    """
+    from osteo_edge.images import reader
+
+    expected = _read_expected(bundle)
+    pixels = reader.read(bundle.read(expected.picture)).pixels
+    return tuple(_prepare(member, expected.joints, pixels) for member in bundle.manifest.members)
+
+
+def _prepare(member: Member, joints: Sequence[ExpectedJoint], pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> list[Picture]:
     from osteo_edge.images.preprocess import prepare
     from osteo_edge.images.region import box_around
 
-    return [prepare(pixels, box_around(_joint(joint), member.region), member.input) for joint in expected.joints]
+    return [prepare(pixels, box_around(_joint(joint), member.region), member.input) for joint in joints]
 
 
 def _joint(expected: ExpectedJoint) -> Joint:
@@ -194,16 +209,17 @@ def _skip(choice: EngineChoice, engines: Collection[EngineName] | None) -> SelfT
 
 def _test_file(
     bundle: Bundle,
+    member: Member,
     choice: EngineChoice,
-    tensors: list[NDArray[np.float32]],
+    tensors: list[Picture],
     expected: Expected,
     answers: dict[str, Mapping[str, float]],
 ) -> SelfTestResult:
     """Test one file, and put its answer into ``answers``."""
     record = expected.files[choice.path]
     try:
-        answer = _picture_probabilities(bundle, choice, tensors)
-    except EngineError as error:
+        answer = _picture_probabilities(bundle, member, choice, tensors)
+    except (EngineError, IncompatibleBundleError) as error:
         return SelfTestResult(choice.path, choice.engine, choice.precision, "failed", str(error))
     answers[choice.path] = answer
     return SelfTestResult(choice.path, choice.engine, choice.precision, *_compare(answer, record))
@@ -234,13 +250,13 @@ def _compare(answer: Mapping[str, float], record: ExpectedFile) -> tuple[Outcome
 
 
 def _picture_probabilities(
-    bundle: Bundle, choice: EngineChoice, tensors: Collection[NDArray[np.float32]]
+    bundle: Bundle, member: Member, choice: EngineChoice, tensors: Collection[Picture]
 ) -> Mapping[str, float]:
     """Label -> probability of one picture by one model file, as the pipeline combines its knees."""
     from osteo_edge.decision.scores import mean_logits, softmax
-    from osteo_edge.engines.select import open_engine
+    from osteo_edge.model import open_member
 
-    engine = open_engine(bundle, choice, threads=1)
+    engine = open_member(bundle, member, choice, threads=1)
     try:
         name = engine.inputs[0].name
         logits = [engine.run({name: tensor})["logits"][0] for tensor in tensors]
@@ -258,4 +274,4 @@ def _verdict(worst: float, tolerance: float, unit: str) -> tuple[Outcome, str]:
 def _require_an_engine(bundle: Bundle) -> None:
     from osteo_edge.engines.select import choose
 
-    choose(bundle.manifest.members)
+    choose(bundle.manifest)

@@ -13,6 +13,12 @@ from osteo_edge.bundle import DEFAULT_BUNDLE, EMBEDDED_FOLDER
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_stored_choices(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What ``osteo-edge tune`` stored on this machine takes no part in any test."""
+    os.environ["OSTEO_EDGE_TUNING"] = str(tmp_path_factory.mktemp("tuning") / "empty")
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of real radiographs; tests that need it are skipped where it is absent."""

@@ -42,14 +42,19 @@ def rename(folder: Path, name: str) -> Path:
 
 
 def keep_one_file(folder: Path) -> Path:
-    """Leave the int8 file for ONNX Runtime alone, so that copying and packing the bundle takes no time."""
+    """Leave the fp32 file for ONNX Runtime alone, so that copying and packing the bundle takes no time."""
     manifest, expected = json.loads((folder / MANIFEST).read_text()), json.loads((folder / EXPECTED).read_text())
     member = manifest["members"][0]
-    kept = member["files"]["onnxruntime"]["int8"]
+    kept = member["files"]["onnxruntime"]["fp32"]
     for path in [path for by_precision in member["files"].values() for path in by_precision.values() if path != kept]:
         (folder / path).unlink()
         del manifest["files"][path], expected["files"][path]
-    member |= {"files": {"onnxruntime": {"int8": kept}}, "default_precision": {"onnxruntime": "int8"}}
+    member |= {
+        "files": {"onnxruntime": {"fp32": kept}},
+        "accepted": {"onnxruntime": ["fp32"]},
+        "default_precision": {"onnxruntime": "fp32"},
+    }
+    manifest["choices"] = []
     (folder / MANIFEST).write_text(json.dumps(manifest))
     rewrite_file(folder, EXPECTED, json.dumps(expected).encode())
     return folder

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from osteo_edge.bundle import DEFAULT_BUNDLE, embedded_bundles, installed_bundles, open_bundle
+from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle, embedded_bundles, installed_bundles, open_bundle
 from osteo_edge.cli import exit_codes
-from osteo_edge.errors import BundleError
+from osteo_edge.errors import BundleError, SignatureError
 from osteo_edge.printable import printable
 from osteo_edge.records import to_plain
 
+if TYPE_CHECKING:
+    from osteo_edge.engines.select import EngineChoice
+
+_MAX_KEY_BYTES = 1 << 16
 _BUNDLE = click.argument("bundle", default=DEFAULT_BUNDLE, metavar="[NAME|PATH]")
+
+_KEY = click.option(
+    "--key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="PUBLIC.pem",
+    help="Public key that must have signed the bundle; needs the extra osteo-edge[signatures].",
+)
 
 
 @click.group("bundles", epilog="Example: osteo-edge bundles verify")
@@ -26,6 +40,14 @@ def list_bundles() -> int:
     codes = [_list_one(name, "default" if name == DEFAULT_BUNDLE else "embedded") for name in embedded_bundles()]
     codes += [_list_one(name, "installed") for name in installed_bundles() if name not in embedded_bundles()]
     return max(codes, default=exit_codes.ANSWERED)
+
+
+def _read_key(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_KEY_BYTES)
+    except OSError as error:
+        raise SignatureError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _list_one(name: str, kind: str) -> int:
@@ -54,30 +76,52 @@ def show(bundle: str, as_json: bool) -> None:
 
 @command.command("verify", epilog="Example: osteo-edge bundles verify ./knee-mobilenet_v2")
 @_BUNDLE
-def verify(bundle: str) -> None:
-    """Check every file of a bundle against its recorded SHA-256.
+@_KEY
+def verify(bundle: str, key: Path | None) -> None:
+    """Check every file of a bundle against its recorded SHA-256, and that the installed engines load its models.
 
-    Without a signature this finds damage, not forgery.
+    Without --key this finds damage, not forgery.
     """
     opened = open_bundle(bundle)
     for path in opened.verify():
         click.echo(f"ok  {path}")
+    if key is not None:
+        from osteo_edge.signature import require_signature
+
+        click.echo(f"ok  signed with the key {require_signature(opened, _read_key(key))}")
+    for choice in _loaded(opened):
+        click.echo(f"ok  {choice.path} loads in {choice.engine}")
     click.echo(f"{opened.manifest.name} {opened.manifest.version} is whole ({opened.digest})")
+
+
+def _loaded(bundle: Bundle) -> Iterator[EngineChoice]:
+    """Every model file of an installed engine, once it was loaded."""
+    from osteo_edge.engines.select import is_installed
+    from osteo_edge.model import open_member
+    from osteo_edge.selftest import model_files
+
+    for member in bundle.manifest.members:
+        for choice in model_files(member):
+            if is_installed(choice.engine):
+                open_member(bundle, member, choice, threads=1).close()
+                yield choice
 
 
 @command.command("install", epilog="Example: osteo-edge bundles install knee-convnext_tiny.zip")
 @click.argument("path", metavar="FOLDER|ZIP")
 @click.option("--force", is_flag=True, help="Replace an installed bundle of the same name.")
-def install(path: str, force: bool) -> None:
+@_KEY
+def install(path: str, force: bool, key: Path | None) -> None:
     """Install a bundle for this user, after verifying and self-testing it on this device.
 
     It goes to the folder that OSTEO_EDGE_BUNDLES names, by default osteo-edge/bundles in the user's data folder, and is
-    then found by its name: --bundle NAME. Install only bundles whose origin you trust: there is no signature.
+    then found by its name: --bundle NAME. Install only bundles whose origin you trust; --key asks for the signature of somebody
+    whose public key you have. The key is not kept.
     """
     from osteo_edge.installation import install_bundle
 
     click.echo("verifying and testing ...", err=True)
-    bundle = install_bundle(path, force=force)
+    bundle = install_bundle(path, force=force, key=_read_key(key) if key else None)
     click.echo(f"{bundle.manifest.name} {bundle.manifest.version} ({bundle.digest[:12]}) is installed in {bundle.root}")
     click.echo(f"use it with: osteo-edge predict --bundle {bundle.manifest.name} image.png")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from osteo_edge import __version__
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.options import bundle_option
 from osteo_edge.errors import OsteoEdgeError
+
+if TYPE_CHECKING:
+    from osteo_edge.bundle import Bundle
 
 _PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "ai-edge-litert", "tflite-runtime", "click")
 
@@ -23,7 +26,7 @@ _PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "ai-edge-litert",
 def command(bundle: str, as_json: bool) -> int:
     """Check versions, processor, engines and the bundle, and run its self-test on this device."""
     report = _machine()
-    report["bundle"], code = _examine(bundle)
+    report["bundle"], code = _examine(bundle, report["threads"])
     click.echo(json.dumps(report, indent=2) if as_json else _to_text(report))
     return code
 
@@ -45,7 +48,7 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _examine(name: str) -> tuple[dict[str, Any], int]:
+def _examine(name: str, threads: int) -> tuple[dict[str, Any], int]:
     """Everything about the bundle that can still be told after a fault, and the exit code."""
     from osteo_edge.bundle import open_bundle
     from osteo_edge.records import to_plain
@@ -55,7 +58,9 @@ def _examine(name: str) -> tuple[dict[str, Any], int]:
     try:
         bundle = open_bundle(name)
         found |= {"version": bundle.manifest.version, "digest": bundle.digest}
+        found["is_signed"] = bundle.signature is not None
         found["files_verified"] = sum(1 for _ in bundle.verify())
+        found |= _automatic(bundle, threads)
         results = run_self_test(bundle)
     except OsteoEdgeError as error:
         return found | {"fault": str(error)}, exit_codes.of_error(error)
@@ -65,6 +70,18 @@ def _examine(name: str) -> tuple[dict[str, Any], int]:
     if any(result.status == "failed" for result in results):
         return found | {"fault": "a file of the bundle failed its self-test on this device"}, exit_codes.BUNDLE
     return found, exit_codes.ANSWERED
+
+
+def _automatic(bundle: Bundle, threads: int) -> dict[str, Any]:
+    """What ``auto`` means here, and what became of a stored measurement."""
+    from osteo_edge.engines.select import choose
+    from osteo_edge.engines.tuning import find_tuning
+
+    found = find_tuning(bundle, threads=threads)
+    choices = choose(bundle.manifest, tuned=found.pair)
+    automatic = {"engine": choices[0].engine, "precisions": [choice.precision for choice in choices]}
+    tuned = {"engine": found.tuning.engine, "precision": found.tuning.precision} if found.tuning else None
+    return {"auto": automatic, "tuned": tuned, "tuning_ignored_because": found.ignored_because}
 
 
 def _version_of(package: str) -> str | None:
@@ -86,9 +103,20 @@ def _to_text(report: dict[str, Any]) -> str:
     ]
     if "files_verified" in bundle:
         lines.append(f"files       {bundle['files_verified']} verified")
+    if "auto" in bundle:
+        lines.append(f"auto        {bundle['auto']['engine']} {' '.join(dict.fromkeys(bundle['auto']['precisions']))}")
+        lines += _tuning_lines(bundle)
     lines += [
         f"self-test   {result['status']:<7} {result['engine']} {result['precision']}: {result['message']}"
         for result in bundle.get("self_test", ())
     ]
     lines.append(f"FAULT       {bundle['fault']}" if "fault" in bundle else "all is well")
     return "\n".join(lines)
+
+
+def _tuning_lines(bundle: dict[str, Any]) -> list[str]:
+    if bundle["tuned"]:
+        return [f"tuned       {bundle['tuned']['engine']} {bundle['tuned']['precision']}"]
+    if bundle["tuning_ignored_because"]:
+        return [f"tuned       stored choice ignored: {bundle['tuning_ignored_because']} (osteo-edge tune)"]
+    return ["tuned       no (osteo-edge tune measures what is fastest here)"]

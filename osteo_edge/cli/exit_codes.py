@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from osteo_edge.errors import BundleError, CovariateError, EngineError, InputError, OsteoEdgeError, ReportError
+from osteo_edge.errors import BundleError, CovariateError, EngineError, InputError, OsteoEdgeError, ReportError, TuningError
 
 ANSWERED = 0
 USAGE = 2
@@ -47,6 +47,7 @@ def of_error(error: OsteoEdgeError) -> int:
         (BundleError, BUNDLE),
         (EngineError, ENGINE),
         (ReportError, OUTPUT),
+        (TuningError, OUTPUT),
     )
     return next((code for kind, code in by_class if isinstance(error, kind)), INTERNAL)
 

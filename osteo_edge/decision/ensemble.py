@@ -1,4 +1,4 @@
-"""Members' scores to one: six ways, each from logits (members, labels) to logits (labels,).
+"""Members' scores to one: seven ways, each from logits (members, labels) to logits (labels,).
 
 Training judges ensembles with these same functions, so that what was measured is what is shipped.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.decision.scores import softmax
-from osteo_edge.manifest import DenseLayer, Ensemble
+from osteo_edge.manifest import DenseLayer, Ensemble, Tree
 
 Floats = NDArray[np.float64]
 
@@ -35,6 +35,8 @@ def combine(ensemble: Ensemble, logits: NDArray[np.floating]) -> Floats:
     scores = np.asarray(logits, np.float64)
     if ensemble.kind == "stacking":
         return stack(ensemble.layers, scores)
+    if ensemble.kind == "forest":
+        return _as_logits(forest(ensemble.trees, scores))
     if len(scores) == 1:
         return scores[0]  # type: ignore[no-any-return]
     probabilities = softmax(scores)
@@ -57,18 +59,40 @@ def is_sure(ensemble: Ensemble, logits: Sequence[NDArray[np.floating]]) -> bool:
 def shares(ensemble: Ensemble, members: int) -> tuple[float, ...]:
     """What each of the first ``members`` members counts for in an explanation, summing to one.
 
-    The weights of ``weighted``; the same for all otherwise. A stacker's or a vote's scores are no weighted sum of
-    the members', so that for them this is a convention.
+    The weights of ``weighted``; the same for all otherwise. A stacker's, a forest's or a vote's scores are no
+    weighted sum of the members', so that for them this is a convention.
     """
     return ensemble.weights or (1 / members,) * members
 
 
 def stack(layers: Sequence[DenseLayer], logits: Floats) -> Floats:
     """Wolpert's stacking (Neural Networks 1992): dense layers on all members' centred logits, side by side."""
-    values = (logits - logits.mean(axis=1, keepdims=True)).ravel()
+    values = _side_by_side(logits)
     for layer in layers:
         values = _ACTIVATIONS[layer.activation](values @ np.asarray(layer.kernel) + np.asarray(layer.bias))
-    return values  # type: ignore[no-any-return]
+    return values
+
+
+def forest(trees: Sequence[Tree], logits: Floats) -> Floats:
+    """Mean of the trees' probabilities (Breiman, Machine Learning 2001), (labels,); the inputs are those of ``stack``.
+
+    Inputs are rounded to single precision, as scikit-learn does before it compares them with a threshold.
+    """
+    inputs = _side_by_side(logits).astype(np.float32).tolist()
+    return np.array([tree.values[_leaf(tree, inputs)] for tree in trees]).mean(axis=0)  # type: ignore[no-any-return]
+
+
+def _leaf(tree: Tree, inputs: Sequence[float]) -> int:
+    node = 0
+    while tree.feature[node] >= 0:
+        goes_left = inputs[tree.feature[node]] <= tree.threshold[node]
+        node = tree.left[node] if goes_left else tree.right[node]
+    return node
+
+
+def _side_by_side(logits: Floats) -> Floats:
+    """All members' logits, each less its mean over the labels, (members * labels,)."""
+    return (logits - logits.mean(axis=1, keepdims=True)).ravel()  # type: ignore[no-any-return]
 
 
 def vote(probabilities: Floats) -> Floats:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Instructions that decide which kernels the engines take (x86: /proc/cpuinfo 'flags'; arm64: 'Features').
-_TELLING_FEATURES = (
+TELLING_FEATURES = (
     "sse4_1", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8",
     "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve",
 )  # fmt: skip
+# The first processors tell all, and the kernel takes its time over the text of hundreds.
+_CPUINFO_BYTES = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,22 @@ def processor() -> Processor:
     """The processor of this machine; the model is ``"unknown"`` where the system does not tell."""
     entries = _cpuinfo()
     found = set(f"{entries.get('flags', '')} {entries.get('Features', '')}".split())
-    model = entries.get("model name") or entries.get("Model") or platform.processor() or "unknown"
-    return Processor(model, platform.machine(), tuple(name for name in _TELLING_FEATURES if name in found))
+    return Processor(_model_name(entries), platform.machine(), tuple(name for name in TELLING_FEATURES if name in found))
+
+
+def _model_name(entries: dict[str, str]) -> str:
+    if name := entries.get("model name") or entries.get("Model"):
+        return name
+    arm = [entries.get(f"CPU {key}") for key in ("implementer", "part")]
+    return f"implementer {arm[0]}, part {arm[1]}" if all(arm) else "unknown"
 
 
 def _cpuinfo() -> dict[str, str]:
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        with Path("/proc/cpuinfo").open("rb") as file:
+            text = file.read(_CPUINFO_BYTES).decode(errors="replace")
     except OSError:
         return {}
-    pairs = (line.partition(":") for line in lines if ":" in line)
+    whole = text if len(text) < _CPUINFO_BYTES else text.rpartition("\n")[0]
+    pairs = (line.partition(":") for line in whole.splitlines() if ":" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}

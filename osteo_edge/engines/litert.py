@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ try:
     from ai_edge_litert.interpreter import Interpreter
 except ImportError:
     from tflite_runtime.interpreter import Interpreter
+
+if TYPE_CHECKING:
+    from osteo_edge.engines.base import Picture
 
 
 class LitertEngine:
@@ -35,7 +38,7 @@ class LitertEngine:
         self.inputs = _specs(self._runner.get_input_details())
         self.outputs = _specs(self._runner.get_output_details())
 
-    def run(self, feeds: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    def run(self, feeds: Mapping[str, Picture]) -> dict[str, NDArray[np.float32]]:
         """Run once; see ``Engine.run``."""
         try:
             return dict(self._runner(**feeds))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 # Official builds send telemetry and keep a device identifier in the user's home, unless this is set before
 # the import. A screening kiosk does neither.
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 
 from osteo_edge.engines.base import TensorSpec
 from osteo_edge.errors import InferenceError, IntegrityError
+
+if TYPE_CHECKING:
+    from osteo_edge.engines.base import Picture
 
 # Every external-data entry of ONNX has a key of this name (StringStringEntryProto in onnx.proto), so bytes
 # without the word cannot point to another file. The exporter keeps the word out of its own names.
@@ -42,7 +46,7 @@ class OnnxEngine:
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self._output_names = [output.name for output in self.outputs]
 
-    def run(self, feeds: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    def run(self, feeds: Mapping[str, Picture]) -> dict[str, NDArray[np.float32]]:
         """Run once; see ``Engine.run``."""
         try:
             results = self._session.run(self._output_names, dict(feeds))

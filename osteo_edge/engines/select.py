@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 from osteo_edge.bundle import Bundle
 from osteo_edge.engines.base import Engine
-from osteo_edge.errors import EngineUnavailableError, IncompatibleBundleError
-from osteo_edge.manifest import ENGINE_NAMES, EngineName, Member
+from osteo_edge.engines.device import processor
+from osteo_edge.errors import EngineUnavailableError, IncompatibleBundleError, InferenceError, IntegrityError
+from osteo_edge.manifest import ENGINE_NAMES, DeviceChoice, EngineName, Manifest, Member, Precision
 
 AUTO = "auto"
 _PACKAGES: dict[EngineName, tuple[str, ...]] = {
@@ -37,17 +39,74 @@ def is_installed(engine: EngineName) -> bool:
     return any(find_spec(package) is not None for package in _PACKAGES[engine])
 
 
-def choose(members: Sequence[Member], *, engine: str = AUTO, precision: str = AUTO) -> tuple[EngineChoice, ...]:
-    """One choice a member. All take the same engine: for ``auto`` the first installed one that every member has a file for.
+def installed_version(engine: EngineName) -> str | None:
+    """Name and version of the engine's distribution, None where it is not installed; nothing is imported.
 
-    A precision of ``auto`` is each member's default of that engine.
+    Read from the names of the folders beside the package: ``importlib.metadata`` alone takes as long to import as a
+    small network takes to load.
+    """
+    for package in _PACKAGES[engine]:
+        spec = find_spec(package)
+        if spec is not None:
+            return _distribution(package, Path(spec.origin or package))
+    return None
+
+
+def _distribution(package: str, module: Path) -> str:
+    """``name-version`` of what installed the package; the time of its file where nothing tells, so that a change is seen."""
+    try:
+        names = [name.lower() for name in os.listdir(module.parent.parent)]
+        found = [name.rpartition(".")[0] for name in names if name.endswith((".dist-info", ".egg-info"))]
+        return " ".join(sorted(name for name in found if name.startswith(package))) or f"of {module.stat().st_mtime_ns}"
+    except OSError:  # imported from an archive, for one
+        return "unknown"
+
+
+def choose(
+    manifest: Manifest,
+    *,
+    engine: str = AUTO,
+    precision: str = AUTO,
+    tuned: tuple[EngineName, Precision] | None = None,
+) -> tuple[EngineChoice, ...]:
+    """One choice a member, all of the same engine.
+
+    What is ``auto`` follows the first of these that goes with what is not: ``tuned``; the bundle's first choice that fits this
+    processor; the first installed engine that every member has a file for, and each member's default precision of it. The
+    first two are passed over where their engine is not installed or a member does not accept their precision.
+
+    Args:
+        tuned: what was measured to be fastest on this device.
 
     Raises:
         EngineUnavailableError: the engine is unknown or not installed.
         IncompatibleBundleError: a member has no file of that engine or precision.
     """
+    members = manifest.members
+    if AUTO in (engine, precision):
+        for name, its_precision in _preferences(manifest.choices, tuned):
+            is_wanted = engine in (AUTO, name) and precision in (AUTO, its_precision)
+            if is_wanted and is_installed(name) and is_accepted(members, name, its_precision):
+                return tuple(_choose_file(member, name, its_precision) for member in members)
     name = _choose_engine(members) if engine == AUTO else _require_engine(engine)
     return tuple(_choose_file(member, name, precision) for member in members)
+
+
+def is_accepted(members: Sequence[Member], engine: EngineName, precision: Precision) -> bool:
+    """Whether every member has a file of the engine and precision that stands for the trained network."""
+    return all(precision in member.accepted.get(engine, ()) for member in members)
+
+
+def _preferences(
+    choices: Sequence[DeviceChoice], tuned: tuple[EngineName, Precision] | None
+) -> Iterator[tuple[EngineName, Precision]]:
+    if tuned is not None:
+        yield tuned
+    if choices:
+        here = processor()
+        for choice in choices:
+            if choice.architecture in ("", here.architecture) and set(choice.features) <= set(here.features):
+                yield choice.engine, choice.precision
 
 
 def _choose_file(member: Member, engine: EngineName, precision: str) -> EngineChoice:
@@ -68,12 +127,16 @@ def open_engine(bundle: Bundle, choice: EngineChoice, *, threads: int) -> Engine
     """Verify the chosen file and load the very bytes that were verified.
 
     Raises:
-        IntegrityError: the file is not the recorded one.
+        IntegrityError: the file is not the recorded one, or refers to data in another.
         EngineUnavailableError: the engine is installed but cannot be loaded.
         InferenceError: the engine does not take the file.
     """
     model = bundle.read(choice.path)
-    return _engine_class(choice.engine)(model, threads=threads)
+    load = _engine_class(choice.engine)
+    try:
+        return load(model, threads=threads)
+    except (IntegrityError, InferenceError) as error:
+        raise type(error)(f"{choice.path}: {error}") from error
 
 
 def _engine_class(name: EngineName) -> Callable[..., Engine]:

@@ -13,7 +13,9 @@ from osteo_edge.images.region import Box
 from osteo_edge.manifest import InputSpec
 
 
-def prepare(pixels: NDArray[np.uint8] | NDArray[np.uint16], box: Box, spec: InputSpec) -> NDArray[np.float32]:
+def prepare(
+    pixels: NDArray[np.uint8] | NDArray[np.uint16], box: Box, spec: InputSpec
+) -> NDArray[np.float32] | NDArray[np.uint8]:
     """Cut, resize and stretch one box.
 
     Args:
@@ -21,13 +23,14 @@ def prepare(pixels: NDArray[np.uint8] | NDArray[np.uint16], box: Box, spec: Inpu
         box: may reach beyond the picture; what lies outside is black.
 
     Returns:
-        (1, height, width, 1) float32 within ``spec.value_range``.
+        (1, height, width, 1) of ``spec.dtype`` within ``spec.value_range``.
     """
     crop = cut(pixels, box)
     shrinks = crop.shape[0] * crop.shape[1] > spec.height_px * spec.width_px
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     resized = cv2.resize(crop, (spec.width_px, spec.height_px), interpolation=interpolation)
-    return _stretch(resized, spec)[np.newaxis, :, :, np.newaxis]
+    stretched = _stretch(resized, spec)[np.newaxis, :, :, np.newaxis]
+    return stretched if spec.dtype == "float32" else np.rint(stretched).astype(np.uint8)
 
 
 def cut(pixels: NDArray[np.uint8] | NDArray[np.uint16], box: Box) -> NDArray[np.uint8] | NDArray[np.uint16]:

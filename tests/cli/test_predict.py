@@ -20,7 +20,14 @@ from osteo_edge import open_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "osteo_edge/reports/prediction.schema.json").read_text())
-COMMANDS = ("", "predict", "doctor", "bundles", *(f"bundles {one}" for one in ["list", "show", "verify", "install", "remove"]))
+COMMANDS = (
+    "",
+    "predict",
+    "tune",
+    "doctor",
+    "bundles",
+    *(f"bundles {one}" for one in ["list", "show", "verify", "install", "remove"]),
+)
 ANSWERED = (0, 4)  # reported, or referred: both are answers
 
 
@@ -247,10 +254,7 @@ def test_odd_names_are_shown_escaped(tmp_path: Path, example: Path) -> None:
     assert "a\\nb" in done.stdout
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["", "predict", "bundles", *(f"bundles {one}" for one in ("list", "show", "verify", "install", "remove")), "doctor"],
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_helps_with_an_example(command: str) -> None:
     done = osteo_edge(*command.split(), "--help")
     assert done.returncode == 0

@@ -16,7 +16,8 @@ ALLOWED = {
     "export": {"osteo_edge", "train", "export"},
     "benchmarks": {"osteo_edge", "train", "export", "benchmarks"},
 }
-RUNTIME_LIBRARIES = {"numpy", "cv2", "onnxruntime", "click", "ai_edge_litert", "tflite_runtime"}
+# cryptography is an extra, loaded when a signature is checked.
+RUNTIME_LIBRARIES = {"numpy", "cv2", "onnxruntime", "click", "ai_edge_litert", "tflite_runtime", "cryptography"}
 
 
 def modules_of(tree: str) -> list[Path]:

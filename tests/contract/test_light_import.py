@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from osteo_edge import open_bundle
+from osteo_edge.engines.tuning import SCHEMA_VERSION, Tuning, circumstances, store_tuning
+
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("numpy", "cv2", "onnxruntime", "ai_edge_litert", "tflite_runtime", "tensorflow", "keras")
+HEAVY = ("numpy", "cv2", "onnxruntime", "ai_edge_litert", "tflite_runtime", "tensorflow", "keras", "cryptography")
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -28,6 +31,8 @@ def loaded_after(statement: str) -> set[str]:
         "from osteo_edge.cli.main import _run; assert _run(['--help']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['--version']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['predict', '--help']) == 0",
+        "from osteo_edge.cli.main import _run; assert _run(['tune', '--help']) == 0",
+        "from osteo_edge.cli.main import _run; assert _run(['tune', '--forget']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['bundles', 'list']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['bundles', 'install', '--help']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['bundles', 'remove', 'nothing']) == 5",
@@ -35,6 +40,16 @@ def loaded_after(statement: str) -> set[str]:
 )
 def test_loads_no_numpy_opencv_or_engine(statement: str) -> None:
     assert loaded_after(statement) == set()
+
+
+def test_a_stored_choice_is_read_without_anything_heavy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``importlib.metadata`` would know the engines' versions too, for a tenth of a cold prediction."""
+    monkeypatch.setenv("OSTEO_EDGE_TUNING", str(tmp_path))
+    bundle = open_bundle()
+    store_tuning(bundle, Tuning(SCHEMA_VERSION, circumstances(bundle, threads=1), "onnxruntime", "fp32", ()))
+    found = "from osteo_edge.engines.tuning import find_tuning; from osteo_edge import open_bundle"
+    look = f"{found}; assert find_tuning(open_bundle(), threads=1).tuning; assert 'importlib.metadata' not in sys.modules"
+    assert loaded_after(look) == set()
 
 
 def test_nothing_is_written_to_the_user_s_home(tmp_path: Path, example: Path) -> None:

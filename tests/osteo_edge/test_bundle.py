@@ -21,6 +21,8 @@ from osteo_edge.errors import (
 )
 from osteo_edge.integrity import sha256_hex
 
+CHOICE = {"architecture": "", "features": [], "engine": "onnxruntime", "precision": "fp32"}
+
 
 def rewrite_manifest(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Change the manifest and make its digest fit again, as a maker of another bundle would."""
@@ -129,6 +131,10 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def _with_input(**changes: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda manifest: manifest["members"][0]["input"].update(changes)
+
+
 def _list_file(name: str) -> Callable[[dict[str, Any]], None]:
     return lambda manifest: manifest["files"].update({name: {"sha256": "0" * 64, "size": 0}})
 
@@ -136,7 +142,7 @@ def _list_file(name: str) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "error", "named"),
     [
-        (_set("schema_version", 1), IncompatibleBundleError, "schema_version is 1"),
+        (_set("schema_version", 2), IncompatibleBundleError, "schema_version is 2"),
         (_set("schema_version", True), IncompatibleBundleError, "schema_version"),
         (_set("surprise", 1), ManifestError, "unknown key 'surprise'"),
         (_set("members/0/surprise", 1), ManifestError, r"members\[0\]: unknown key"),
@@ -150,6 +156,19 @@ def _list_file(name: str) -> Callable[[dict[str, Any]], None]:
         (_set("members/0/region/above", -1), ManifestError, "region"),
         (_set("members/0/head_weights", "nothing.npy"), ManifestError, "head_weights"),
         (_set("members/0/default_precision/onnxruntime", "fp64"), ManifestError, "default_precision"),
+        (_set("members/0/accepted/onnxruntime", ["fp16"]), ManifestError, r"accepted.onnxruntime must hold fp32"),
+        (_set("members/0/accepted/onnxruntime", ["fp32", "fp64"]), ManifestError, "a precision without a file"),
+        (_set("members/0/accepted/onnxruntime", "fp32"), ManifestError, "must be a list"),
+        (_set("members/0/accepted", {"onnxruntime": ["fp32"]}), ManifestError, r"accepted.litert must hold fp32"),
+        (_set("members/0/accepted/magic", ["fp32"]), ManifestError, "must name the engines that have files"),
+        (_set("choices", [CHOICE | {"engine": "magic"}]), ManifestError, r"choices\[0\].engine must be one of"),
+        (_set("choices", [CHOICE | {"precision": "fp64"}]), ManifestError, r"choices\[0\].precision must be one of"),
+        (_set("choices", [CHOICE | {"precision": "fp16"}]), ManifestError, "which a member does not accept"),
+        (_set("choices", [CHOICE, CHOICE | {"features": ["magic"]}]), ManifestError, r"choices\[1\].features"),
+        (_set("choices", [CHOICE | {"surprise": 1}]), ManifestError, r"choices\[0\]: unknown key"),
+        (_set("members/0/input", "uint8"), ManifestError, "must be an object"),
+        (_with_input(dtype="uint8", value_range=[-1.0, 1.0]), ManifestError, "between 0 and 255 for uint8"),
+        (_with_input(dtype="uint8", value_range=[0.0, 256.0]), ManifestError, "between 0 and 255 for uint8"),
         (_set("finder", "nothing.npz"), ManifestError, "finder"),
         (_list_file("../outside"), ManifestError, "unsafe path"),
         (_list_file("/etc/passwd"), ManifestError, "unsafe path"),

@@ -20,12 +20,21 @@ from osteo_edge.decision.explanation import laid_together, union
 from osteo_edge.decision.scores import softmax
 from osteo_edge.errors import EngineUnavailableError, IncompatibleBundleError, IntegrityError, ManifestError
 from osteo_edge.images.region import Box
-from osteo_edge.manifest import DenseLayer, Ensemble
+from osteo_edge.manifest import DenseLayer, Ensemble, Tree
 from osteo_edge.model import LoadingModel
+from osteo_edge.records import to_plain
 from osteo_edge.selftest import run_self_test
 from tests.making import LEG, make_ensemble, rewrite_manifest
 
 LOGITS = np.array([[2.0, 0.0, -1.0], [0.0, 1.0, 0.5]])
+STUMP = Tree(
+    feature=(4, -1, -1),
+    threshold=(0.5, 0.0, 0.0),
+    left=(1, -1, -1),
+    right=(2, -1, -1),
+    values=((), (1.0, 0.0, 0.0), (0.0, 0.2, 0.8)),
+)
+LEAF = Tree(feature=(-1,), threshold=(0.0,), left=(-1,), right=(-1,), values=((0.5, 0.25, 0.25),))
 EYE = tuple(tuple(float(row == column) for column in range(3)) for row in range(3))
 
 
@@ -129,9 +138,13 @@ def test_the_explanation_lies_over_what_all_networks_saw(pair: Path, example: Pa
 
 def test_precision_is_one_wish_for_all(pair: Path, tmp_path: Path) -> None:
     def drop_int8(manifest: dict[str, Any]) -> None:
-        manifest["members"][1]["files"] = {"onnxruntime": {"fp32": manifest["members"][1]["files"]["onnxruntime"]["fp32"]}}
-        manifest["members"][1]["default_precision"] = {"onnxruntime": "fp32"}
-        manifest["members"][0]["default_precision"]["onnxruntime"] = "int8"
+        first, second = manifest["members"]
+        second["files"] = {"onnxruntime": {"fp32": second["files"]["onnxruntime"]["fp32"]}}
+        second |= {"accepted": {"onnxruntime": ["fp32"]}, "default_precision": {"onnxruntime": "fp32"}}
+        first["files"]["onnxruntime"]["int8"] = first["files"]["onnxruntime"]["fp32"]
+        first["accepted"]["onnxruntime"] = ["fp32", "int8"]
+        first["default_precision"]["onnxruntime"] = "int8"
+        manifest["choices"] = []
 
     folder = rewrite_manifest(Path(shutil.copytree(pair, tmp_path / "less")), drop_int8)
     assert OsteoPredictor(folder).model.precision == "mixed"
@@ -156,7 +169,11 @@ def test_the_self_test_runs_every_file_of_every_member(tmp_path: Path) -> None:
 
 
 def _remove_engine(engine: str, member: int) -> Callable[[dict[str, Any]], None]:
-    return lambda manifest: manifest["members"][member]["files"].pop(engine)
+    def remove(manifest: dict[str, Any]) -> None:
+        for field in ("files", "accepted", "default_precision"):
+            manifest["members"][member][field].pop(engine)
+
+    return remove
 
 
 @pytest.mark.parametrize(
@@ -225,6 +242,55 @@ def test_stacking_is_dense_layers_on_centred_logits() -> None:
     stacker = Ensemble("stacking", layers=(hidden, out))
     np.testing.assert_allclose(combine(stacker, LOGITS), expected)
     np.testing.assert_allclose(combine(stacker, LOGITS + np.array([[7.0], [-3.0]])), expected)
+
+
+def test_a_forest_is_the_mean_of_its_trees_leaves() -> None:
+    ensemble = Ensemble("forest", trees=(STUMP, LEAF))
+    left, right = (np.mean([leaf, LEAF.values[0]], axis=0) for leaf in (STUMP.values[1], STUMP.values[2]))
+    assert (LOGITS - LOGITS.mean(axis=1, keepdims=True)).ravel()[4] == 0.5
+    np.testing.assert_allclose(softmax(combine(ensemble, LOGITS)), left, atol=1e-6)
+    np.testing.assert_allclose(softmax(combine(ensemble, LOGITS + np.array([[7.0], [-3.0]]))), left, atol=1e-6)
+    above = LOGITS + np.array([[0.0] * 3, [-0.1, 0.2, -0.1]])
+    np.testing.assert_allclose(softmax(combine(ensemble, above)), right, atol=1e-6)
+    np.testing.assert_allclose(softmax(combine(Ensemble("forest", trees=(LEAF,)), LOGITS[:1])), LEAF.values[0], atol=1e-6)
+
+
+def test_a_bundle_may_hold_a_forest(pair: Path, tmp_path: Path, example: Path) -> None:
+    folder = variant(pair, tmp_path / "forest", kind="forest", trees=to_plain((LEAF,)))
+    prediction = OsteoPredictor(folder).predict(example, explain=True)
+    np.testing.assert_allclose(values(prediction.probabilities), LEAF.values[0], atol=1e-6)
+
+
+def _changed(**columns: Any) -> dict[str, Any]:
+    return {"kind": "forest", "trees": [to_plain(STUMP) | columns]}
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "named"),
+    [
+        ({"kind": "forest"}, "must be there for forest"),
+        ({"kind": "mean", "trees": to_plain((STUMP,))}, "for forest alone"),
+        ({"kind": "forest", "trees": to_plain((LEAF,) * 513)}, "at most 512"),
+        (_changed(feature=[]), "has no node"),
+        (_changed(threshold=[0.5, 0]), "as many numbers"),
+        (_changed(feature=[6, -1, -1]), r"feature\[0\]"),
+        (_changed(feature=[-2, -1, -1]), r"feature\[0\]"),
+        (_changed(feature=[-1, -1, -1]), r"feature\[0\]"),
+        (_changed(left=[0, -1, -1]), r"left\[0\] must be a later node"),
+        (_changed(left=[-5, -1, -1]), r"left\[0\] must be a later node"),
+        (_changed(right=[3, -1, -1]), r"right\[0\] must be a later node"),
+        (_changed(left=[2, -1, -1]), "each node but the root from one other"),
+        (_changed(left=[1, 2, -1], feature=[4, 0, -1]), r"right\[1\] must be a later node"),
+        (_changed(values=[[], [1, 0, 0], [0.5, 0.5]]), r"values\[2\] must be 3 probabilities"),
+        (_changed(values=[[], [1, 0, 0], [0.5, 0.6, -0.1]]), r"values\[2\]"),
+        (_changed(values=[[], [1, 0, 0], [0.5, 0.6, 0.1]]), r"values\[2\]"),
+        (_changed(values=[[1, 0, 0], [1, 0, 0], [1, 0, 0]]), r"values\[0\] must be empty"),
+        (_changed(threshold=[float("nan"), 0, 0]), "not valid JSON"),
+    ],
+)
+def test_a_tree_that_is_none_is_refused(pair: Path, tmp_path: Path, ensemble: dict[str, Any], named: str) -> None:
+    with pytest.raises(ManifestError, match=named):
+        open_bundle(variant(pair, tmp_path / "odd", **ensemble))
 
 
 def test_a_cascade_is_sure_by_the_mean_so_far() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,15 @@ def test_shape_dtype_and_range() -> None:
     assert tensor.shape == (1, 64, 32, 1)
     assert tensor.dtype == np.float32
     assert (tensor.min(), tensor.max()) == (0.0, 255.0)
+
+
+def test_whole_grey_levels_are_the_nearest_ones() -> None:
+    box = Box(20, 30, 220, 390)
+    exact, whole = prepare(NOISE, box, SPEC), prepare(NOISE, box, replace(SPEC, dtype="uint8"))
+    assert whole.dtype == np.uint8
+    assert whole.shape == exact.shape
+    assert np.abs(whole - exact).max() <= 0.5
+    assert (whole.min(), whole.max()) == (0, 255)
 
 
 @pytest.mark.parametrize("box", [Box(-50, -20, 100, 200), Box(250, 350, 380, 480), Box(-10, -10, 310, 410)])

@@ -1,0 +1,93 @@
+"""``osteo-edge tune``, and what ``doctor`` says of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from osteo_edge import open_bundle
+from osteo_edge.cli.main import _run
+from osteo_edge.engines import measurement
+from osteo_edge.engines.select import available_threads
+from tests.making import keep_one_file, rename
+
+NAME = "knee-other"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    target = tmp_path / "tuning"
+    monkeypatch.setenv("OSTEO_EDGE_TUNING", str(target))
+    monkeypatch.setattr(measurement, "MAX_ROUNDS", 3)
+    return target
+
+
+def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = _run([str(one) for one in arguments])
+    printed = capfd.readouterr()
+    return code, printed.out, printed.err
+
+
+def test_measured_stored_used_told_and_forgotten(folder: Path, example: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code, table, _ = run(capfd, "tune")
+    manifest = open_bundle().manifest
+    (stored,) = folder.iterdir()
+    record = json.loads(stored.read_text())
+    chosen = (record["engine"], record["precision"])
+    accepted = [(engine, one) for engine, by in manifest.members[0].accepted.items() for one in by]
+    assert code == 0
+    assert chosen in accepted
+    assert {(one["engine"], one["precision"]) for one in record["timings"]} == set(accepted)
+    assert record["circumstances"]["threads"] == available_threads()
+    assert f"auto is now {chosen[0]} {chosen[1]}" in table
+    assert "times as fast as onnxruntime fp32" in table
+
+    _, answer, _ = run(capfd, "predict", "--format", "json", example)
+    model = json.loads(answer)["model"]
+    assert (model["engine"], model["precision"]) == chosen
+
+    code, text, _ = run(capfd, "doctor")
+    assert code == 0
+    assert f"tuned       {chosen[0]} {chosen[1]}" in text
+    stored.write_text("{")
+    code, text, _ = run(capfd, "doctor")
+    assert code == 0
+    assert "stored choice ignored: it cannot be read" in text
+    assert run(capfd, "predict", "--format", "json", example)[0] in (0, 4)
+    report = json.loads(run(capfd, "doctor", "--json")[1])["bundle"]
+    assert report["tuned"] is None
+    assert report["auto"]["engine"] in ("onnxruntime", "litert")
+
+    assert "is removed" in run(capfd, "tune", "--forget")[1]
+    assert list(folder.iterdir()) == []
+    assert "nothing was stored" in run(capfd, "tune", "--forget")[1]
+
+
+def test_a_bundle_of_one_file_has_one_choice(bundle_copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = rename(keep_one_file(bundle_copy), NAME)
+    code, table, _ = run(capfd, "tune", "--bundle", folder, "--threads", 1)
+    assert code == 0
+    assert "auto is now onnxruntime fp32 (threads: 1)" in table
+    assert "litert" not in table
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("OSTEO_EDGE_TUNING", str(tmp_path / "file" / "tuning"))
+    monkeypatch.setattr(measurement, "measure", lambda *_, **__: pytest.fail("measured"))
+    code, out, error = run(capfd, "tune")
+    assert (code, out) == (7, "")
+    assert "cannot be made" in error
+    assert "OSTEO_EDGE_TUNING" in error
+
+
+def test_a_damaged_bundle_is_not_measured(bundle_copy: Path, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    next((bundle_copy / "members").glob("*.fp32.onnx")).write_bytes(b"changed")
+    code, out, error = run(capfd, "tune", "--bundle", bundle_copy)
+    assert (code, out) == (5, "")
+    assert "not the file that the bundle recorded" in error
+    assert list(folder.iterdir()) == []
