@@ -26,10 +26,11 @@ lint: .venv/installed
 # The bundles that are too large for the wheel, from the committed weights; DATA is the folder of radiographs that they are compared on.
 bundles: .venv/installed dist/knee-cnn_ensemble.zip dist/knee-convnext_tiny.zip
 
-dist/%.zip: train/results/%/run.json train/results/%/fusion.json $(wildcard export/*.py)
+dist/%.zip: train/results/%/run.json train/results/%/fusion.json export/results/%/plan.json $(wildcard export/*.py export/quantization/*.py)
 	.venv/bin/python -m export bundle --run train/results/$* --finder train/results/knee-finder/finder.npz \
 		--data $(DATA)/knee --data-card export/data_cards/knee-xray-osteoporosis-database.toml \
-		--output dist/$* --coverage 0.9 --precisions fp32 --zip --force
+		--plan export/results/$*/plan.json --unlabelled $(DATA)/knee_unlabelled \
+		--output dist/$* --coverage 0.9 --zip --force
 
 .venv-run/installed: pyproject.toml constraints.txt $(shell find osteo_edge -type f -not -path "*/__pycache__/*")
 	$(PYTHON) -m venv .venv-run

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from export.card_files import files_section, precision_section
 from export.data_card import DataCard
-from export.members import ExportedMember, ModelFile
+from export.folds import FoldFigures
+from export.members import ExportedMember
 from export.origin import Origin
-from export.quantize import MAX_MEAN_DIFFERENCE, MIN_LABEL_AGREEMENT, Candidate, is_accepted
 from osteo_edge.bundle import DEFAULT_BUNDLE
 from osteo_edge.covariates import enumerate_words, spoken
 from osteo_edge.decision.fusion import weighs_picture
-from osteo_edge.manifest import PRECISIONS, Fusion, Manifest, Member, Metric, RegionProfile
+from osteo_edge.manifest import Fusion, Manifest, Member, Metric, RegionProfile
 
+_COMMON = "--finder train/results/knee-finder/finder.npz --data ../shared/data/knee"
 LICENCE_ID = "LicenseRef-osteo-edge-research-model"
 INTENDED_USE = (
     "Research, education and demonstration only. Not a medical device, not validated or cleared by any regulator, not for "
@@ -59,9 +61,14 @@ def model_card(
     data_card: DataCard,
     origins: Sequence[Origin],
     *,
+    together: Mapping[str, FoldFigures],
     pictures: int,
 ) -> str:
-    """The card, Markdown."""
+    """The card, Markdown.
+
+    Args:
+        together: engine -> figures of the whole ensemble in int8.
+    """
     sections = [
         _head(manifest),
         _intended_use(),
@@ -70,11 +77,18 @@ def model_card(
         *([_with_covariates(manifest.fusion)] if manifest.fusion else []),
         _label_sets(manifest, metrics),
         _limits(metrics, data_card),
-        _files(members, pictures),
-        *(section for member in members if (section := _quantization(member, is_alone=len(members) == 1))),
+        files_section(members, pictures),
+        *_precisions_of(members, together),
         _again(manifest, origins),
     ]
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
+
+
+def _precisions_of(members: Sequence[ExportedMember], together: Mapping[str, FoldFigures]) -> Iterator[list[str]]:
+    for place, member in enumerate(members):
+        is_last = place == len(members) - 1
+        if section := precision_section(member, together, is_alone=len(members) == 1, is_last=is_last):
+            yield section
 
 
 def licence(origins: Sequence[Origin], data_card: DataCard) -> str:
@@ -339,66 +353,6 @@ def _limits(metrics: Mapping[str, Any], data_card: DataCard) -> list[str]:
     ]
 
 
-def _files(members: Sequence[ExportedMember], pictures: int) -> list[str]:
-    return [
-        "## The files, against the trained network",
-        "",
-        f"Measured on {members[0].files[0].comparison.knees} knees: those of {pictures} radiographs, most of them trained on, "
-        "and the reference picture. Off: absolute difference of a probability. Clear: knees whose two likeliest classes lie "
-        "more than 0.02 apart.",
-        "",
-        "| file | MB | off, largest | off, mean | same label | same label, clear knees |",
-        "|---|---|---|---|---|---|",
-        *(_file_row(path, file) for member in members for path, file in member.paths.items()),
-        "",
-        "fp32 files that miss by more than 0.0001 are never packed. fp32 is the default of both engines; the figures above "
-        "this section hold for it. For LiteRT, int8 means 8-bit weights and a dynamic range of activations.",
-    ]
-
-
-def _file_row(path: str, file: ModelFile) -> str:
-    off = file.comparison
-    return (
-        f"| {path.removeprefix('members/')} | {len(file.data) / 1e6:.1f} | {off.max_difference:.1e} "
-        f"| {off.mean_difference:.1e} | {off.label_agreement:.1%} | {off.clear_label_agreement:.1%} |"
-    )
-
-
-def _quantization(member: ExportedMember, *, is_alone: bool) -> list[str]:
-    """Nothing where int8 was not asked for."""
-    integer = member.integer
-    if integer is None:
-        return []
-    reduced = [file for file in member.files if file.precision != "fp32"]
-    failing = [f"{file.engine} {file.precision}" for file in reduced if not is_accepted(file.comparison)]
-    verdict = f"Not close enough to fp32, for experiments only: {', '.join(failing)}." if failing else "All of them are close."
-    return [
-        "## Reduced precision" if is_alone else f"## Reduced precision: {member.name}",
-        "",
-        f"A file counts as close when the label agrees on at least {MIN_LABEL_AGREEMENT:.0%} of the clear knees and "
-        f"probabilities are off by no more than {MAX_MEAN_DIFFERENCE:g} on average. {verdict}",
-        "",
-        f"Int8 for ONNX Runtime: weights within 7 bits, so that processors without VNNI compute the same; ranges from "
-        f"{integer.representative.knees} knees of training radiographs. Compensated: weights rounded so that errors cancel on "
-        "training radiographs. Recipes that were tried:",
-        "",
-        "| recipe | MB | off, largest | off, mean | same label, clear knees | |",
-        "|---|---|---|---|---|---|",
-        *(_recipe_row(one, is_chosen=one is integer.chosen) for one in integer.candidates),
-        "",
-        f"LiteRT's int8 file without compensation: off by {integer.litert_nearest.mean_difference:.1e} on average, same label "
-        f"on {integer.litert_nearest.clear_label_agreement:.1%} of the clear knees; with it, as in the table of files.",
-    ]
-
-
-def _recipe_row(candidate: Candidate, *, is_chosen: bool) -> str:
-    off = candidate.comparison
-    return (
-        f"| {candidate.recipe.name} | {len(candidate.model) / 1e6:.1f} | {off.max_difference:.1e} | {off.mean_difference:.1e} "
-        f"| {off.clear_label_agreement:.1%} | {'packed' if is_chosen else ''} |"
-    )
-
-
 def _again(manifest: Manifest, origins: Sequence[Origin]) -> list[str]:
     software = {
         key.removeprefix("software_"): value for key, value in manifest.provenance.items() if key.startswith("software_")
@@ -409,15 +363,26 @@ def _again(manifest: Manifest, origins: Sequence[Origin]) -> list[str]:
         "```",
         *dict.fromkeys(origin.command for origin in origins if origin.command),
         *_training_commands(manifest),
+        *_plan(manifest),
         f"python -m export bundle --run train/results/{manifest.provenance['training_run']} \\",
-        "    --finder train/results/knee-finder/finder.npz --data ../shared/data/knee \\",
+        f"    {_COMMON} \\",
         f"    --data-card export/data_cards/{manifest.provenance['data_card']} \\",
-        f"    --coverage {manifest.conformal.coverage:g} {_precisions(manifest)}{_output(manifest.name)} --force",
+        *_evidence(manifest),
+        f"    --coverage {manifest.conformal.coverage:g} {_output(manifest.name)} --force",
         "```",
         "",
         f"With {', '.join(f'{name} {number}' for name, number in sorted(software.items()))}. "
-        "The same input gives the same bytes on the same machine; the int8 files also depend on its number of processors.",
+        "The same input gives the same bytes on the same machine; ranges of int8 depend on the last digits of its arithmetic.",
     ]
+
+
+def _evidence(manifest: Manifest) -> Iterator[str]:
+    """The options that name what was measured before."""
+    if any(path.endswith("quantization.json") for path in manifest.files):
+        yield f"    --plan {_plan_file(manifest)} --unlabelled ../shared/data/knee_unlabelled \\"
+    for name in ("portability", "latency"):
+        if f"evidence/{name}.json" in manifest.files:
+            yield f"    --{name} export/results/{manifest.name}/{name}.json \\"
 
 
 def _training_commands(manifest: Manifest) -> Iterator[str]:
@@ -429,12 +394,16 @@ def _training_commands(manifest: Manifest) -> Iterator[str]:
         yield f"python -m train ensemble --config train/configs/{run}.toml"
 
 
-def _precisions(manifest: Manifest) -> str:
-    """The option that chose these files; nothing where all were wanted."""
-    packed = {precision for member in manifest.members for files in member.files.values() for precision in files}
-    if packed == set(PRECISIONS):
-        return ""
-    return "".join(f"--precisions {precision} " for precision in PRECISIONS if precision in packed)
+def _plan(manifest: Manifest) -> Iterator[str]:
+    """How the reduced files were found; nothing for bundles of fp32 alone."""
+    if any(path.endswith("quantization.json") for path in manifest.files):
+        yield f"python -m export plan --run train/results/{manifest.provenance['training_run']} \\"
+        yield f"    {_COMMON} --unlabelled ../shared/data/knee_unlabelled \\"
+        yield f"    --output {_plan_file(manifest)}"
+
+
+def _plan_file(manifest: Manifest) -> str:
+    return f"export/results/{manifest.name}/plan.json"
 
 
 def _output(name: str) -> str:

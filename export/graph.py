@@ -161,10 +161,10 @@ def _pads_like_same(pad: keras.Layer, following: keras.Layer) -> bool:
         return False
     sides = pad.input.shape[1:3]
     geometry = zip(sides, following.kernel_size, following.strides, following.dilation_rate, strict=True)
-    return tuple(map(tuple, pad.padding)) == tuple(_same_padding(*side) for side in geometry)
+    return tuple(map(tuple, pad.padding)) == tuple(same_padding(*side) for side in geometry)
 
 
-def _same_padding(side: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+def same_padding(side: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
     """TensorFlow's padding before and after one side; the odd pixel goes to the end."""
     total = max((-(-side // stride) - 1) * stride + (kernel - 1) * dilation + 1 - side, 0)
     return total // 2, total - total // 2

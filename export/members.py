@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export import quantize
+from export.errors import ExportError
 from export.graph import head_weights, inference_form
 from export.parity import (
     EXACT_TOLERANCE,
@@ -22,24 +22,18 @@ from export.parity import (
     run_file,
     run_network,
 )
+from export.planning import MemberPlan, Reduced, knees_of_training
+from export.quantization import Agreement, AgreementBench, Exact, Maker, RepresentativeSet, representative_set
 from export.radiographs import Case, knees
-from export.rounding import round_to_grid
 from export.to_litert import to_litert
-from export.to_onnx import to_onnx
 from osteo_edge.decision.scores import mean_logits, softmax
-from osteo_edge.manifest import PRECISIONS, EngineName, InputSpec
+from osteo_edge.manifest import EngineName, InputSpec
 
 if TYPE_CHECKING:
-    import keras
-
     from train.run import Run
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 
-File = tuple[EngineName, str, bytes]
-
-LITERT_MAX_WEIGHT = 127
-ROUNDING_KNEES = 64
 EXTENSIONS: Mapping[EngineName, str] = {"onnxruntime": "onnx", "litert": "tflite"}
 
 
@@ -48,8 +42,9 @@ class ModelFile:
     """One exported file.
 
     Attributes:
-        comparison: with the inference form, over all knees of the real radiographs.
+        comparison: with the trained network, over all knees of the real radiographs.
         reference: its probabilities (labels,) on the reference picture.
+        agreement: of a reduced file with fp32, on unlabelled knees.
     """
 
     engine: EngineName
@@ -57,6 +52,7 @@ class ModelFile:
     data: bytes = field(repr=False)
     comparison: Comparison
     reference: NDArray[np.float64]
+    agreement: Agreement | None = None
 
     def path(self, member: str) -> str:
         return f"members/{member}.{self.precision}.{EXTENSIONS[self.engine]}"
@@ -70,7 +66,8 @@ class ExportedMember:
         name: what its files are named after.
         head: (C, labels) float32.
         inference_form: the inference form compared with the trained network.
-        integer: how int8 came about; None where it was not asked for.
+        plan: what was found out about reduced precisions; None where nothing but fp32 was asked for.
+        representative: what int8 ranges come from; None without an int8 file.
     """
 
     name: str
@@ -78,39 +75,13 @@ class ExportedMember:
     files: tuple[ModelFile, ...]
     head: NDArray[np.float32] = field(repr=False)
     inference_form: Comparison
-    integer: IntegerFiles | None
+    plan: MemberPlan | None = None
+    representative: RepresentativeSet | None = None
 
     @property
     def paths(self) -> dict[str, ModelFile]:
         """Path in the bundle -> file."""
         return {file.path(self.name): file for file in self.files}
-
-
-@dataclass(frozen=True)
-class IntegerFiles:
-    """How the int8 files came about.
-
-    Attributes:
-        candidates: every recipe that was tried for ONNX, ``chosen`` among them.
-        litert_nearest: LiteRT's dynamic range without compensated rounding, for comparison.
-    """
-
-    representative: quantize.RepresentativeSet
-    candidates: tuple[quantize.Candidate, ...]
-    chosen: quantize.Candidate
-    litert_nearest: Comparison
-
-
-@dataclass(frozen=True)
-class Wish:
-    """Which files a bundle shall hold; fp32 is always among them.
-
-    Attributes:
-        accepted_only: leave out reduced files that are not close enough to fp32 to be called the same model.
-    """
-
-    precisions: frozenset[str] = frozenset(PRECISIONS)
-    accepted_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,7 +94,7 @@ class Bench:
     head: NDArray[np.float32]
     reference: Case
 
-    def judge(self, engine: EngineName, precision: str, data: bytes) -> ModelFile:
+    def judge(self, engine: EngineName, precision: str, data: bytes, agreement: Agreement | None = None) -> ModelFile:
         """Run a file on everything; fp32 files must equal the reference.
 
         Raises:
@@ -136,7 +107,7 @@ class Bench:
         if precision == "fp32":
             require_parity(comparison, tolerance=EXACT_TOLERANCE, what=what)
             require_linear_head(answers, self.head, what=what)
-        return ModelFile(engine, precision, data, comparison, softmax(mean_logits(list(picture.logits))))
+        return ModelFile(engine, precision, data, comparison, softmax(mean_logits(list(picture.logits))), agreement)
 
 
 def export_member(
@@ -145,70 +116,52 @@ def export_member(
     cases: Sequence[Case],
     reference: Case,
     *,
-    wish: Wish,
+    plan: MemberPlan | None,
+    unlabelled: Sequence[Case],
+    min_agreement: float,
+    precisions: frozenset[str],
     track: Track,
 ) -> ExportedMember:
-    """Make and judge every wished file of one member.
+    """Make and judge fp32 files, and the reduced ones that the plan accepts.
 
     Args:
-        cases, reference: in the view of this member.
+        cases, reference, unlabelled: in the view of this member; the last may be empty without a plan.
+        precisions: which reduced files are wanted.
 
     Raises:
-        ExportError: a file differs from the trained network, or int8 cannot be made.
+        ExportError: a file differs from the trained network, or a reduced one agrees less than its plan says.
     """
     network = run.network()
-    representative = quantize.representative_set(cases, run.training_digests) if "int8" in wish.precisions else None
-    form = inference_form(network)
+    exact = Exact.of(inference_form(network), run.input)
     pixels = knees([*cases, reference])
     trained = run_network(network, pixels)
-    same = compare(trained.probabilities, run_network(form, pixels).probabilities)
-    require_parity(same, tolerance=INFERENCE_FORM_TOLERANCE, what="the network with folded BatchNorm")
-    bench = Bench(run.input, pixels, trained, head_weights(form), reference)
-    exact = [("onnxruntime", "fp32", to_onnx(form, run.input)), *_litert(form, run.input, _ordered(wish.precisions))]
-    judged = [bench.judge(*file) for file in track(exact, "comparing files")]
-    if representative is None:
-        return ExportedMember(name, run.backbone, _kept(judged, wish), bench.head, same, None)
-    *judged, nearest = judged
-    files, integer = _integer(form, bench, representative, nearest.comparison, track)
-    return ExportedMember(name, run.backbone, _kept([*judged, *files], wish), bench.head, same, integer)
+    same = compare(trained.probabilities, run_network(exact.form, pixels).probabilities)
+    require_parity(same, tolerance=INFERENCE_FORM_TOLERANCE, what="the inference form of the network")
+    bench = Bench(run.input, pixels, trained, head_weights(exact.form), reference)
+    litert = to_litert(exact.form, run.input, ("fp32",))["fp32"]
+    pairs: list[tuple[EngineName, bytes]] = [("onnxruntime", exact.onnx), ("litert", litert)]
+    files = [bench.judge(engine, "fp32", data) for engine, data in track(pairs, "comparing files")]
+    wanted = [one for one in (plan.accepted() if plan else ()) if one.precision in precisions]
+    if not wanted:
+        return ExportedMember(name, run.backbone, tuple(files), bench.head, same, plan)
+    representative = representative_set(cases, run.training_digests)
+    maker = Maker(exact, representative, tuning=knees_of_training(cases, run.training_digests))
+    agreement = AgreementBench(exact, unlabelled, run.labels)
+    for one in track(wanted, "reduced files"):
+        files.append(_reduced(one, exact, maker, agreement, bench, min_agreement))
+    is_integer = any(one.recipe for one in wanted)
+    return ExportedMember(name, run.backbone, tuple(files), bench.head, same, plan, representative if is_integer else None)
 
 
-def _integer(
-    form: keras.Model, bench: Bench, representative: quantize.RepresentativeSet, nearest: Comparison, track: Track
-) -> tuple[list[ModelFile], IntegerFiles]:
-    forms = _forms(form, representative, track)
-    recipes = quantize.recipes_for(to_onnx(form, bench.spec))
-    candidates = tuple(_try(bench, forms, recipe, representative) for recipe in track(recipes, "trying int8"))
-    chosen = quantize.choose(candidates)
-    (litert_int8,) = _litert(forms["litert"], bench.spec, ("int8",))
-    reduced = [("onnxruntime", "int8", chosen.model), litert_int8]
-    files = [bench.judge(*file) for file in track(reduced, "comparing int8")]
-    return files, IntegerFiles(representative, candidates, chosen, nearest)
-
-
-def _kept(files: Sequence[ModelFile], wish: Wish) -> tuple[ModelFile, ...]:
-    is_kept = [file.precision == "fp32" or not wish.accepted_only or quantize.is_accepted(file.comparison) for file in files]
-    return tuple(file for file, kept in zip(files, is_kept, strict=True) if kept)
-
-
-def _ordered(precisions: frozenset[str]) -> tuple[str, ...]:
-    return tuple(precision for precision in PRECISIONS if precision in precisions or precision == "fp32")
-
-
-def _litert(form: keras.Model, spec: InputSpec, precisions: Sequence[str]) -> list[File]:
-    return [("litert", precision, data) for precision, data in to_litert(form, spec, precisions).items()]
-
-
-def _forms(form: keras.Model, representative: quantize.RepresentativeSet, track: Track) -> dict[str, keras.Model]:
-    """The inference form as it is ("nearest"), and with compensated rounding for either engine's integers."""
-    sample = np.concatenate(representative.tensors)[:ROUNDING_KNEES]
-    limits = track((("onnxruntime", quantize.MAX_WEIGHT), ("litert", LITERT_MAX_WEIGHT)), "rounding weights")
-    return {"nearest": form} | {engine: round_to_grid(form, sample, limit=limit) for engine, limit in limits}
-
-
-def _try(
-    bench: Bench, forms: Mapping[str, keras.Model], recipe: quantize.Recipe, representative: quantize.RepresentativeSet
-) -> quantize.Candidate:
-    source = forms["onnxruntime" if recipe.is_compensated else "nearest"]
-    data = quantize.quantize(to_onnx(source, bench.spec), recipe, representative)
-    return quantize.Candidate(recipe, data, bench.judge("onnxruntime", "int8", data).comparison)
+def _reduced(
+    one: Reduced, exact: Exact, maker: Maker, agreement: AgreementBench, bench: Bench, min_agreement: float
+) -> ModelFile:
+    """Made anew by its recipe, and judged anew: int8 ranges depend on the last digits of the machine that measures them."""
+    data = maker.make(one.recipe) if one.recipe else to_litert(exact.form, exact.spec, (one.precision,))[one.precision]
+    judged = agreement.judge(one.engine, data)
+    if judged.agreement < min_agreement:
+        raise ExportError(
+            f"the {one.precision} file for {one.engine} agrees with fp32 on {judged.agreement:.2%} of the unlabelled knees "
+            f"here, {min_agreement:.0%} are asked for, and its plan measured {one.agreement.agreement:.2%}; make the plan anew"
+        )
+    return bench.judge(one.engine, one.precision, data, judged)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export import bundle_writer, card, parity, quantize
+from export import bundle_writer, card, parity
 from export.data_card import read_data_card
 from export.errors import ExportError
-from export.members import ExportedMember, IntegerFiles, ModelFile, Track, Wish, export_member
+from export.evidence import Evidence
+from export.members import ExportedMember, ModelFile, Track, export_member
 from export.origin import origin_of
+from export.planning import MemberPlan, SourcePlan
 from export.radiographs import Case, View, read_case, read_cases
 from export.source import Source
 from osteo_edge import __version__
@@ -25,7 +27,17 @@ from osteo_edge.decision.scores import softmax
 from osteo_edge.errors import ManifestError
 from osteo_edge.images.region import JointFinder
 from osteo_edge.integrity import sha256_hex
-from osteo_edge.manifest import ENGINE_NAMES, SCHEMA_VERSION, Conformal, Manifest, Member, Metric, QualityLimits
+from osteo_edge.manifest import (
+    ENGINE_NAMES,
+    PRECISIONS,
+    SCHEMA_VERSION,
+    Conformal,
+    EngineName,
+    Manifest,
+    Member,
+    Metric,
+    QualityLimits,
+)
 from osteo_edge.records import parse_record, to_plain
 from osteo_edge.selftest import EXPECTED, Expected, ExpectedFile, ExpectedJoint
 
@@ -39,7 +51,7 @@ CHANCE = 0.5  # macro AUC of scores that know nothing
 JOINT_TOLERANCE = 0.02  # knee widths
 # Over devices: resizing may round a grey level otherwise, and int8 kernels a whole step.
 SELF_TEST_TOLERANCES = {"fp32": 0.002, "fp16": 0.002, "int8": 0.02}
-_SOFTWARE = ("tensorflow-cpu", "keras", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "numpy", "opencv-python-headless")
+_SOFTWARE = ("tensorflow-cpu", "keras", "onnx", "onnxruntime", "ai-edge-litert", "numpy", "opencv-python-headless")
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,10 @@ class Material:
         data: folder of real radiographs.
         data_card: what is said of the radiographs that the runs were trained on.
         coverage: of the label sets; None for the first that the run measured.
+        plan: which reduced files the bundle may hold; None for fp32 alone.
+        unlabelled: folder of the knees that reduced files are judged on; None without a plan.
+        precisions: which of the plan's files are packed.
+        evidence: what was measured of just these files before.
     """
 
     source: Source
@@ -59,7 +75,10 @@ class Material:
     data: Path
     data_card: Path
     coverage: float | None = None
-    wish: Wish = field(default_factory=Wish)
+    plan: SourcePlan | None = None
+    unlabelled: Path | None = None
+    precisions: frozenset[str] = frozenset(PRECISIONS)
+    evidence: Evidence = field(default_factory=Evidence)
 
 
 @dataclass(frozen=True)
@@ -88,23 +107,50 @@ def export_bundle(material: Material, output: Path, *, force: bool, track: Track
     if not reference[views[0]].tensors:
         raise ExportError("the finder finds no knee on the synthetic reference picture; check --finder")
     cases = read_cases(material.data, finder, views, track=track)
-    members = tuple(_export_members(material, cases, reference, track))
+    unlabelled = _unlabelled(material, finder, views, track)
+    members = tuple(_export_members(material, cases, unlabelled, reference, track))
     files = _contents(material, members, cases[views[0]], reference[views[0]])
     manifest = _manifest(material, members, conformal, output.name, files)
     pictures = len(cases[views[0]])
-    files["MODEL_CARD.md"] = card.model_card(manifest, source.metrics, members, data_card, origins, pictures=pictures).encode()
+    together = material.plan.together if material.plan else {}
+    files["MODEL_CARD.md"] = card.model_card(
+        manifest, source.metrics, members, data_card, origins, together=together, pictures=pictures
+    ).encode()
     files["LICENSE"] = card.licence(origins, data_card).encode()
     manifest = _manifest(material, members, conformal, output.name, files)
     bundle = bundle_writer.write_bundle(manifest, files, output, force=force)
     return Exported(bundle, members, bundle_writer.zipped_size(files))
 
 
+def _unlabelled(material: Material, finder: JointFinder, views: Sequence[View], track: Track) -> Mapping[View, Sequence[Case]]:
+    if material.plan is None:
+        return dict.fromkeys(views, ())
+    if material.unlabelled is None:
+        raise ExportError("reduced files are judged on knees without a label; name their folder (--unlabelled)")
+    return read_cases(material.unlabelled, finder, views, track=track)
+
+
 def _export_members(
-    material: Material, cases: Mapping[View, Sequence[Case]], reference: Mapping[View, Case], track: Track
+    material: Material,
+    cases: Mapping[View, Sequence[Case]],
+    unlabelled: Mapping[View, Sequence[Case]],
+    reference: Mapping[View, Case],
+    track: Track,
 ) -> Iterator[ExportedMember]:
+    plan = material.plan
     for name, run in zip(material.source.names, material.source.runs, strict=True):
         view = View(run.region, run.input)
-        yield export_member(name, run, cases[view], reference[view], wish=material.wish, track=track)
+        yield export_member(
+            name,
+            run,
+            cases[view],
+            reference[view],
+            plan=plan.members[name] if plan else None,
+            unlabelled=unlabelled[view],
+            min_agreement=plan.budget.min_agreement if plan else 1.0,
+            precisions=material.precisions,
+            track=track,
+        )
 
 
 def choose_conformal(metrics: Mapping[str, Any], coverage: float | None) -> Conformal:
@@ -139,9 +185,11 @@ def _contents(
         files |= {path: file.data for path, file in member.paths.items()}
         files[_head_path(member.name)] = _npy(member.head)
         files[f"{evidence}parity.json"] = bundle_writer.to_json(_parity(run, member, cases))
-        if member.integer:
-            files[f"{evidence}quantization.json"] = bundle_writer.to_json(_quantization(member, member.integer))
-    return files
+        if member.plan:
+            files[f"{evidence}quantization.json"] = bundle_writer.to_json(_quantization(member, member.plan))
+    if material.plan and material.plan.together:
+        files["evidence/ensemble_int8.json"] = bundle_writer.to_json(material.plan.together)
+    return files | material.evidence.files_of({path: files[path] for member in members for path in member.paths})
 
 
 def _manifest(
@@ -169,7 +217,20 @@ def _manifest(
         provenance=_provenance(material),
         files=bundle_writer.list_files(files),
         fusion=source.fusion,
+        choices=material.evidence.choices(_accepted_by_all(members)),
     )
+
+
+def _accepted_by_all(members: Sequence[ExportedMember]) -> dict[EngineName, list[str]]:
+    """Engine -> precisions that every member has a file of; what is outside the budget is not packed."""
+    return {
+        engine: [
+            precision
+            for precision in PRECISIONS
+            if all(any((one.engine, one.precision) == (engine, precision) for one in member.files) for member in members)
+        ]
+        for engine in ENGINE_NAMES
+    }
 
 
 def _member(run: Run, member: ExportedMember) -> Member:
@@ -182,6 +243,9 @@ def _member(run: Run, member: ExportedMember) -> Member:
         region=run.region,
         input=run.input,
         files=files,
+        accepted={
+            engine: tuple(precision for precision in PRECISIONS if precision in of_one) for engine, of_one in files.items()
+        },
         default_precision=dict.fromkeys(files, "fp32"),
         head_weights=_head_path(member.name),
     )
@@ -270,34 +334,21 @@ def _parity(run: Run, member: ExportedMember, cases: Sequence[Case]) -> dict[str
     }
 
 
-def _quantization(member: ExportedMember, integer: IntegerFiles) -> dict[str, Any]:
+def _quantization(member: ExportedMember, plan: MemberPlan) -> dict[str, Any]:
+    representative = member.representative
     return {
-        "rule": {
-            "min_clear_label_agreement": quantize.MIN_LABEL_AGREEMENT,
-            "max_mean_difference": quantize.MAX_MEAN_DIFFERENCE,
-            "choice": "the smallest accepted ONNX file; when none is accepted, the one that keeps most labels",
-            "default_precision": "fp32",
-        },
-        "representative_set": {
+        "plan": plan,
+        "representative_set": representative
+        and {
             "source": "radiographs that the network was trained on, in the order of their SHA-256",
-            "radiographs": integer.representative.pictures,
-            "knees": integer.representative.knees,
-            "digests_sha256": integer.representative.digests_sha256,
+            "radiographs": representative.pictures,
+            "knees": representative.knees,
+            "digests_sha256": representative.digests_sha256,
         },
-        "onnx_recipes": [
-            {"recipe": one.recipe, "bytes": len(one.model), "against_fp32": one.comparison, "accepted": one.is_accepted}
-            for one in integer.candidates
-        ],
-        "onnx_chosen": integer.chosen.recipe.name,
-        "litert_without_compensation": integer.litert_nearest,
         "files": {
-            path: {
-                "bytes": len(file.data),
-                "against_fp32": file.comparison,
-                "accepted": quantize.is_accepted(file.comparison),
-            }
+            path: {"bytes": len(file.data), "agreement": file.agreement}
             for path, file in member.paths.items()
-            if file.precision != "fp32"
+            if file.agreement
         },
     }
 

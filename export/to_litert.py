@@ -26,24 +26,25 @@ def to_litert(form: keras.Model, spec: InputSpec, precisions: Sequence[str]) -> 
     so that it needs no representative set.
 
     Raises:
-        ExportError: the converter failed.
+        ExportError: the converter failed, or wrote an operator that is not built in.
     """
     return {precision: _export(form, spec, precision) for precision in precisions}
 
 
 def _export(form: keras.Model, spec: InputSpec, precision: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        _save(form, spec, folder, spells_out_head=precision == "int8")
+        save_form(form, spec, folder, spells_out_head=precision == "int8")
         return _convert(folder, precision)
 
 
-def _save(form: keras.Model, spec: InputSpec, folder: str, *, spells_out_head: bool) -> None:
+def save_form(form: keras.Model, spec: InputSpec, folder: str, *, spells_out_head: bool) -> None:
+    """Write the SavedModel that the converter reads."""
     import tensorflow as tf
 
-    signature = [tf.TensorSpec((1, spec.height_px, spec.width_px, 1), tf.float32, name=INPUT_NAME)]
+    signature = [tf.TensorSpec((1, spec.height_px, spec.width_px, 1), tf.as_dtype(spec.dtype), name=INPUT_NAME)]
 
     def run(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = form(image, training=False)
+        outputs = form(tf.cast(image, tf.float32), training=False)
         logits = _spelled_out_head(form, outputs[FEATURES]) if spells_out_head else outputs[LOGITS]
         return {LOGITS: logits, FEATURES: outputs[FEATURES]}
 
@@ -75,6 +76,23 @@ def _convert(folder: str, precision: str) -> bytes:
     if precision == "fp16":
         converter.target_spec.supported_types = [tf.float16]
     try:
-        return bytes(converter.convert())
+        return require_builtin_operators(bytes(converter.convert()))
+    except ExportError:
+        raise
     except Exception as error:  # the converter raises its own classes and RuntimeError
         raise ExportError(f"LiteRT's converter failed for {precision}: {str(error).splitlines()[0][:200]}") from error
+
+
+def require_builtin_operators(model: bytes) -> bytes:
+    """The file, when every operator of it is LiteRT's own: others need a runtime that was built with them.
+
+    Raises:
+        ExportError: names the operators that are not.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    codes = schema.ModelT.InitFromPackedBuf(model, 0).operatorCodes
+    foreign = [code.customCode.decode() for code in codes if code.customCode]
+    if foreign:
+        raise ExportError(f"the LiteRT file holds operators that are not built in: {', '.join(sorted(foreign))}")
+    return model

@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from export.errors import ExportError
-from export.graph import INPUT_NAME
+from export.onnx_writer import write_graph
 
 if TYPE_CHECKING:
     import keras
 
     from osteo_edge.manifest import InputSpec
 
-# The oldest operator set with per-channel QuantizeLinear, hence the widest choice of runtimes for both precisions.
-OPSET = 13
 _FORBIDDEN = b"location"  # the runtime refuses it: it is the key of ONNX's external data
 
 
@@ -26,15 +24,9 @@ def to_onnx(form: keras.Model, spec: InputSpec) -> bytes:
     """Convert, batch 1 fixed, input "image" (1, H, W, 1), outputs "logits" and "features" (NHWC).
 
     Raises:
-        ExportError: the converter left something that no engine can run.
+        ExportError: the network holds a layer that has no operator here.
     """
-    import tensorflow as tf
-    import tf2onnx
-
-    signature = [tf.TensorSpec((1, spec.height_px, spec.width_px, 1), tf.float32, name=INPUT_NAME)]
-    function = tf.function(lambda image: form(image, training=False), input_signature=signature)
-    model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
-    return serialise(keep_zeros_before_pools(model))
+    return serialise(keep_zeros_before_pools(write_graph(form, spec)))
 
 
 def keep_zeros_before_pools(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,10 +81,18 @@ def pictures() -> NDArray[np.float32]:
 
 @pytest.fixture(scope="session")
 def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few synthetic pictures."""
+    """A few synthetic pictures, two and more of each label in the order of their digests."""
     from train.synthetic import write_dataset
 
-    return write_dataset(tmp_path_factory.mktemp("data"), count=4, seed=3, layout="one_knee", scale=0.5).parent
+    return write_dataset(tmp_path_factory.mktemp("data"), count=7, seed=3, layout="one_knee", scale=0.5).parent
+
+
+@pytest.fixture(scope="session")
+def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Other synthetic pictures."""
+    from train.synthetic import write_dataset
+
+    return write_dataset(tmp_path_factory.mktemp("unlabelled"), count=6, seed=11, layout="one_knee", scale=0.5).parent
 
 
 @pytest.fixture(scope="session")
@@ -96,25 +106,52 @@ def finder_bytes(finder_file: Path) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def run_folder(tmp_path_factory: pytest.TempPathFactory, network: Any, radiographs: Path) -> Path:
-    """What a training run leaves; it was trained on all pictures but the first."""
-    from osteo_edge.integrity import sha256_hex
+def run_folder(tmp_path_factory: pytest.TempPathFactory, network: Any, radiographs: Path, finder_bytes: bytes) -> Path:
+    """What a training run leaves; it was trained on all pictures but the first, in two folds of one and the same network."""
+    from train.fold_networks import write_fold_networks
     from train.network import weights_of
 
     folder = tmp_path_factory.mktemp("runs") / "knee-tiny"
     folder.mkdir()
-    digests = sorted(sha256_hex(path.read_bytes()) for path in radiographs.rglob("*.png"))
     np.savez_compressed(folder / "weights.npz", **weights_of(network))
+    write_fold_networks(folder, ["knee", "knee"], [weights_of(network)] * 2)
+    scores = _scores(network, radiographs, finder_bytes)
     records = {
-        "run.json": {"backbone": BACKBONE, "labels": LABELS},
+        "run.json": {"backbone": BACKBONE, "labels": LABELS, "seed": 1},
         "regions.json": {"chosen": "knee", "candidates": [{"region": REGION, "input": INPUT}]},
-        "oof.json": {"radiographs": {digest: {} for digest in digests[1:]}},
+        "oof.json": scores,
         "metrics.json": _metrics(),
     }
     for name, record in records.items():
         (folder / name).write_text(json.dumps(record))
     (folder / "config.toml").write_text('weights = "random"\n')
     return folder
+
+
+def _scores(network: Any, radiographs: Path, finder_bytes: bytes) -> dict[str, Any]:
+    """``oof.json``: what the network says of all pictures but the first."""
+    from export.parity import run_network
+    from export.radiographs import View, knees, read_cases
+    from osteo_edge.images.region import JointFinder
+    from osteo_edge.manifest import InputSpec, RegionProfile
+    from osteo_edge.records import parse_record
+
+    view = View(parse_record(RegionProfile, REGION, where="region"), parse_record(InputSpec, INPUT, where="input"))
+    finder = JointFinder.from_bytes(finder_bytes)
+    (cases,) = read_cases(radiographs, finder, [view], track=lambda items, label: items).values()
+    scored = sorted(cases, key=lambda case: case.digest)[1:]
+    logits = [run_network(network, knees([case])).logits.mean(axis=0).tolist() for case in scored]
+    people = {
+        case.digest: {"label": LABELS[place % 3], "group": hashlib.sha256(case.digest.encode()).hexdigest()}
+        for place, case in enumerate(scored)
+    }
+    folds = [place // 3 for place in range(len(scored))]
+    return {
+        "schema_version": 2,
+        "labels": LABELS,
+        "radiographs": people,
+        "systems": {"model": {"folds": [folds], "logits": [logits]}},
+    }
 
 
 def _metrics() -> dict[str, Any]:
@@ -149,14 +186,46 @@ def _metrics() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def material(run_folder: Path, radiographs: Path, finder_bytes: bytes) -> Any:
+def finder(finder_bytes: bytes) -> Any:
+    from osteo_edge.images.region import JointFinder
+
+    return JointFinder.from_bytes(finder_bytes)
+
+
+@pytest.fixture(scope="session")
+def plan(run_folder: Path, radiographs: Path, unlabelled: Path, finder: Any, track: Any) -> Any:
+    """What a search finds within a budget that nearly anything keeps to; of the ways it starts from, one an engine."""
+    from export.planning import Task, make_plan
+    from export.quantization import Budget, Recipe, search
+    from export.source import load_source
+
+    task = Task(load_source(run_folder), finder, radiographs, unlabelled, Budget(0.5, 0.9), "size")
+    ways = {
+        "onnxruntime": Recipe("onnxruntime", "static", float_groups=("stem", "head")),
+        "litert": Recipe("litert", "dynamic"),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[search.__module__], "_starts", lambda asked, engine: [ways[engine]])
+        return make_plan(task, track)
+
+
+@pytest.fixture(scope="session")
+def material(run_folder: Path, radiographs: Path, unlabelled: Path, finder: Any, finder_bytes: bytes, plan: Any) -> Any:
     from export.pipeline import Material
     from export.reference import draw_reference
     from export.source import load_source
-    from osteo_edge.images.region import JointFinder
 
-    reference = draw_reference(JointFinder.from_bytes(finder_bytes))
-    return Material(load_source(run_folder), finder_bytes, reference, radiographs, DATA_CARD, 0.9)
+    reference = draw_reference(finder)
+    return Material(
+        load_source(run_folder),
+        finder_bytes,
+        reference,
+        radiographs,
+        DATA_CARD,
+        coverage=0.9,
+        plan=plan,
+        unlabelled=unlabelled,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from export import members, quantize
+from export import members
 from export.__main__ import main
+from export.bundle_writer import to_json
 from export.errors import ExportError
 from export.graph import inference_form
 from export.pipeline import choose_conformal, export_bundle
+from export.quantization import representative_set
 from export.radiographs import View, read_cases
 from osteo_edge.bundle import manifest_digest_line, open_bundle
 from osteo_edge.errors import EngineUnavailableError, ManifestError, SelfTestError
@@ -123,21 +125,21 @@ def test_ranges_come_from_training_radiographs_only(exported: Any, material: Any
     view = View(run.region, run.input)
     cases = read_cases(material.data, finder, [view], track=track)[view]
     outsider = next(case for case in cases if case.digest not in run.training_digests)
-    found = quantize.representative_set(cases, run.training_digests)
+    found = representative_set(cases, run.training_digests)
     assert found.pictures == sum(bool(case.tensors) for case in cases if case is not outsider)
     assert not any(tensor is other for tensor in found.tensors for other in outsider.tensors)
-    assert exported.members[0].integer.representative.digests_sha256 == found.digests_sha256
-    with pytest.raises(ExportError, match="trained on"):
-        quantize.representative_set(cases, frozenset())
+    assert exported.members[0].representative.digests_sha256 == found.digests_sha256
 
 
-def test_evidence_says_what_was_measured(exported: Any) -> None:
+def test_evidence_says_what_was_measured(exported: Any, plan: Any) -> None:
     quantization = json.loads(exported.bundle.read("evidence/quantization.json"))
     parity = json.loads(exported.bundle.read("evidence/parity.json"))
-    assert quantization["onnx_chosen"] in {one["recipe"]["name"] for one in quantization["onnx_recipes"]}
-    assert quantization["representative_set"]["knees"] == exported.members[0].integer.representative.knees
-    assert parity["radiographs"] == 4
-    assert parity["radiographs_trained_on"] == 3
+    (planned,) = plan.members.values()
+    assert quantization["plan"] == json.loads(to_json(planned))
+    assert quantization["representative_set"]["knees"] == exported.members[0].representative.knees
+    assert set(quantization["files"]) == {path for path in exported.members[0].paths if "fp32" not in path}
+    assert parity["radiographs"] == 7
+    assert parity["radiographs_trained_on"] == 6
 
 
 def test_the_card_keeps_to_the_wording_rules(exported: Any) -> None:

@@ -15,7 +15,6 @@ from click.testing import CliRunner
 from export.__main__ import main
 from export.bundle_writer import write_zip
 from export.errors import ExportError
-from export.members import Wish, _kept
 from export.source import load_source
 from osteo_edge import Mode, OsteoPredictor, install_bundle
 from osteo_edge.decision.ensemble import combine
@@ -112,14 +111,6 @@ def test_the_zip_installs_and_is_the_same_each_time(packed: Path, tmp_path: Path
     assert bundle.root == tmp_path / "installed" / "knee-both"
     write_zip(bundle, tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == archive.read_bytes()
-
-
-def test_reduced_files_that_are_off_can_be_left_out(exported: Any) -> None:
-    files = exported.members[0].files
-    kept = _kept(files, Wish(accepted_only=True))
-    assert {file.precision for file in kept if file.precision == "fp32"} == {"fp32"}
-    assert len([file for file in kept if file.precision == "fp32"]) == 2
-    assert _kept(files, Wish()) == files
 
 
 @pytest.mark.parametrize(

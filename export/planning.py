@@ -1,0 +1,323 @@
+"""Which reduced files a bundle may hold: searched for each member, judged on unlabelled knees and fold by fold, written down.
+
+The search is long; what it found is a file of its own (``plan.json``), from which bundles are made again in minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.bundle_writer import to_json
+from export.errors import ExportError
+from export.folds import FoldBench, FoldFigures, FoldScores, MakeFile, compare_forms, views_of
+from export.graph import inference_form
+from export.quantization import (
+    Agreement,
+    AgreementBench,
+    Budget,
+    EnginePlan,
+    Exact,
+    Maker,
+    Plan,
+    Preference,
+    Recipe,
+    make,
+    representative_set,
+    search,
+)
+from export.radiographs import Case, View, knees, read_cases
+from export.source import Source
+from export.to_litert import to_litert
+from osteo_edge.errors import ManifestError
+from osteo_edge.images.region import JointFinder
+from osteo_edge.integrity import sha256_hex
+from osteo_edge.manifest import ENGINE_NAMES, EngineName, InputSpec, Metric
+from osteo_edge.records import parse_json, parse_record
+from train.dataset import Dataset, read_dataset
+from train.evaluate import reliability
+from train.fold_networks import FoldNetwork, load_fold_networks
+from train.run import WEIGHTS_FILE
+from train.scores import MODEL, read_scores
+
+if TYPE_CHECKING:
+    import keras
+
+    from train.run import Run
+
+PLAN_FILE = "plan.json"
+SCHEMA_VERSION = 1
+
+Track = Callable[[Sequence[Any], str], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Of a reliability diagram: share of the radiographs, mean confidence, share that is right."""
+
+    share: float
+    confidence: float
+    right: float
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """One reduced file of a member, judged.
+
+    Attributes:
+        recipe: None for half precision, which needs none.
+        agreement: with fp32 on unlabelled knees.
+        figures: fold by fold, against fp32.
+        reliability: of its out-of-fold scores.
+        is_accepted: it meets the budget.
+    """
+
+    engine: EngineName
+    precision: Literal["fp16", "int8"]
+    recipe: Recipe | None
+    bytes: int
+    agreement: Agreement
+    figures: FoldFigures
+    reliability: tuple[Bin, ...]
+    is_accepted: bool
+
+
+@dataclass(frozen=True)
+class MemberPlan:
+    """What was found for one member.
+
+    Attributes:
+        weights_sha256: of the run's weights.
+        int8: the search.
+        reduced: the files that came out of it, and half precision.
+        reliability: of the fp32 out-of-fold scores.
+    """
+
+    run: str
+    weights_sha256: str
+    int8: Plan
+    reduced: tuple[Reduced, ...]
+    reliability: tuple[Bin, ...]
+
+    def accepted(self) -> tuple[Reduced, ...]:
+        return tuple(one for one in self.reduced if one.is_accepted)
+
+
+@dataclass(frozen=True)
+class SourcePlan:
+    """``plan.json``.
+
+    Attributes:
+        radiographs, unlabelled: pictures with a knee that fold by fold judging and agreement stand on.
+        members: by name.
+        together: engine -> figures of the whole ensemble with all members' int8 files, where every member has one.
+    """
+
+    schema_version: Literal[1]
+    source: str
+    budget: Budget
+    preference: Preference
+    radiographs: int
+    unlabelled: int
+    members: Mapping[str, MemberPlan]
+    together: Mapping[str, FoldFigures] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked for.
+
+    Attributes:
+        data, unlabelled: folders of the radiographs that the runs were trained on, and of knees without a bone status.
+        tuning_epochs: of quantization-aware fine-tuning, tried where nothing else meets the budget; 0 for never.
+    """
+
+    source: Source
+    finder: JointFinder
+    data: Path
+    unlabelled: Path
+    budget: Budget
+    preference: Preference
+    engines: tuple[EngineName, ...] = ENGINE_NAMES
+    tuning_epochs: int = 0
+
+
+def make_plan(task: Task, track: Track) -> SourcePlan:
+    """Search and judge, member by member.
+
+    Raises:
+        ExportError: radiographs or fold networks are missing, or something cannot be made.
+        RunError: the run's fold networks are of another run.
+    """
+    source = task.source
+    members: dict[str, MemberPlan] = {}
+    scores: dict[str, dict[EngineName, FoldScores]] = {}
+    counts = [0, 0]
+    for name, run in zip(source.names, source.runs, strict=True):
+        folds = tuple(load_fold_networks(run))
+        view = View(run.region, run.input)
+        cases = read_cases(task.data, task.finder, [*dict.fromkeys([view, *views_of(folds)])], track=track)
+        (unlabelled,) = read_cases(task.unlabelled, task.finder, [view], track=track).values()
+        counts = [sum(bool(case.tensors) for case in group) for group in (cases[view], unlabelled)]
+        members[name], scores[name] = _plan_member(task, run, folds, cases, unlabelled, track)
+    together = _judge_together(source, read_dataset(task.data), scores) if len(source.runs) > 1 else {}
+    return SourcePlan(SCHEMA_VERSION, source.folder.name, task.budget, task.preference, counts[0], counts[1], members, together)
+
+
+def write_plan(plan: SourcePlan, path: Path) -> None:
+    """Write ``plan.json``.
+
+    Raises:
+        ExportError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(to_json(plan))
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written ({error.strerror}); choose another --output") from error
+
+
+def read_plan(path: Path, source: Source) -> SourcePlan:
+    """Read ``plan.json``, which must be of just these runs.
+
+    Raises:
+        ExportError: it cannot be read, or is of other weights.
+    """
+    try:
+        plan = parse_record(SourcePlan, parse_json(path.read_bytes(), what=path.name), where=path.name)
+    except OSError as error:
+        raise ExportError(f"{path} cannot be read ({error.strerror}); make it with 'python -m export plan'") from error
+    except ManifestError as error:
+        raise ExportError(f"{path}: is not a plan that this version writes ({error}); make it again") from error
+    digests = {name: digest_of(run) for name, run in zip(source.names, source.runs, strict=True)}
+    if digests != {name: member.weights_sha256 for name, member in plan.members.items()}:
+        raise ExportError(f"{path}: was made for other weights than those of {source.folder}; make it again")
+    return plan
+
+
+def digest_of(run: Run) -> str:
+    """SHA-256 of a run's file of weights."""
+    return sha256_hex((run.folder / WEIGHTS_FILE).read_bytes())
+
+
+def _plan_member(
+    task: Task,
+    run: Run,
+    folds: Sequence[FoldNetwork],
+    cases: Mapping[View, Sequence[Case]],
+    unlabelled: Sequence[Case],
+    track: Track,
+) -> tuple[MemberPlan, dict[EngineName, FoldScores]]:
+    of_run = cases[View(run.region, run.input)]
+    representative = representative_set(of_run, run.training_digests)
+    exact = Exact.of(inference_form(run.network()), run.input)
+    tuning = knees_of_training(of_run, run.training_digests) if task.tuning_epochs else None
+    maker = Maker(exact, representative, tuning=tuning)
+    agreement = AgreementBench(exact, unlabelled, run.labels)
+    bench = FoldBench(run, cases, folds)
+    by_recipe: dict[Recipe, FoldScores] = {}
+
+    def drop(recipe: Recipe) -> Metric:
+        by_recipe[recipe] = bench.score(recipe.engine, _by_recipe(recipe))
+        return bench.figures(by_recipe[recipe]).drop
+
+    found = search(
+        maker,
+        agreement,
+        engines=task.engines,
+        drop=drop,
+        budget=task.budget,
+        preference=task.preference,
+        tuning_epochs=task.tuning_epochs,
+        track=track,
+    )
+    reduced = [_reduced(bench, agreement, found.files[one.engine], one, by_recipe, task.budget) for one in _chosen(found.plan)]
+    if "litert" in task.engines:
+        reduced.insert(0, _half(bench, agreement, exact, task.budget))
+    scores = {one.engine: by_recipe[one.chosen] for one in _chosen(found.plan) if one.chosen}
+    plan = MemberPlan(run.folder.name, digest_of(run), found.plan, tuple(reduced), _bins(run, bench.fp32))
+    return plan, scores
+
+
+def _chosen(plan: Plan) -> list[EnginePlan]:
+    return [one for one in plan.engines if one.chosen is not None]
+
+
+def _by_recipe(recipe: Recipe) -> MakeFile:
+    def make_file(form: keras.Model, exact: bytes, spec: InputSpec, cases: Sequence[Case], training: frozenset[str]) -> bytes:
+        representative = representative_set(cases, training)
+        tuning = knees_of_training(cases, training) if recipe.tuning_epochs else None
+        return make(Exact(form, spec, exact), recipe, representative, tuning=tuning)
+
+    return make_file
+
+
+def knees_of_training(cases: Sequence[Case], training: frozenset[str]) -> NDArray[np.float32]:
+    """What quantization-aware fine-tuning sees: every knee of the training radiographs, and no other."""
+    return knees(case for case in cases if case.digest in training)
+
+
+def _reduced(
+    bench: FoldBench,
+    agreement: AgreementBench,
+    data: bytes,
+    plan: EnginePlan,
+    by_recipe: Mapping[Recipe, FoldScores],
+    budget: Budget,
+) -> Reduced:
+    assert plan.chosen is not None
+    judged = agreement.judge(plan.engine, data)
+    return _verdict(bench, plan.engine, "int8", plan.chosen, data, judged, by_recipe[plan.chosen], budget)
+
+
+def _half(bench: FoldBench, agreement: AgreementBench, exact: Exact, budget: Budget) -> Reduced:
+    """LiteRT with weights of half precision."""
+    data = to_litert(exact.form, exact.spec, ("fp16",))["fp16"]
+    scores = bench.score("litert", lambda form, onnx, spec, cases, training: to_litert(form, spec, ("fp16",))["fp16"])
+    return _verdict(bench, "litert", "fp16", None, data, agreement.judge("litert", data), scores, budget)
+
+
+def _verdict(
+    bench: FoldBench,
+    engine: EngineName,
+    precision: Literal["fp16", "int8"],
+    recipe: Recipe | None,
+    data: bytes,
+    agreement: Agreement,
+    scores: FoldScores,
+    budget: Budget,
+) -> Reduced:
+    figures = bench.figures(scores)
+    is_accepted = agreement.agreement >= budget.min_agreement and figures.drop.value <= budget.max_drop
+    bins = bins_of(bench.labels, scores.probabilities)
+    return Reduced(engine, precision, recipe, len(data), agreement, figures, bins, is_accepted)
+
+
+def _bins(run: Run, scores: FoldScores) -> tuple[Bin, ...]:
+    return bins_of(read_scores(run.folder)[MODEL].labels, scores.probabilities)
+
+
+def bins_of(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> tuple[Bin, ...]:
+    """A reliability diagram's bins, four digits each."""
+    return tuple(Bin(*(round(value, 4) for value in one)) for one in reliability(labels, probabilities))
+
+
+def _judge_together(
+    source: Source, dataset: Dataset, scores: Mapping[str, Mapping[EngineName, FoldScores]]
+) -> dict[str, FoldFigures]:
+    """The ensemble on its members' int8 scores; it is fitted, as ever, on their inner fp32 ones."""
+    from export.together import ensemble_scores
+
+    recorded = read_scores(source.folder)[MODEL]
+    fp32 = ensemble_scores(source, dataset, {})
+    found: dict[str, FoldFigures] = {}
+    for engine in ENGINE_NAMES:
+        of_members = {name: of_one[engine] for name, of_one in scores.items() if engine in of_one}
+        if len(of_members) == len(source.names):
+            found[engine] = compare_forms(recorded, fp32, ensemble_scores(source, dataset, of_members))
+    return found
