@@ -42,6 +42,7 @@ _SYSTEMS = {
     "ensemble_stacking": "Stacking with a linear model",
     "ensemble_stacking_network": "Stacking with a small network",
     "ensemble_hierarchical": "Low density or not, then how low, each by stacking",
+    "ensemble_forest": "Forest of small trees on the members' scores",
     "ensemble_cascade": "Cascade that stops when sure",
 }
 _ENSEMBLES = {
@@ -50,6 +51,7 @@ _ENSEMBLES = {
     "vote": "each of which has one vote for its likeliest code",
     "gompertz": "whose ranks of the codes are fused by Gompertz functions",
     "stacking": "whose scores a small model, fitted on out-of-fold scores, weighs against each other",
+    "forest": "whose scores a forest of small trees, fitted on out-of-fold scores, turns into one",
     "cascade": "run one after the other until the mean of their probabilities is sure",
 }
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
@@ -21,6 +22,7 @@ from train.ensembles.fit import (
     fit_ensemble,
     members_run,
     side_by_side,
+    trees_of,
 )
 from train.ensembles.members import fit_forest, forest_member, linear_member, members
 from train.ensembles.nested import NestedLogits, as_one_member, from_stored, inner_logits, nested_logits, nested_scores
@@ -105,6 +107,26 @@ def test_small_networks_become_layers_exactly() -> None:
     expected = softmax(np.mean([np.log(network.predict_proba(standard)) for network in networks], axis=0))
     given = softmax(apply_ensemble(Ensemble("stacking", layers=layers), logits_of(1.5, 1.0)))
     np.testing.assert_allclose(given, expected, atol=1e-9)
+
+
+def test_a_forest_of_the_runtime_is_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(4)
+    logits = rng.normal(size=(200, 2, 3)) * 3
+    forest = RandomForestClassifier(20, class_weight="balanced_subsample", random_state=0)
+    forest.fit(side_by_side(logits), rng.integers(0, 3, 200))
+    assert max(one.get_depth() for one in forest.estimators_) > 5
+    ensemble = Ensemble("forest", trees=trees_of(forest))
+    check_ensemble(ensemble, members=2, labels=3)
+    new = rng.normal(size=(300, 2, 3)) * 3
+    ours = np.exp(apply_ensemble(ensemble, np.concatenate([logits, new])))
+    theirs = forest.predict_proba(side_by_side(np.concatenate([logits, new])))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_a_forest_of_other_classes_is_refused() -> None:
+    forest = RandomForestClassifier(2, random_state=0).fit(np.arange(12.0).reshape(6, 2), [0, 0, 2, 2, 0, 2])
+    with pytest.raises(ConfigError, match="classes must be 0 to 2"):
+        trees_of(forest)
 
 
 def test_hierarchical_steps_are_in_order() -> None:

@@ -79,7 +79,7 @@ def forest_member(features: Floats, labels: Integers, *, pca_variance: float, se
 
 @dataclass(frozen=True)
 class Forest:
-    """A random forest on principal components; it is for comparison, as no bundle holds trees."""
+    """A random forest on principal components; it is for comparison, as no bundle holds the components."""
 
     pipeline: Pipeline
 
