@@ -60,6 +60,23 @@ def keep_one_file(folder: Path) -> Path:
     return folder
 
 
+def add_precision(folder: Path, engine: str, precision: str) -> Path:
+    """Have the member a file of this precision that it accepts: a copy of the fp32 one, whatever the bundle holds."""
+    manifest, expected = json.loads((folder / MANIFEST).read_text()), json.loads((folder / EXPECTED).read_text())
+    (member,) = manifest["members"]
+    exact = member["files"][engine]["fp32"]
+    copied = exact.replace(".fp32.", f".copy-{precision}.")
+    if precision in member["files"][engine]:
+        del expected["files"][member["files"][engine][precision]]
+    shutil.copy(folder / exact, folder / copied)
+    manifest["files"][copied], expected["files"][copied] = manifest["files"][exact], expected["files"][exact]
+    member["files"][engine][precision] = copied
+    member["accepted"][engine] = sorted({"fp32", precision, *member["accepted"][engine]})
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    rewrite_file(folder, EXPECTED, json.dumps(expected).encode())
+    return folder
+
+
 def make_ensemble(
     folder: Path, ensemble: Mapping[str, Any], *, regions: tuple[Mapping[str, Any] | None, ...] = (None,)
 ) -> Path:

@@ -211,7 +211,7 @@ def test_the_page_tells_what_the_evidence_holds(exported: Any, tmp_path: Path) -
 
 def test_the_page_shows_measurements_and_escapes_them(exported: Any) -> None:
     row = {"path": "members/a.onnx", "knees": 3, "max_difference": 1e-6, "mean_difference": 1e-7, "same_label": 1.0}
-    rows = [row | {"form": "avx512_hidden", "agreement": 1.0, "passes": True, "flips": []}]
+    rows = [row | {"form": "avx512_hidden", "agreement": 1.0, "passes": True, "flips": [], "fault": ""}]
     places = [
         {
             "form": "native",

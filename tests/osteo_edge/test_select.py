@@ -24,12 +24,13 @@ PC = Processor("a pc", "x86_64", ("avx2", "avx512_vnni"))
 
 @pytest.fixture
 def manifest() -> Manifest:
-    """Of the embedded bundle, as if it accepted all that its member has files of, and chose nothing."""
+    """Of the embedded bundle, as if it had and accepted files of these precisions, and chose nothing."""
     manifest = open_bundle().manifest
-    (member,) = manifest.members
-    accepted = {engine: tuple(files) for engine, files in member.files.items()}
-    defaults = dict.fromkeys(member.files, "fp32")
-    return replace(manifest, members=(replace(member, accepted=accepted, default_precision=defaults),), choices=())
+    accepted = {"onnxruntime": ("fp32", "int8"), "litert": ("fp32", "fp16", "int8")}
+    files = {engine: {one: f"members/{engine}.{one}" for one in precisions} for engine, precisions in accepted.items()}
+    defaults = dict.fromkeys(files, "fp32")
+    member = replace(manifest.members[0], files=files, accepted=accepted, default_precision=defaults)
+    return replace(manifest, members=(member,), choices=())
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from osteo_edge.engines.tuning import (
 from osteo_edge.errors import InferenceError, TuningError
 from osteo_edge.model import LoadingModel
 from osteo_edge.selftest import SelfTestResult
-from tests.making import rewrite_manifest
+from tests.making import add_precision, rewrite_manifest
 
 THREADS = 2
 
@@ -242,7 +242,7 @@ def accept(bundle_copy: Path) -> Bundle:
         manifest["members"][0] |= {"accepted": accepted, "default_precision": defaults}
         manifest["choices"] = []
 
-    return open_bundle(rewrite_manifest(bundle_copy, change))
+    return open_bundle(rewrite_manifest(add_precision(bundle_copy, "litert", "fp16"), change))
 
 
 def test_the_fastest_by_median_wins(bundle_copy: Path, clock: _Clock, order: list[float]) -> None:
