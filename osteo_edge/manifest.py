@@ -19,8 +19,8 @@ SCHEMA_VERSION = 3
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_MEMBERS = 8
 MAX_LAYERS = 4
-MAX_TREES = 512
-MAX_NODES = 1 << 16
+MAX_TREES = 256
+MAX_NODES = 1 << 14
 MAX_COVARIATES = 32
 
 EngineName = Literal["onnxruntime", "litert"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from osteo_edge.decision.explanation import laid_together, union
 from osteo_edge.decision.scores import softmax
 from osteo_edge.errors import EngineUnavailableError, IncompatibleBundleError, IntegrityError, ManifestError
 from osteo_edge.images.region import Box
-from osteo_edge.manifest import DenseLayer, Ensemble, Tree
+from osteo_edge.manifest import MAX_NODES, DenseLayer, Ensemble, Tree, check_ensemble
 from osteo_edge.model import LoadingModel
 from osteo_edge.records import to_plain
 from osteo_edge.selftest import run_self_test
@@ -272,7 +273,7 @@ def _changed(**columns: Any) -> dict[str, Any]:
     [
         ({"kind": "forest"}, "must be there for forest"),
         ({"kind": "mean", "trees": to_plain((STUMP,))}, "for forest alone"),
-        ({"kind": "forest", "trees": to_plain((LEAF,) * 513)}, "at most 512"),
+        ({"kind": "forest", "trees": to_plain((LEAF,) * 257)}, "at most 256"),
         (_changed(feature=[]), "has no node"),
         (_changed(threshold=[0.5, 0]), "as many numbers"),
         (_changed(feature=[6, -1, -1]), r"feature\[0\]"),
@@ -293,6 +294,26 @@ def _changed(**columns: Any) -> dict[str, Any]:
 def test_a_tree_that_is_none_is_refused(pair: Path, tmp_path: Path, ensemble: dict[str, Any], named: str) -> None:
     with pytest.raises(ManifestError, match=named):
         open_bundle(variant(pair, tmp_path / "odd", **ensemble))
+
+
+def _caterpillar(splits: int) -> Tree:
+    """``2 * splits + 1`` nodes: each split has a leaf to its left and the next split, at last a leaf, to its right."""
+    inner = [node % 2 == 0 and node < 2 * splits for node in range(2 * splits + 1)]
+    return Tree(
+        feature=tuple(0 if splits_here else -1 for splits_here in inner),
+        threshold=(0.0,) * len(inner),
+        left=tuple(node + 1 if splits_here else -1 for node, splits_here in enumerate(inner)),
+        right=tuple(node + 2 if splits_here else -1 for node, splits_here in enumerate(inner)),
+        values=tuple(() if splits_here else LEAF.values[0] for splits_here in inner),
+    )
+
+
+def test_the_nodes_of_all_trees_together_are_limited() -> None:
+    within = Ensemble("forest", trees=(_caterpillar(MAX_NODES // 2 - 1), LEAF))
+    check_ensemble(within, members=2, labels=3)
+    np.testing.assert_allclose(softmax(combine(within, LOGITS)), LEAF.values[0], atol=1e-6)
+    with pytest.raises(ManifestError, match=f"at most {MAX_NODES} nodes"):
+        check_ensemble(replace(within, trees=(*within.trees, LEAF)), members=2, labels=3)
 
 
 def test_a_cascade_is_sure_by_the_mean_so_far() -> None:
