@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import cold_start
+from benchmarks import cold_start, engines, one_graph, winograd
 
 
 @click.group()
@@ -13,6 +13,9 @@ def main() -> None:
 
 
 main.add_command(cold_start.command)
+main.add_command(engines.command)
+main.add_command(one_graph.command)
+main.add_command(winograd.command)
 
 if __name__ == "__main__":
     main(prog_name="python -m benchmarks")

@@ -1,9 +1,10 @@
 """The inference form written as an ONNX graph, layer by layer.
 
 Converters of whole frameworks spell LayerNormalization and GELU out in dozens of operators, surround every convolution with
-transposes, and leave files with operators that no engine has, all with exit code 0. The layers of the inference form are few, and
-each has its operator here. Activations are NCHW, as ONNX convolutions want them; what follows a LayerNormalization stays NHWC, where
-its channels lie side by side and a convolution of one pixel is a matrix product, up to the next layer that needs NCHW.
+transposes, and leave files with operators that no engine has, all with exit code 0. The layers of the inference form are
+few, and each has its operator here. Activations are NCHW, as ONNX convolutions want them; what follows a LayerNormalization
+stays NHWC, where its channels lie side by side and a convolution of one pixel is a matrix product, up to the next layer that
+needs NCHW.
 """
 
 from __future__ import annotations

@@ -32,7 +32,15 @@ from osteo_edge.manifest import EngineName, Precision
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 
-TOLERANCES = Tolerances({"fp32": 1e-4, "fp16": 1e-4}, min_agreement=0.99, max_mean_difference=0.01, clear_margin=MIN_MARGIN)
+# int8's mean with AVX-512 hidden: files that do not saturate stay five times below or are equal; ConvNeXt-Tiny with 8-bit
+# weights, which do, lies at 6e-3, and by its labels alone it would pass, since its classes lie close together. On arm64 nothing
+# saturates, but values round at other places, which moves the same network's static int8 file by 4e-3 (docs/portability.md).
+TOLERANCES = Tolerances(
+    max_difference={"fp32": 1e-4, "fp16": 1e-4},
+    min_agreement=0.99,
+    max_mean_difference={"avx512_hidden": 0.002, "arm64": 0.01},
+    clear_margin=MIN_MARGIN,
+)
 ARM64_CPUS = ("cortex-a72",)
 AT_LEAST_KNEES = 12
 SECONDS_A_FILE = 600
@@ -176,7 +184,7 @@ def judge(file: ModelFile, form: Form, native: Answers, here: Answers, knees: Se
         flips=tuple(
             _flip(knees[here.order[row]], float(margin[row]), reference[row], here.probabilities[row]) for row in changed
         ),
-        passes=bool(kept >= TOLERANCES.min_agreement and difference.mean() <= TOLERANCES.max_mean_difference)
+        passes=bool(kept >= TOLERANCES.min_agreement and difference.mean() <= TOLERANCES.max_mean_difference[form])
         if limit is None
         else bool(difference.max() <= limit),
         fault="",

@@ -93,13 +93,14 @@ class Tolerances:
 
     Attributes:
         max_difference: precision -> of a probability, for fp32 and fp16.
-        min_agreement, max_mean_difference: for int8.
+        min_agreement: for int8.
+        max_mean_difference: form -> of a probability, for int8.
         clear_margin: native margin from which another label counts as disagreement.
     """
 
     max_difference: Mapping[str, float]
     min_agreement: float
-    max_mean_difference: float
+    max_mean_difference: Mapping[str, float]
     clear_margin: float
 
 
