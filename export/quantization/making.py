@@ -84,7 +84,7 @@ class Maker:
             reduced = integers.to_dynamic(integers.to_static(source, names, limits), names)
         if any(node.name in names for node in Wiring.of(model).weighted()):
             integers.require_seven_bits(reduced)
-        return serialise(reduced)
+        return serialise(integers.with_tanh_gelu(reduced))
 
     def _litert(self, exact: Exact, recipe: Recipe) -> bytes:
         is_dynamic = recipe.method == "dynamic"

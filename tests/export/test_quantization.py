@@ -204,6 +204,13 @@ def test_dynamic_products_answer_nearly_as_fp32_and_are_fused(products: bytes, p
     assert kinds.count("DynamicQuantizeMatMul") == 2
 
 
+def test_the_tanh_form_of_gelu_moves_answers_less_than_quantization_does(products: bytes, pictures: Any) -> None:
+    model = onnx.load_from_string(products)
+    exact, other = answers(products, pictures), answers(integers.with_tanh_gelu(model).SerializeToString(), pictures)
+    rounded = answers(integers.to_dynamic(model, ("widen", "narrow")).SerializeToString(), pictures)
+    assert 0 < np.abs(other - exact).max() < 0.2 * np.abs(rounded - exact).max()
+
+
 def test_bytes_do_not_tell_the_number_of_processors(exact: Exact, maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sums on several threads differ in their last digits; one session that used more would show here."""
     threads: list[int] = []

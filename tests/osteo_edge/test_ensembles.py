@@ -86,9 +86,11 @@ def test_a_cascade_stops_when_it_is_sure_and_loads_no_more(pair: Path, tmp_path:
     folder = variant(pair, tmp_path / "sure", kind="cascade", exits=[0.0])
     second = next((folder / "members").glob("2_*fp32.onnx"))
     second.write_bytes(b"never read")
-    with OsteoPredictor(folder, engine="onnxruntime") as predictor:
+    with OsteoPredictor(folder, engine="onnxruntime", precision="fp32") as predictor:
         prediction = predictor.predict(example, explain=True)
-    first = OsteoPredictor(alone(pair, tmp_path / "one", 0)).predict(example, explain=True)
+    first = OsteoPredictor(alone(pair, tmp_path / "one", 0), engine="onnxruntime", precision="fp32").predict(
+        example, explain=True
+    )
     assert (prediction.members_answered, prediction.model.members) == (1, 2)
     np.testing.assert_allclose(values(prediction.probabilities), values(first.probabilities), atol=1e-6)
     assert prediction.knees[0].box == first.knees[0].box
