@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import cold_start, engines, one_graph, winograd
+from benchmarks import accuracy, cold_start, devices, engines, growth, one_graph, roofline, winograd
 
 
 @click.group()
@@ -12,9 +12,13 @@ def main() -> None:
     """Measure what osteo-edge costs on this machine."""
 
 
+main.add_command(accuracy.command)
 main.add_command(cold_start.command)
+main.add_command(devices.command)
 main.add_command(engines.command)
+main.add_command(growth.command)
 main.add_command(one_graph.command)
+main.add_command(roofline.command)
 main.add_command(winograd.command)
 
 if __name__ == "__main__":

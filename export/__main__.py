@@ -108,6 +108,17 @@ def plan(
     click.echo("\n".join(_plan_summary(made)))
 
 
+@main.command("plans")
+@click.argument("files", nargs=-1, required=True, type=_FOLDER)
+def plans(files: tuple[Path, ...]) -> None:
+    """Print several plan.json side by side, as a Markdown table."""
+    with _told_in_one_line():
+        from export.plan_table import plan_table
+        from export.planning import read_any_plan
+
+        click.echo(plan_table([read_any_plan(file) for file in files]))
+
+
 @main.command("bundle")
 @_run
 @_finder

@@ -188,16 +188,25 @@ def read_plan(path: Path, source: Source) -> SourcePlan:
     Raises:
         ExportError: it cannot be read, or is of other weights.
     """
-    try:
-        plan = parse_record(SourcePlan, parse_json(path.read_bytes(), what=path.name), where=path.name)
-    except OSError as error:
-        raise ExportError(f"{path} cannot be read ({error.strerror}); make it with 'python -m export plan'") from error
-    except ManifestError as error:
-        raise ExportError(f"{path}: is not a plan that this version writes ({error}); make it again") from error
+    plan = read_any_plan(path)
     digests = {name: digest_of(run) for name, run in zip(source.names, source.runs, strict=True)}
     if digests != {name: member.weights_sha256 for name, member in plan.members.items()}:
         raise ExportError(f"{path}: was made for other weights than those of {source.folder}; make it again")
     return plan
+
+
+def read_any_plan(path: Path) -> SourcePlan:
+    """Read ``plan.json``, whatever it is of.
+
+    Raises:
+        ExportError: it cannot be read.
+    """
+    try:
+        return parse_record(SourcePlan, parse_json(path.read_bytes(), what=path.name), where=path.name)
+    except OSError as error:
+        raise ExportError(f"{path} cannot be read ({error.strerror}); make it with 'python -m export plan'") from error
+    except ManifestError as error:
+        raise ExportError(f"{path}: is not a plan that this version writes ({error}); make it again") from error
 
 
 def digest_of(run: Run) -> str:

@@ -41,6 +41,11 @@ _GRAVEST_FIRST = (OUTPUT, UNREADABLE, TOO_LARGE, NO_ANSWER, ANSWERED)
 
 def of_error(error: OsteoEdgeError) -> int:
     """The code for an error that ends the run."""
+    return of_class(type(error))
+
+
+def of_class(kind: type[OsteoEdgeError]) -> int:
+    """The code for an error of this class."""
     by_class = (
         (CovariateError, USAGE),
         (InputError, UNREADABLE),
@@ -49,7 +54,7 @@ def of_error(error: OsteoEdgeError) -> int:
         (ReportError, OUTPUT),
         (TuningError, OUTPUT),
     )
-    return next((code for kind, code in by_class if isinstance(error, kind)), INTERNAL)
+    return next((code for base, code in by_class if issubclass(kind, base)), INTERNAL)
 
 
 def of_finding(code: str) -> int:

@@ -14,7 +14,7 @@ from osteo_edge.cli import exit_codes
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.printable import printable
 
-_COMMANDS = {"predict": "predict", "bundles": "bundles", "tune": "tune", "doctor": "doctor"}
+_COMMANDS = {"predict": "predict", "bundles": "bundles", "tune": "tune", "bench": "bench", "doctor": "doctor"}
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPIPE)
 _PURPOSE = (
     "osteo-edge screens knee radiographs for low bone density. It is a research screening aid, not a medical device "

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,8 +82,10 @@ def command(
     codes = []
     with OsteoPredictor(model) as predictor:
         check_people(people, predictor, names)
-        for number, (picture, bar) in enumerate(_with_progress(inputs)):
-            answer = _answer(predictor, picture, people.of(picture.name), overlays)
+        given = [people.of(name) for name in names]
+        predictions = _predictions(predictor, inputs, given, explain=explain)
+        for number, (prediction, bar) in enumerate(_with_progress(predictions, len(inputs))):
+            answer = _answer(prediction, overlays)
             model.wait()  # a damaged model is told before any answer, even to a picture that did not need it
             bar.clear()
             write(answer, is_first=number == 0)
@@ -96,6 +99,10 @@ class _Input:
 
     name: str
     fault: InputError | None = None
+
+    @property
+    def is_file(self) -> bool:
+        return self.fault is None and self.name != _STDIN
 
 
 @dataclass(frozen=True)
@@ -126,10 +133,10 @@ class _Bar:
             self._bar.render_finish()
 
 
-def _with_progress(inputs: Sequence[_Input]) -> Iterator[tuple[_Input, _Bar]]:
-    bar = _Bar(len(inputs))
-    for picture in inputs:
-        yield picture, bar
+def _with_progress(predictions: Iterable[Prediction], count: int) -> Iterator[tuple[Prediction, _Bar]]:
+    bar = _Bar(count)
+    for prediction in predictions:
+        yield prediction, bar
         bar.advance()
     bar.finish()
 
@@ -155,8 +162,18 @@ def _expand(paths: Sequence[str], *, recursive: bool) -> Iterator[_Input]:
         yield from (_Input(str(file)) for file in files)
 
 
-def _answer(predictor: OsteoPredictor, picture: _Input, person: Given, overlays: Path | None) -> _Answer:
-    prediction = _predict(predictor, picture, person, explain=overlays is not None)
+def _predictions(
+    predictor: OsteoPredictor, inputs: Sequence[_Input], given: Sequence[Given], *, explain: bool
+) -> Iterator[Prediction]:
+    """In the inputs' order; files are read ahead, standard input when its turn comes."""
+    files = [(picture.name, person) for picture, person in zip(inputs, given, strict=True) if picture.is_file]
+    of_files = predictor.predict_files(files, explain=explain)
+    with closing(of_files):
+        for picture, person in zip(inputs, given, strict=True):
+            yield next(of_files) if picture.is_file else _predict(predictor, picture, person, explain=explain)
+
+
+def _answer(prediction: Prediction, overlays: Path | None) -> _Answer:
     code = exit_codes.of_finding(prediction.findings[0].code) if prediction.findings else exit_codes.ANSWERED
     if overlays is None or not prediction.knees:
         return _Answer(prediction, None, code)
@@ -175,16 +192,15 @@ def _overlay_name(prediction: Prediction) -> str:
 
 
 def _predict(predictor: OsteoPredictor, picture: _Input, person: Given, *, explain: bool) -> Prediction:
+    """For standard input, and for what was found faulty before it was opened."""
     try:
         if picture.fault:
             raise picture.fault
-        if picture.name == _STDIN:
-            from osteo_edge.images.reader import read_stream
+        from osteo_edge.images.reader import read_stream
 
-            if sys.stdin is None:
-                raise UnreadableImageError("standard input is closed", code="unreadable")
-            return predictor.predict(read_stream(sys.stdin.buffer), explain=explain, source=_STDIN, covariates=person)
-        return predictor.predict(picture.name, explain=explain, covariates=person)
+        if sys.stdin is None:
+            raise UnreadableImageError("standard input is closed", code="unreadable")
+        return predictor.predict(read_stream(sys.stdin.buffer), explain=explain, source=_STDIN, covariates=person)
     except InputError as error:
         return predictor.reject(picture.name, error)
 

@@ -24,6 +24,7 @@ COMMANDS = (
     "",
     "predict",
     "tune",
+    "bench",
     "doctor",
     "bundles",
     *(f"bundles {one}" for one in ["list", "show", "verify", "install", "remove"]),

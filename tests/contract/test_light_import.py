@@ -33,6 +33,8 @@ def loaded_after(statement: str) -> set[str]:
         "from osteo_edge.cli.main import _run; assert _run(['predict', '--help']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['tune', '--help']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['tune', '--forget']) == 0",
+        "from osteo_edge.cli.main import _run; assert _run(['bench', '--help']) == 0",
+        "from osteo_edge.cli.main import _run; assert _run('bench --seconds 0 --queries 1 --cold-rounds 0'.split()) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['bundles', 'list']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['bundles', 'install', '--help']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['bundles', 'remove', 'nothing']) == 5",

@@ -18,7 +18,8 @@ from export.evidence import LATENCY, PORTABILITY, Evidence, read_evidence
 from export.folds import FoldBench, FoldScores, views_of
 from export.members import _reduced
 from export.pipeline import export_bundle
-from export.planning import read_plan, write_plan
+from export.plan_table import plan_table
+from export.planning import read_any_plan, read_plan, write_plan
 from export.radiographs import read_cases
 from export.report.material import read_material
 from export.report.page import as_html
@@ -243,3 +244,12 @@ def test_mistakes_of_the_plan_are_told_in_one_line(
     assert result.exit_code == 1
     assert "python -m train fold-networks" in result.output.strip().splitlines()[-1]
     assert not (tmp_path / "plan.json").exists()
+
+
+def test_committed_plans_make_a_table() -> None:
+    plans = [read_any_plan(path) for path in sorted(Path("export/results").glob("*/plan.json"))]
+    lines = plan_table(plans).splitlines()
+    assert {line.count("|") for line in lines} == {9}
+    default = [line for line in lines if line.startswith("| knee-mobilenet_v2 |")]
+    assert any("ONNX Runtime int8" in line and line.endswith("| yes |") for line in default)
+    assert any("LiteRT int8" in line and line.endswith("| **none** |") for line in default)
