@@ -43,7 +43,7 @@ def _commands(image: Path) -> dict[str, list[str]]:
         "predict": predict,
         "predict --precision int8": [*predict, "--precision", "int8"],
         "predict --engine litert": [*predict, "--engine", "litert"],
-        "predict --engine litert --precision int8": [*predict, "--engine", "litert", "--precision", "int8"],
+        "predict --engine litert --precision fp16": [*predict, "--engine", "litert", "--precision", "fp16"],
     }
 
 

@@ -32,7 +32,7 @@ def many(bundle: str, pictures: Sequence[str], count: int, threads: int) -> Iter
     with OsteoPredictor(bundle, threads=threads) as predictor:
         predictor.predict(pictures[0])
         start = time.perf_counter()
-        answered = sum(1 for _ in predictor.predict_many(_again_and_again(pictures, count)))
+        answered = sum(1 for _ in predictor.predict_many(list(_again_and_again(pictures, count))))
         yield {"seconds": time.perf_counter() - start, "answered": answered} | _memory()
 
 

@@ -27,6 +27,7 @@ class LoadingModel:
     Attributes:
         bundle: opened; its manifest was checked.
         choices: the engine, precision and file of each member; the engine is the same for all.
+        threads: of each engine.
     """
 
     def __init__(
@@ -48,11 +49,11 @@ class LoadingModel:
             raise ValueError(f"threads must be 1 to {MAX_THREADS}, not {threads}")
         self.bundle = open_bundle(bundle)
         manifest = self.bundle.manifest
-        count = threads or select.available_threads()
-        tuned = find_tuning(self.bundle, threads=count).pair if select.AUTO in (engine, precision) else None
+        self.threads = threads or select.available_threads()
+        tuned = find_tuning(self.bundle, threads=self.threads).pair if select.AUTO in (engine, precision) else None
         self.choices = select.choose(manifest, engine=engine, precision=precision, tuned=tuned)
         self._loading = [
-            _LoadingEngine(self.bundle, member, choice, threads=count)
+            _LoadingEngine(self.bundle, member, choice, threads=self.threads)
             for member, choice in zip(manifest.members, self.choices, strict=True)
         ]
         before = None

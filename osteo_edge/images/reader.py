@@ -81,9 +81,12 @@ def _read_file(path: Path) -> bytes:
         # Non-blocking, so that a named pipe without a writer is refused instead of waited for.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
                 raise UnreadableImageError("this is not a regular file", code="not_regular")
-            return read_stream(file)
+            # Asked for the limit, Python would first take 64 MiB for every picture.
+            start = file.read(min(status.st_size, MAX_FILE_BYTES) + 1)
+            return start if len(start) <= status.st_size else _require_size(start + read_stream(file))
     except FileNotFoundError as error:
         raise UnreadableImageError("there is no such file", code="not_found") from error
     except PermissionError as error:

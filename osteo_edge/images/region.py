@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Final
 
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from osteo_edge.errors import ManifestError
 from osteo_edge.labels import Laterality
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from osteo_edge.manifest import RegionProfile
 
@@ -56,11 +57,30 @@ MAX_WIDTH_RATIO: Final = 1.4
 MAX_HEIGHT_DIFFERENCE: Final = 0.8
 MIN_DISTANCE: Final = 0.9
 
+# How the sums over a cell give its strength in each direction. Only gradients' positive parts towards 0, 45, 90 and
+# 135 degrees are summed (the diagonal ones too long by the root of two), and the gradients themselves, dx and dy: what
+# points the other way is what the positive part is more than the whole. Rows: positive parts, dx, dy; columns: directions.
+_HALF = math.sqrt(0.5)
+_MIXTURE: Final = np.array(
+    [
+        [1, 0, 0, 0, 1, 0, 0, 0],
+        [0, _HALF, 0, 0, 0, _HALF, 0, 0],
+        [0, 0, 1, 0, 0, 0, 1, 0],
+        [0, 0, 0, _HALF, 0, 0, 0, _HALF],
+        [0, 0, 0, 0, -1, -_HALF, 0, _HALF],
+        [0, 0, 0, 0, 0, -_HALF, -1, -_HALF],
+    ],
+    np.float32,
+)
+_SUM_OF_DIRECTIONS: Final = _MIXTURE.sum(axis=1)
 # Added to the strength of the edges around a cell, as a share of the whole picture's, so that empty
 # background stays quiet.
 _QUIET = 0.3
 # One stage moves a joint by no more than this, in knee widths and in the logarithm of the width.
 _LONGEST_STEP = 0.3
+_NEIGHBOURS: Final = np.ones((3, 3), np.uint8)
+# Far below any strength of a picture that is not flat.
+_TINY = 1e-6
 
 _REMEDY = "install the bundle again"
 # What numpy and zipfile raise on bytes that are no archive of plain arrays.
@@ -127,10 +147,11 @@ class Pose:
 
 @dataclass(frozen=True)
 class Hit:
-    """A pose and how well something fits there."""
+    """A pose, how well something fits there, and the patient's side where that was looked at and is told."""
 
     pose: Pose
     score: float
+    laterality: Laterality | None = None
 
 
 @dataclass(frozen=True)
@@ -222,7 +243,7 @@ class JointFinder:
                 y_px=hit.pose.y * y_factor,
                 width_px=hit.pose.width * x_factor,
                 score=hit.score,
-                laterality=self.laterality(pyramid, hit.pose),
+                laterality=hit.laterality,
             )
             for hit in choose(self.examine(pyramid), self.threshold)
         )
@@ -230,23 +251,19 @@ class JointFinder:
     def examine(self, pyramid: list[Floats]) -> list[Hit]:
         """Everything that the template hits, pulled onto a joint and scored as a knee, best first."""
         found = search(pyramid, self.template, self.template_constant)
-        ends = (self.descend(pyramid, hit.pose) for hit in found)
+        ends = self.descend(pyramid, [hit.pose for hit in found])
         poses = [pose for pose in ends if _is_shown(pose, pyramid[0])]
-        scored = [Hit(pose, _linear(self.knee, close_up(pyramid, pose))) for pose in poses]
-        return strongest(scored, MAX_HITS)
+        seen = close_ups(pyramid, poses).reshape(-1, CLOSE_UP.features)
+        knees, sides = (seen @ weights[:-1] + weights[-1] for weights in (self.knee, self.side))
+        judged = zip(poses, knees.tolist(), sides.tolist(), strict=True)
+        return strongest([Hit(pose, knee, _laterality(side)) for pose, knee, side in judged], MAX_HITS)
 
-    def descend(self, pyramid: list[Floats], pose: Pose) -> Pose:
-        """Follow the learned regressions to the joint."""
+    def descend(self, pyramid: list[Floats], poses: Sequence[Pose]) -> list[Pose]:
+        """Follow the learned regressions to the joints."""
         for stage in self.descent:
-            pose = moved(pose, close_up(pyramid, pose).ravel() @ stage[:-1] + stage[-1])
-        return pose
-
-    def laterality(self, pyramid: list[Floats], pose: Pose) -> Laterality | None:
-        """Seen from the front, a right knee has its fibula at the left of the picture."""
-        fibula_left = _linear(self.side, close_up(pyramid, pose))
-        if abs(fibula_left) < SURE_SIDE:
-            return None
-        return Laterality.RIGHT if fibula_left > 0 else Laterality.LEFT
+            steps = close_ups(pyramid, poses).reshape(-1, CLOSE_UP.features) @ stage[:-1] + stage[-1]
+            poses = [moved(pose, step) for pose, step in zip(poses, steps, strict=True)]
+        return list(poses)
 
 
 def box_around(joint: Joint, profile: RegionProfile) -> Box:
@@ -282,24 +299,74 @@ def describe(image: Floats, cell_px: int) -> Floats:
 
     Args:
         image: (height, width) float32 of any scale.
-        cell_px: side of a cell; pixels beyond the last whole cell are left out.
+        cell_px: side of a cell, even; pixels beyond the last whole cell are left out.
 
     Returns:
         (rows, columns, DIRECTIONS) float32; direction k is a gradient towards k x 45 degrees.
     """
     rows, columns = image.shape[0] // cell_px, image.shape[1] // cell_px
-    image = image[: rows * cell_px, : columns * cell_px]
-    dx = _filtered(image, [-1, 0, 1], [1])
-    dy = _filtered(image, [1], [-1, 0, 1])
-    angles = 2 * np.pi * np.arange(DIRECTIONS // 2) / DIRECTIONS
-    halves = [dx * np.float32(np.cos(angle)) + dy * np.float32(np.sin(angle)) for angle in angles]
-    planes = [np.maximum(half, 0) for half in halves] + [np.maximum(-half, 0) for half in halves]
-    cells = np.stack([_resized(plane, (columns, rows), cv2.INTER_AREA) for plane in planes], axis=2)
-    strength = cells.sum(axis=2)
-    around = np.asarray(cv2.blur(strength, (3, 3), borderType=cv2.BORDER_REPLICATE))
-    scale: Floats = around + np.float32(_QUIET * strength.mean() + 1e-6)
-    relative: Floats = cells / scale[:, :, None]
-    return relative
+    features: Floats = _describe_all(image[: rows * cell_px, np.newaxis, : columns * cell_px], cell_px)[0]
+    return features
+
+
+def _describe_all(images: Floats, cell_px: int) -> Floats:
+    """What ``describe`` gives for each of several pictures that lie side by side.
+
+    A radiograph takes some thirty descriptions of small pictures, where calls cost more than sums: hence several pictures
+    at once, with everything to be summed over cells as one wide picture.
+
+    Args:
+        images: (height, pictures, width) float32, both sides whole numbers of cells.
+        cell_px: side of a cell, even.
+
+    Returns:
+        (pictures, rows, columns, DIRECTIONS) float32.
+    """
+    height, pictures, width = images.shape
+    rows, columns = height // cell_px, width // cell_px
+    sums = _over_cells(_gradients(images).reshape(height, -1), cell_px).reshape(rows, -1, pictures * columns)
+    strength = (_SUM_OF_DIRECTIONS @ sums).reshape(rows, pictures, columns)
+    sums /= _scale(strength).reshape(rows, 1, -1)
+    relative = sums.transpose(0, 2, 1) @ _MIXTURE
+    return relative.reshape(rows, pictures, columns, DIRECTIONS).transpose(1, 0, 2, 3)
+
+
+def _scale(strength: Floats) -> Floats:
+    """What a cell's strength is relative to: the mean around it and a share of its picture's; (rows, pictures, columns)."""
+    rows, pictures, columns = strength.shape
+    framed = np.empty((rows, pictures, columns + 2), np.float32)
+    framed[:, :, 1:-1] = strength
+    framed[:, :, 0], framed[:, :, -1] = strength[:, :, 0], strength[:, :, -1]
+    around = cv2.blur(framed.reshape(rows, -1), (3, 3), borderType=cv2.BORDER_REPLICATE).reshape(framed.shape)
+    quiet = strength.sum(axis=(0, 2)) * np.float32(_QUIET / (rows * columns)) + np.float32(_TINY)
+    scale: Floats = around[:, :, 1:-1] + quiet[:, np.newaxis]
+    return scale
+
+
+def _gradients(images: Floats) -> Floats:
+    """What is summed over cells, as ``_MIXTURE`` takes it: (height, 6, pictures, width) float32."""
+    height, pictures, width = images.shape
+    planes = np.empty((height, len(_MIXTURE), pictures, width), np.float32)
+    dx, dy = planes[:, 4], planes[:, 5]
+    np.subtract(images[:, :, 2:], images[:, :, :-2], out=dx[:, :, 1:-1])
+    np.subtract(images[:, :, 1], images[:, :, 0], out=dx[:, :, 0])
+    np.subtract(images[:, :, -1], images[:, :, -2], out=dx[:, :, -1])
+    np.subtract(images[2:], images[:-2], out=dy[1:-1])
+    np.subtract(images[1], images[0], out=dy[0])
+    np.subtract(images[-1], images[-2], out=dy[-1])
+    wide = planes.reshape(height, len(_MIXTURE), -1)
+    x, y = wide[:, 4], wide[:, 5]
+    for index, along in enumerate((x, x + y, y, y - x)):
+        # OpenCV's way to the positive part takes a third of numpy's time.
+        cv2.threshold(along, 0, 0, cv2.THRESH_TOZERO, dst=wide[:, index])
+    return planes
+
+
+def _over_cells(planes: Floats, cell_px: int) -> Floats:
+    """Means over cells, (rows, columns): halved first, which OpenCV does with vector instructions."""
+    rows, columns = planes.shape[0] // cell_px, planes.shape[1] // cell_px
+    halved = _resized(planes, (planes.shape[1] // 2, planes.shape[0] // 2), cv2.INTER_AREA)
+    return _resized(halved, (columns, rows), cv2.INTER_AREA)
 
 
 def mirrored(features: Floats) -> Floats:
@@ -310,33 +377,50 @@ def mirrored(features: Floats) -> Floats:
 
 def cut_out(pyramid: list[Floats], pose: Pose, window: Window, *, angle: float = 0.0, flip: bool = False) -> Floats:
     """The square around a pose, turned and flipped about its centre where asked, from the coarsest fit copy."""
+    cut = np.empty((window.side_px, window.side_px), np.float32)
+    _cut_into(cut, pyramid, pose, window, angle=angle, flip=flip)
+    return cut
+
+
+def _cut_into(
+    cut: Floats, pyramid: list[Floats], pose: Pose, window: Window, *, angle: float = 0.0, flip: bool = False
+) -> None:
     work = pyramid[0]
     fit = [copy for copy in pyramid if pose.width * copy.shape[1] >= window.knee_px * work.shape[1]]
     source = fit[-1] if fit else work
+    x_factor, y_factor = source.shape[1] / work.shape[1], source.shape[0] / work.shape[0]
     zoom = pose.width / window.knee_px
-    turn = zoom * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    if flip:
-        turn[:, 0] *= -1
+    across, down = zoom * math.cos(angle), zoom * math.sin(angle)
+    turn = [[-across if flip else across, -down], [-down if flip else down, across]]
     middle = (window.side_px - 1) / 2
-    matrix = np.column_stack([turn, np.array([pose.x, pose.y]) - turn @ [middle, middle]])
-    matrix *= np.array([[source.shape[1] / work.shape[1]], [source.shape[0] / work.shape[0]]])
     # Poses count from the edge of the first pixel, OpenCV from its middle.
-    matrix[:, 2] -= 0.5
-    return np.asarray(
-        cv2.warpAffine(
-            source,
-            matrix,
-            (window.side_px, window.side_px),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
-        ),
-        dtype=np.float32,
+    x = (pose.x - (turn[0][0] * middle + turn[0][1] * middle)) * x_factor - 0.5
+    y = (pose.y - (turn[1][0] * middle + turn[1][1] * middle)) * y_factor - 0.5
+    matrix = [[turn[0][0] * x_factor, turn[0][1] * x_factor, x], [turn[1][0] * y_factor, turn[1][1] * y_factor, y]]
+    cv2.warpAffine(
+        source,
+        np.array(matrix),
+        (window.side_px, window.side_px),
+        dst=cut,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
     )
 
 
 def close_up(pyramid: list[Floats], pose: Pose) -> Floats:
     """(11, 11, 8) float32 features around a pose."""
-    return describe(cut_out(pyramid, pose, CLOSE_UP), CLOSE_UP.cell_px)
+    features: Floats = close_ups(pyramid, [pose])[0]
+    return features
+
+
+def close_ups(pyramid: list[Floats], poses: Sequence[Pose]) -> Floats:
+    """(poses, 11, 11, 8) float32 features around each pose."""
+    if not poses:
+        return np.empty((0, CLOSE_UP.cells, CLOSE_UP.cells, DIRECTIONS), np.float32)
+    cuts = np.empty((CLOSE_UP.side_px, len(poses), CLOSE_UP.side_px), np.float32)
+    for index, pose in enumerate(poses):
+        _cut_into(cuts[:, index], pyramid, pose, CLOSE_UP)
+    return _describe_all(cuts, CLOSE_UP.cell_px)
 
 
 def levels(pyramid: list[Floats]) -> Iterator[tuple[Floats, Pose]]:
@@ -359,25 +443,64 @@ def levels(pyramid: list[Floats]) -> Iterator[tuple[Floats, Pose]]:
 
 def search(pyramid: list[Floats], template: Floats, constant: float) -> list[Hit]:
     """The `MAX_HITS` strongest separate peaks of the template or its mirror image over all scales."""
-    both = (template, mirrored(template))
-    hits: list[Hit] = []
-    for features, first in levels(pyramid):
-        padded = padded_by_half(features)
-        response = np.maximum(*(np.asarray(cv2.matchTemplate(padded, side, cv2.TM_CCORR)) for side in both))
-        hits.extend(_peaks(response, first, constant))
-    return strongest(hits, MAX_HITS)
+    kernel = _search_kernel(template)
+    scales = [_Scale(_response(features, kernel), first) for features, first in levels(pyramid)]
+    return _apart(_peaks(scales, constant), MAX_HITS)
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """One scale's responses (rows, columns), and the pose of a knee in the first cell."""
+
+    response: Floats
+    first: Pose
+
+
+def _search_kernel(template: Floats) -> Floats:
+    """The template and its mirror image, row by row: (2 x 11, 11 x 8) float32."""
+    both = np.stack([template, mirrored(template)], axis=1)
+    return both.reshape(2 * SEARCH.cells, SEARCH.cells * DIRECTIONS)
+
+
+def _response(features: Floats, kernel: Floats) -> Floats:
+    """How well the template or its mirror image fits on each cell, (rows, columns); the better of the two.
+
+    Each row of cells meets each row of both templates in one matrix product, and the templates' rows are then summed
+    downwards: all of it where the processor is fastest, and no product so large that it would be shared among threads.
+    """
+    rows, columns = features.shape[:2]
+    padded = padded_by_half(features)
+    margin = SEARCH.cells // 2
+    down, across, each = padded.strides
+    windows = as_strided(padded[margin:], (rows, columns, SEARCH.cells * DIRECTIONS), (down, across, each))
+    products = np.zeros((rows + 2 * margin, len(kernel), columns), np.float32)
+    np.matmul(kernel, np.ascontiguousarray(windows).transpose(0, 2, 1), out=products[margin : margin + rows])
+    down, next_row, each = products.strides
+    aligned = as_strided(
+        products, (rows, SEARCH.cells, 2, columns), (down, down + 2 * next_row, next_row, each), writeable=False
+    )
+    response: Floats = aligned.sum(axis=1).max(axis=1)
+    return response
 
 
 def padded_by_half(features: Floats) -> Floats:
     """Empty cells all around, so that a template can stand on every cell."""
     margin = SEARCH.cells // 2
-    return np.pad(features, ((margin, margin), (margin, margin), (0, 0)))
+    rows, columns, directions = features.shape
+    padded = np.zeros((rows + 2 * margin, columns + 2 * margin, directions), np.float32)
+    padded[margin : margin + rows, margin : margin + columns] = features
+    return padded
 
 
-def strongest(hits: list[Hit], count: int) -> list[Hit]:
+def strongest(hits: Iterable[Hit], count: int) -> list[Hit]:
     """The best hits that are not the same joint as a better one."""
+    return _apart(sorted(hits, key=lambda hit: hit.score, reverse=True), count)
+
+
+def _apart(hits: Iterable[Hit], count: int) -> list[Hit]:
+    """The first hits, best first, that are not the same joint as a better one."""
     kept: list[Hit] = []
-    for hit in sorted(hits, key=lambda hit: hit.score, reverse=True):
+    for hit in hits:
         if all(_distance(hit.pose, other.pose) > SAME_JOINT for other in kept):
             kept.append(hit)
         if len(kept) == count:
@@ -396,18 +519,24 @@ def choose(hits: list[Hit], threshold: float) -> list[Hit]:
 
 def moved(pose: Pose, step: Floats) -> Pose:
     """A pose after one stage: `step` holds dx and dy in knee widths and the logarithm of the width's change."""
-    dx, dy, growth = (float(value) for value in np.clip(step, -_LONGEST_STEP, _LONGEST_STEP))
+    dx, dy, growth = (min(max(value, -_LONGEST_STEP), _LONGEST_STEP) for value in step.tolist())
     return Pose(pose.x + dx * pose.width, pose.y + dy * pose.width, pose.width * math.exp(growth))
 
 
-def _peaks(response: Floats, first: Pose, constant: float) -> Iterator[Hit]:
-    """The best peaks of one scale; empty background is one wide flat top and comes last."""
-    tops = response >= np.asarray(cv2.dilate(response, np.ones((3, 3), np.uint8)))
-    places = np.argwhere(tops)
-    order = np.argsort(-response[tops], kind="stable")[: 2 * MAX_HITS]
-    for row, column in places[order]:
-        pose = Pose(first.x * (2 * int(column) + 1), first.y * (2 * int(row) + 1), first.width)
-        yield Hit(pose, float(response[row, column]) + constant)
+def _peaks(scales: Sequence[_Scale], constant: float) -> Iterator[Hit]:
+    """The best peaks of every scale, best first; empty background is one wide flat top and comes last."""
+    tops = [np.flatnonzero(one.response >= cv2.dilate(one.response, _NEIGHBOURS)) for one in scales]
+    scores = np.concatenate([one.response.ravel()[places] for one, places in zip(scales, tops, strict=True)])
+    owners = [index for index, places in enumerate(tops) for _ in range(len(places))]
+    places = np.concatenate(tops)
+    left = [2 * MAX_HITS] * len(scales)
+    for peak in np.argsort(-scores, kind="stable").tolist():
+        index = owners[peak]
+        if left[index]:
+            left[index] -= 1
+            first = scales[index].first
+            row, column = divmod(int(places[peak]), scales[index].response.shape[1])
+            yield Hit(Pose(first.x * (2 * column + 1), first.y * (2 * row + 1), first.width), float(scores[peak]) + constant)
 
 
 def _is_shown(pose: Pose, work: Floats) -> bool:
@@ -432,8 +561,11 @@ def _distance(one: Pose, other: Pose) -> float:
     return math.hypot(one.x - other.x, one.y - other.y) / max(one.width, other.width)
 
 
-def _linear(weights: Floats, features: Floats) -> float:
-    return float(features.ravel() @ weights[:-1] + weights[-1])
+def _laterality(fibula_left: float) -> Laterality | None:
+    """Seen from the front, a right knee has its fibula at the left of the picture."""
+    if abs(fibula_left) < SURE_SIDE:
+        return None
+    return Laterality.RIGHT if fibula_left > 0 else Laterality.LEFT
 
 
 def _nearest(value: float) -> int:
@@ -448,12 +580,6 @@ def _scaled_size(shape: tuple[int, ...], factor: float, smallest: int = 1) -> tu
 
 def _resized(image: Floats, size: tuple[int, int], interpolation: int) -> Floats:
     return np.asarray(cv2.resize(image, size, interpolation=interpolation), dtype=np.float32)
-
-
-def _filtered(image: Floats, row: list[float], column: list[float]) -> Floats:
-    kernels = (np.array(row, np.float32), np.array(column, np.float32))
-    result = cv2.sepFilter2D(image, cv2.CV_32F, *kernels, borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(result, dtype=np.float32)
 
 
 def _read_arrays(data: bytes) -> dict[str, NDArray[np.generic]]:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from osteo_edge import OsteoPredictor, open_bundle
 from osteo_edge.engines.select import choose, open_engine
+from osteo_edge.prediction import Prediction
 from osteo_edge.selftest import reference_tensors, run_self_test
 from tests.making import keep_one_file, rewrite_file, rewrite_manifest
+from train.synthetic import render, sample_case
 
 
 @pytest.fixture
@@ -46,3 +52,70 @@ def test_members_of_whole_grey_levels_answer_nearly_the_same(whole: Path, exampl
     differences = np.subtract(list(rounded.probabilities.values()), list(exact.probabilities.values()))
     assert 0 < np.abs(differences).max() < 0.02
     assert {result.engine for result in run_self_test(bundle)} == {"finder", "onnxruntime"}
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Any]:
+    knees = [drawn(seed, layout) for seed, layout in ((1, "one_knee"), (2, "two_knees"), (3, "one_knee"))]
+    return [*knees, "missing.png", np.zeros((10, 10), np.uint8), b"text", knees[1], *knees]
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Iterator[OsteoPredictor]:
+    with OsteoPredictor(engine="onnxruntime", precision="fp32", threads=2) as predictor:
+        yield predictor
+
+
+class TestSeveralPictures:
+    """A list is read ahead on threads; the answers are those of one picture after the other."""
+
+    def test_are_answered_as_one_by_one(self, predictor: OsteoPredictor, pictures: list[Any]) -> None:
+        ahead = [told(answer) for answer in predictor.predict_many(pictures, explain=True)]
+        one_by_one = [told(answer) for answer in predictor.predict_many(iter(pictures), explain=True)]
+        assert ahead == one_by_one
+        assert [told(predictor.predict(picture, explain=True)) for picture in pictures[:3]] == ahead[:3]
+        assert [record["status"] == "rejected" for record, _ in ahead] == [False] * 3 + [True] * 3 + [False] * 4
+        assert [record["findings"][0]["code"] for record, _ in ahead[3:6]] == ["not_found", "too_small", "unsupported_format"]
+
+    def test_keep_pixels_only_for_explanations(self, predictor: OsteoPredictor, pictures: list[Any]) -> None:
+        assert all(answer.radiograph is None for answer in predictor.predict_many(pictures))
+        for answer, picture in zip(predictor.predict_many(pictures[:3], explain=True), pictures, strict=False):
+            assert answer.radiograph is not None
+            np.testing.assert_array_equal(answer.radiograph.pixels, picture)
+
+    def test_of_a_generator_are_asked_for_one_by_one(self, predictor: OsteoPredictor, pictures: list[Any]) -> None:
+        asked = 0
+
+        def slowly() -> Iterator[Any]:
+            nonlocal asked
+            for picture in pictures:
+                asked += 1
+                yield picture
+
+        for answered, _ in enumerate(predictor.predict_many(slowly()), start=1):
+            assert asked == answered
+
+    def test_left_early_end_their_threads(self, predictor: OsteoPredictor, pictures: list[Any]) -> None:
+        answers = predictor.predict_many(20 * pictures)
+        next(answers)
+        assert any(thread.name.startswith("osteo-edge-ahead") for thread in threading.enumerate())
+        del answers
+        assert not any(thread.name.startswith("osteo-edge-ahead") for thread in threading.enumerate())
+
+    def test_take_no_thread_for_one_picture_or_processor(self, pictures: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "osteo_edge.ahead", None)  # an import would fail
+        with OsteoPredictor(engine="onnxruntime", precision="fp32", threads=1) as alone:
+            assert len(list(alone.predict_many(pictures))) == len(pictures)
+        with OsteoPredictor(engine="onnxruntime", precision="fp32", threads=2) as predictor:
+            assert len(list(predictor.predict_many(pictures[:1]))) == 1
+
+
+def drawn(seed: int, layout: str) -> NDArray[Any]:
+    anatomies, acquisition = sample_case(np.random.default_rng(seed), layout=layout)
+    return render(anatomies, acquisition, seed=seed).pixels
+
+
+def told(answer: Prediction) -> tuple[dict[str, Any], list[bytes]]:
+    """All that was answered, to the last digit, but for the times."""
+    heats = [knee.saliency.tobytes() for knee in answer.knees if knee.saliency is not None]
+    return {key: value for key, value in answer.to_dict().items() if key != "timings_ms"}, heats

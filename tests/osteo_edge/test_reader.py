@@ -206,3 +206,9 @@ def test_limits_hold_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_no_bytes_whatever_end_in_anything_but_an_input_error(data: bytes, start: bytes) -> None:
     with pytest.raises(InputError):
         reader.read(start + data)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_a_file_that_holds_more_than_its_size_says_is_read_whole() -> None:
+    with pytest.raises(UnsupportedImageError, match="not a picture"):  # its size says 0, which would be an empty file
+        reader.read("/proc/self/status")

@@ -95,8 +95,48 @@ class TestDescribe:
         seen = region.describe(np.ascontiguousarray(picture[:, ::-1]), 4)
         np.testing.assert_allclose(seen, region.mirrored(region.describe(picture, 4)), atol=1e-5)
 
+    @pytest.mark.parametrize(("shape", "cell_px"), [((185, 143), 4), ((66, 66), 6), ((9, 8), 4)])
+    def test_is_the_share_of_each_direction(self, shape: tuple[int, int], cell_px: int) -> None:
+        picture = noise(*shape).astype(np.float32)
+        np.testing.assert_allclose(region.describe(picture, cell_px), described_plainly(picture, cell_px), atol=1e-6)
+
     def test_of_a_flat_picture_is_nothing(self) -> None:
         assert not region.describe(np.full((40, 40), 7, np.float32), 4).any()
+
+
+def described_plainly(picture: np.ndarray, cell_px: int) -> np.ndarray:
+    """`describe` as its words say it, in double precision."""
+    rows, columns = (side // cell_px for side in picture.shape)
+    framed = np.pad(picture[: rows * cell_px, : columns * cell_px].astype(float), 1, mode="edge")
+    dx, dy = framed[1:-1, 2:] - framed[1:-1, :-2], framed[2:, 1:-1] - framed[:-2, 1:-1]
+    angles = np.arange(8) * np.pi / 4
+    parts = np.maximum(dx[..., None] * np.cos(angles) + dy[..., None] * np.sin(angles), 0)
+    cells = parts.reshape(rows, cell_px, columns, cell_px, 8).mean(axis=(1, 3))
+    strength = np.pad(cells.sum(axis=2), 1, mode="edge")
+    around = np.lib.stride_tricks.sliding_window_view(strength, (3, 3)).mean(axis=(2, 3))
+    return cells / (around + 0.3 * cells.sum(axis=2).mean() + 1e-6)[..., None]
+
+
+def test_close_ups_together_are_those_of_each(finder: JointFinder) -> None:
+    pyramid = region.halvings(region.shrink(drawn_pair()))
+    poses = [Pose(180.0, 200.0, 90.0), Pose(-30.0, 600.0, 300.0), Pose(250.0, 250.0, 30.0)]
+    each = [region.describe(region.cut_out(pyramid, pose, region.CLOSE_UP), region.CLOSE_UP.cell_px) for pose in poses]
+    np.testing.assert_allclose(region.close_ups(pyramid, poses), each, atol=1e-6)
+    assert region.close_ups(pyramid, []).shape == (0, 11, 11, 8)
+
+
+def test_search_gives_the_strongest_places_of_either_template(finder: JointFinder) -> None:
+    pyramid = region.halvings(region.shrink(drawn_pair()))
+    best = -np.inf
+    for features, _ in region.levels(pyramid):
+        windows = np.lib.stride_tricks.sliding_window_view(region.padded_by_half(features), (11, 11), axis=(0, 1))
+        for template in (finder.template, region.mirrored(finder.template)):
+            best = max(best, np.einsum("rcdij,ijd->rc", windows, template, dtype=float).max())
+    hits = region.search(pyramid, finder.template, 0.25)
+    assert hits[0].score == pytest.approx(best + 0.25, abs=1e-4)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert region.strongest(hits, region.MAX_HITS) == hits
+    assert len(hits) == region.MAX_HITS
 
 
 class TestChoose:

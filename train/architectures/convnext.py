@@ -104,7 +104,7 @@ def _from_keras(donor: keras.Model) -> Iterator[tuple[str, list[NDArray[np.float
         if isinstance(layer, keras.Model) or not layer.weights:
             continue
         weights = [keras.ops.convert_to_numpy(variable) for variable in layer.weights]
-        name = _own_name(layer.name, prefix=donor.name)
+        name = own_name(layer.name, prefix=donor.name)
         if name.endswith("depthwise_conv"):  # (7, 7, 1, channels) when grouped
             weights[0] = weights[0].transpose(0, 1, 3, 2)
         elif weights[0].ndim == 2:  # a dense layer
@@ -112,7 +112,7 @@ def _from_keras(donor: keras.Model) -> Iterator[tuple[str, list[NDArray[np.float
         yield name, weights
 
 
-def _own_name(theirs: str, *, prefix: str) -> str:
+def own_name(theirs: str, *, prefix: str) -> str:
     if not theirs.startswith(prefix):  # the norm after the last block bears no name of its own
         return "last_norm"
     name = theirs.removeprefix(f"{prefix}_").replace("layernorm", "norm")

@@ -224,14 +224,12 @@ def cross_validate(
     folds = fold_numbers(radiographs)
     hits: list[list[Hit]] = [[] for _ in radiographs]
     other_hits: list[list[Hit]] = [[] for _ in others]
-    finders = {}
     with click.progressbar(range(FOLDS), label="Cross-validating") as progress:
         for fold in progress:
             finder = fit_finder(
                 [example for example, own in zip(radiographs, folds, strict=True) if own != fold],
                 [example for index, example in enumerate(others) if index % FOLDS != fold],
             )
-            finders[fold] = finder
             for index, example in enumerate(radiographs):
                 if folds[index] == fold:
                     hits[index] = finder.examine(example.pyramid)
@@ -239,8 +237,7 @@ def cross_validate(
                 other_hits[index] = finder.examine(others[index].pyramid)
     threshold = best_threshold(radiographs, hits, others, other_hits)
     matches = [
-        match(example, region.choose(found, threshold), finders[fold])
-        for example, found, fold in zip(radiographs, hits, folds, strict=True)
+        match(example, region.choose(found, threshold), sided=True) for example, found in zip(radiographs, hits, strict=True)
     ]
     return hits, other_hits, matches
 

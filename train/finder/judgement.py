@@ -34,8 +34,8 @@ class Match:
     sides_right: tuple[bool, ...]
 
 
-def match(example: Example, hits: Sequence[Hit], finder: JointFinder | None = None) -> Match:
-    """Give every true knee the nearest hit within reach; what is left over is false."""
+def match(example: Example, hits: Sequence[Hit], *, sided: bool = False) -> Match:
+    """Give every true knee the nearest hit within reach; what is left over is false. `sided` hits name sides."""
     free = list(hits)
     centre, width, sides = [], [], []
     for joint, side in zip(example.joints, example.sides, strict=True):
@@ -45,8 +45,8 @@ def match(example: Example, hits: Sequence[Hit], finder: JointFinder | None = No
         free.remove(nearest)
         centre.append(error_of(nearest.pose, joint))
         width.append(abs(nearest.pose.width / joint.width - 1))
-        if side and finder is not None:
-            sides.append(finder.laterality(example.pyramid, nearest.pose) is side_name(side))
+        if side and sided:
+            sides.append(nearest.laterality is side_name(side))
     return Match(example.acquisition, len(example.joints), tuple(centre), tuple(width), len(free), tuple(sides))
 
 
@@ -74,7 +74,9 @@ def best_threshold(
 
 
 def judge_finder(finder: JointFinder, radiographs: Sequence[Example]) -> list[Match]:
-    return [match(example, region.choose(finder.examine(example.pyramid), finder.threshold), finder) for example in radiographs]
+    return [
+        match(example, region.choose(finder.examine(example.pyramid), finder.threshold), sided=True) for example in radiographs
+    ]
 
 
 def summary(matches: Sequence[Match]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def drawn(finder: JointFinder, example: Example, side_px: int) -> NDArray[np.uin
         ends = [(round((joint.x + half * joint.width) * factor), round(joint.y * factor)) for half in (-0.5, 0.5)]
         cv2.line(picture, *ends, (0, 255, 0), 1)
     for hit in region.choose(finder.examine(example.pyramid), finder.threshold):
-        is_right = finder.laterality(example.pyramid, hit.pose) is Laterality.RIGHT
+        is_right = hit.laterality is Laterality.RIGHT
         corners = [
             (round((hit.pose.x + half * hit.pose.width) * factor), round((hit.pose.y + half * hit.pose.width) * factor))
             for half in (-0.6, 0.6)
