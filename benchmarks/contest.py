@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import click
 import numpy as np
@@ -71,36 +71,31 @@ class Timing:
         return np.asarray(self.milliseconds.sum(axis=1))
 
 
-class Worker:
-    """A running configuration; closes its process at the end of a ``with`` block.
+class Conversation:
+    """A process that answers each line of JSON with one; it ends with the ``with`` block.
+
+    An interruption from the keyboard reaches this process alone, which decides what becomes of the others.
 
     Raises:
-        ClickException: it does not start, or a model cannot be loaded.
+        ClickException: it does not start, or ends before it has answered.
     """
 
-    def __init__(self, entry: Entry) -> None:
-        self.entry = entry
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], job: Mapping[str, Any]) -> None:
+        self.name = name
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed in __exit__
         self._process = subprocess.Popen(
-            [*entry.command, "-m", "benchmarks.worker"],
+            command,
             cwd=ROOT,
-            env=dict(entry.environment),
+            env=dict(environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
+            start_new_session=True,
         )
-        self.loaded = self.tell(
-            {
-                "engine": entry.engine,
-                "models": [str(path) for path in entry.models],
-                "inputs": [str(path) for path in entry.inputs],
-                "threads": entry.threads,
-                "options": dict(entry.options or {}),
-            }
-        )
+        self.loaded = self.tell(job)
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
@@ -121,9 +116,28 @@ class Worker:
             self._process.communicate()
             self._errors.seek(0)
             last = (self._errors.read().decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-            raise click.ClickException(f"{self.entry.name} failed: {last[:300]}")
+            raise click.ClickException(f"{self.name} failed: {last[:300]}")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+
+class Worker(Conversation):
+    """A running configuration.
+
+    Raises:
+        ClickException: it does not start, or a model cannot be loaded.
+    """
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        job = {
+            "engine": entry.engine,
+            "models": [str(path) for path in entry.models],
+            "inputs": [str(path) for path in entry.inputs],
+            "threads": entry.threads,
+            "options": dict(entry.options or {}),
+        }
+        super().__init__(entry.name, [*entry.command, "-m", "benchmarks.worker"], entry.environment, job)
 
     def logits(self) -> tuple[Floats, ...]:
         """(N, labels) of every knee, one array a model."""

@@ -121,6 +121,7 @@ class Task:
     type=click.Path(exists=True, dir_okay=False),
     help="A Python that has openvino and nncf, to measure these beside.",
 )
+@click.option("--only", multiple=True, help="Files with this in their name, beside ONNX Runtime fp32; may be given again.")
 @click.option("--rounds", type=click.IntRange(3), default=15, show_default=True)
 @click.option(
     "--seconds", type=click.FloatRange(0), default=0.3, show_default=True, help="That an entry runs in a round, about."
@@ -128,7 +129,14 @@ class Task:
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--json", "target", type=click.Path(dir_okay=False, path_type=Path), help="Also write all samples.")
 def command(
-    name: str, data: Path | None, peers: str | None, rounds: int, seconds: float, threads: int, target: Path | None
+    name: str,
+    data: Path | None,
+    peers: str | None,
+    only: Sequence[str],
+    rounds: int,
+    seconds: float,
+    threads: int,
+    target: Path | None,
 ) -> None:
     """Latency, load time and memory of a bundle's files by engine and precision."""
     from osteo_edge.bundle import open_bundle
@@ -143,13 +151,18 @@ def command(
             knees = write_knees(bundle, data, Path(folder))
             task = Task(members, knees, data is not None, threads, rounds, seconds)
             rivals = [*own_rivals(bundle), *(peer_rivals(bundle, knees, peers, Path(folder)) if peers else ())]
-            latency = measure(rivals, task, digests(bundle))
+            latency = measure(chosen(rivals, only), task, digests(bundle))
     except OsteoEdgeError as error:
         raise click.ClickException(str(error)) from error
     click.echo(table(latency))
     if target:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(to_plain(latency), indent=1) + "\n", encoding="utf-8")
+
+
+def chosen(rivals: Sequence[Rival], only: Sequence[str]) -> list[Rival]:
+    """Those with one of ``only`` in their name, and the reference; all where nothing is asked for."""
+    return [rival for rival in rivals if not only or _is_reference(rival) or any(part in rival.name for part in only)]
 
 
 def write_knees(bundle: Bundle, data: Path | None, folder: Path) -> tuple[Path, ...]:
@@ -196,8 +209,13 @@ def digests(bundle: Bundle) -> dict[str, str]:
     return {path: bundle.manifest.files[path].sha256 for path in sorted(paths)}
 
 
-def peer_rivals(bundle: Bundle, knees: Sequence[Path], python: str, folder: Path) -> Iterator[Rival]:
+def peer_rivals(
+    bundle: Bundle, knees: Sequence[Path], python: str, folder: Path, *, wanted: Sequence[str] | None = None
+) -> Iterator[Rival]:
     """OpenVINO on the bundle's fp32 files, and on int8 files that its own tools make of them with real knees.
+
+    Args:
+        wanted: the only names to make files for.
 
     Raises:
         ClickException: ``python`` lacks openvino or nncf, or they fail.
@@ -209,21 +227,31 @@ def peer_rivals(bundle: Bundle, knees: Sequence[Path], python: str, folder: Path
         models = [
             _verified(bundle, files["fp32"]) for _, files in sorted(member.files.items(), reverse=True) if "fp32" in files
         ]
-        made.append(_make_peers(models, shown, python, place))
+        made.append(_make_peers(models, shown, python, place, wanted))
     for name in made[0]:
         precision = "fp32" if "fp32" in name else "int8"
         yield Rival(name, "openvino", precision, tuple(Path(one[name]) for one in made), python)
 
 
-def _make_peers(models: Sequence[Path], knees: Path, python: str, folder: Path) -> dict[str, str]:
+def _make_peers(models: Sequence[Path], knees: Path, python: str, folder: Path, wanted: Sequence[str] | None) -> dict[str, str]:
     import numpy as np
 
     shown = np.load(knees, mmap_mode="r")
     places = np.unique(np.linspace(0, len(shown) - 1, min(REPRESENTATIVE_KNEES, len(shown))).round().astype(int))
     np.save(folder / "representative.npy", shown[places])
-    job = {"models": [str(model) for model in models], "knees": str(folder / "representative.npy"), "folder": str(folder)}
+    job = {
+        "models": [str(model) for model in models],
+        "knees": str(folder / "representative.npy"),
+        "folder": str(folder),
+        "wanted": wanted,
+    }
     done = subprocess.run(
-        [python, "-m", "benchmarks.peers"], cwd=ROOT, input=json.dumps(job), capture_output=True, text=True, check=False
+        [python, "-m", "benchmarks.openvino_files"],
+        cwd=ROOT,
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise click.ClickException(

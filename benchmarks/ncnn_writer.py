@@ -1,89 +1,193 @@
-"""A plain chain of convolutions, such as VGG, written for ncnn: its ``.param`` text and its ``.bin`` of weights.
+"""A convolutional network written for ncnn: its ``.param`` text and its ``.bin`` of weights.
 
 The format is ncnn's own (docs/developer-guide/param-and-model-file-structure.md and operation-param-weight-table.md there).
+Every tensor there has one reader, so one with several goes through a Split; and it normalises over the innermost axis, so
+a LayerNormalization over the channels stands between two Permutes.
 """
 
 from __future__ import annotations
 
 import struct
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
-from export.graph import LOGITS
+from export.graph import LOGITS, same_padding
 
 if TYPE_CHECKING:
     import keras
 
 _MAGIC = 7767517
 _FLOAT32 = struct.pack("<I", 0)
-_RELU = 1
+_RELU, _CLIP = "9=1", "9=3 -23310=2,0.0,{top}"
 _VALID = 1
+_CHANNELS_FIRST_TO_LAST, _BACK = 3, 4
+_CONVOLUTIONS = ("Convolution", "ConvolutionDepthWise")
+
+Settings = Mapping[int, int | float]
 
 
 def write_ncnn(form: keras.Model, folder: Path) -> Path:
     """Write ``model.param`` and ``model.bin``, which takes "image" and gives "logits"; the path of the former.
 
+    Args:
+        form: the inference form.
+
     Raises:
-        ClickException: a layer that a plain chain does not have.
+        ClickException: a layer that ncnn is not told of here.
     """
-    _, height, width, channels = form.inputs[0].shape
-    chain = _Chain([f"Input image 0 1 image 0={width} 1={height} 2={channels}"])
+    graph = _Graph(form)
     for layer in form.layers:
-        chain.add(layer)
+        graph.add(layer)
     if form.output[LOGITS] is not form.layers[-1].output:
-        raise click.ClickException("the network does not end with its logits, so it is no plain chain")
-    lines = [str(_MAGIC), f"{len(chain.lines)} {len(chain.lines)}", *chain.lines]
-    lines[-1] = lines[-1].replace(f" {chain.last} ", f" {LOGITS} ")
+        raise click.ClickException("the network does not end with its logits")
     path = folder / "model.param"
+    lines = [str(_MAGIC), f"{len(graph.lines)} {graph.tensors}", *graph.lines]
     path.write_text("\n".join(lines) + "\n", encoding="ascii")
-    path.with_suffix(".bin").write_bytes(b"".join(chain.weights))
+    path.with_suffix(".bin").write_bytes(b"".join(graph.weights))
     return path
 
 
-class _Chain:
-    """Lines and weights so far; ``last`` is the tensor that the next layer takes."""
+class _Graph:
+    """Lines and weights so far."""
 
-    def __init__(self, lines: list[str]) -> None:
-        self.lines, self.weights, self.last = lines, list[bytes](), "image"
+    def __init__(self, form: keras.Model) -> None:
+        self.lines: list[str] = []
+        self.weights: list[bytes] = []
+        self.tensors = 0
+        self._holders: dict[int, str] = {}  # Keras' tensor -> the one here that holds it
+        self._left: dict[str, list[str]] = {}  # tensor -> names under which it can still be read
+        self._readers = Counter(id(tensor) for layer in form.layers for tensor in _distinct_inputs(layer))
 
     def add(self, layer: keras.Layer) -> None:
-        kind = type(layer).__name__
-        if kind in ("InputLayer", "Concatenate"):
-            return  # a grey picture repeated is made by the rescaling after it
-        if kind == "Activation" and layer.activation.__name__ == "relu":
-            self.lines[-1] += f" 9={_RELU}"
+        kind, inputs = type(layer).__name__, _distinct_inputs(layer)
+        if kind == "InputLayer":
+            _, height, width, channels = layer.output.shape
+            self._emit("Input", "image", [], {0: width, 1: height, 2: channels}, layer)
+        elif kind == "Concatenate" and len(inputs) == 1:
+            # A grey picture repeated is made by the rescaling after it.
+            self._holders[id(layer.output)] = self._holders[id(inputs[0])]
+        elif activation := _activation(layer):
+            self._activate(layer, activation)
         elif kind == "Rescaling":
-            self._rescaling(layer)
-        elif kind == "Conv2D":
-            self._convolution(layer)
+            self._rescale(layer)
+        elif kind == "Conv2D" and layer.groups == 1:
+            self._convolve("Convolution", layer, np.asarray(layer.kernel).transpose(3, 2, 0, 1), {})
+        elif kind == "DepthwiseConv2D" and layer.depth_multiplier == 1:
+            kernel = np.asarray(layer.kernel).transpose(2, 3, 0, 1)
+            self._convolve("ConvolutionDepthWise", layer, kernel, {7: len(kernel)})
+        elif kind == "LayerNormalization":
+            self._normalise(layer)
+        elif kind == "Gelu":
+            self._emit("GELU", layer.name, inputs, {0: 0}, layer)
+        elif kind == "Add":
+            self._emit("BinaryOp", layer.name, inputs, {0: 0}, layer)
         elif kind == "MaxPooling2D" and layer.padding == "valid":
-            self._add("Pooling", layer.name, {0: 0, 1: layer.pool_size[0], 2: layer.strides[0], 5: _VALID})
+            self._emit("Pooling", layer.name, inputs, {0: 0, 1: layer.pool_size[0], 2: layer.strides[0], 5: _VALID}, layer)
         elif kind == "GlobalAveragePooling2D":
-            self._add("Pooling", layer.name, {0: 1, 4: 1})
+            self._emit("Pooling", layer.name, inputs, {0: 1, 4: 1}, layer)
         elif kind == "Dense":
             kernel, bias = np.asarray(layer.kernel), np.asarray(layer.bias)
-            self._add("InnerProduct", layer.name, {0: len(bias), 1: 1, 2: kernel.size}, kernel.T, bias)
+            settings = {0: len(bias), 1: 1, 2: kernel.size}
+            self._write("InnerProduct", layer.name, [self._take(layer.input)], settings, LOGITS)
+            self._weigh(kernel.T, bias)
         else:
-            raise click.ClickException(f"{layer.name} is a {kind}, which a plain chain of convolutions does not have")
+            raise click.ClickException(f"{layer.name} is a {kind}, which is not written for ncnn")
 
-    def _rescaling(self, layer: keras.Layer) -> None:
+    def _activate(self, layer: keras.Layer, activation: str) -> None:
+        """By the convolution itself, which must stand right before and have no other reader."""
+        before = self._holders[id(layer.input)]
+        if not self.lines[-1].startswith(_CONVOLUTIONS) or self._left[before] != [before]:
+            raise click.ClickException(f"{layer.name} does not follow a convolution, which is not written for ncnn")
+        self.lines[-1] += f" {activation}"
+        self._holders[id(layer.output)] = before
+        self._offer(before, self._readers[id(layer.output)])
+
+    def _rescale(self, layer: keras.Layer) -> None:
         """One convolution of one pixel, from the grey channel to all."""
-        scale, offset = np.asarray(layer.scale, np.float32), np.asarray(layer.offset, np.float32)
-        self._add("Convolution", layer.name, {0: scale.size, 1: 1, 5: 1, 6: scale.size}, scale, offset)
+        scale = np.asarray(layer.scale, np.float32).reshape(-1)
+        offset = np.broadcast_to(np.asarray(layer.offset, np.float32), scale.shape)
+        settings = {0: scale.size, 1: 1, 5: 1, 6: scale.size}
+        self._emit("Convolution", layer.name, _distinct_inputs(layer), settings, layer)
+        self._weigh(scale, offset)
 
-    def _convolution(self, layer: keras.Layer) -> None:
-        kernel, bias = np.asarray(layer.kernel), np.asarray(layer.bias)
-        if layer.padding != "same" or tuple(layer.strides) != (1, 1) or layer.groups != 1 or not layer.use_bias:
-            raise click.ClickException(f"{layer.name} is no plain convolution with a step of one")
-        settings = {0: kernel.shape[3], 1: kernel.shape[1], 11: kernel.shape[0], 4: kernel.shape[0] // 2, 5: 1, 6: kernel.size}
-        self._add("Convolution", layer.name, settings, kernel.transpose(3, 2, 0, 1), bias)
+    def _convolve(self, kind: str, layer: keras.Layer, kernel: Any, more: Settings) -> None:
+        """``kernel``: (out, in or 1, rows, columns)."""
+        if not layer.use_bias or tuple(layer.dilation_rate) != (1, 1):
+            raise click.ClickException(f"{layer.name} has no bias or has gaps, which is not written for ncnn")
+        rows, columns = kernel.shape[2:]
+        (down, right), sides = layer.strides, layer.input.shape[1:3]
+        pads = [(0, 0), (0, 0)]
+        if layer.padding == "same":
+            pads = [same_padding(*one, 1) for one in zip(sides, (rows, columns), (down, right), strict=True)]
+        settings = {
+            0: len(kernel), 1: columns, 11: rows, 3: right, 13: down, 5: 1, 6: kernel.size,
+            4: pads[1][0], 14: pads[0][0], 15: pads[1][1], 16: pads[0][1],
+        }  # fmt: skip
+        self._emit(kind, layer.name, [layer.input], {**settings, **more}, layer)
+        self._weigh(kernel, np.asarray(layer.bias))
 
-    def _add(self, kind: str, name: str, settings: dict[int, int], kernel: Any = None, bias: Any = None) -> None:
+    def _normalise(self, layer: keras.Layer) -> None:
+        channels = layer.output.shape[-1]
+        factor = np.asarray(layer.gamma) if layer.scale else np.ones(channels)
+        offset = np.asarray(layer.beta) if layer.center else np.zeros(channels)
+        turned, normed = f"{layer.name}_turned", f"{layer.name}_normed"
+        self._write("Permute", turned, [self._take(layer.input)], {0: _CHANNELS_FIRST_TO_LAST}, turned)
+        self._write("LayerNorm", normed, [turned], {0: channels, 1: layer.epsilon, 2: 1}, normed)
+        self.weights += [_bytes(factor), _bytes(offset)]
+        self._write("Permute", layer.name, [normed], {0: _BACK}, layer.name)
+        self._hold(layer)
+
+    def _emit(self, kind: str, name: str, inputs: Sequence[Any], settings: Settings, layer: keras.Layer) -> None:
+        self._write(kind, name, [self._take(tensor) for tensor in inputs], settings, name)
+        self._hold(layer)
+
+    def _write(self, kind: str, name: str, inputs: Sequence[str], settings: Settings, output: str) -> None:
         values = " ".join(f"{key}={value}" for key, value in sorted(settings.items()))
-        self.lines.append(f"{kind} {name} 1 1 {self.last} {name} {values}")
-        self.last = name
-        if kernel is not None:
-            self.weights += [_FLOAT32, np.asarray(kernel, "<f4", order="C").tobytes(), np.asarray(bias, "<f4").tobytes()]
+        self.lines.append(f"{kind} {name} {len(inputs)} 1 {' '.join([*inputs, output])} {values}")
+        self.tensors += 1
+
+    def _hold(self, layer: keras.Layer) -> None:
+        name = "image" if type(layer).__name__ == "InputLayer" else layer.name
+        self._holders[id(layer.output)] = name
+        self._offer(name, self._readers[id(layer.output)])
+
+    def _offer(self, name: str, readers: int) -> None:
+        """Names for all readers of a tensor; those of several are written when the first reads."""
+        self._left[name] = [name] if readers < 2 else [f"{name}_{number}" for number in range(readers)]
+
+    def _take(self, tensor: Any) -> str:
+        holder = self._holders[id(tensor)]
+        names = self._left[holder]
+        if names[0] == f"{holder}_0":
+            self.lines.append(f"Split {holder}_split 1 {len(names)} {holder} {' '.join(names)}")
+            self.tensors += len(names)
+        return names.pop(0)
+
+    def _weigh(self, kernel: Any, bias: Any) -> None:
+        self.weights += [_FLOAT32, _bytes(kernel), _bytes(bias)]
+
+
+def _distinct_inputs(layer: keras.Layer) -> list[Any]:
+    if type(layer).__name__ == "InputLayer":
+        return []
+    inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+    return list({id(tensor): tensor for tensor in inputs}.values())
+
+
+def _activation(layer: keras.Layer) -> str | None:
+    """How a convolution writes it; None where it is none that it can apply."""
+    kind = type(layer).__name__
+    if kind == "Activation" and layer.activation.__name__ in ("relu", "relu6"):
+        return _RELU if layer.activation.__name__ == "relu" else _CLIP.format(top=6.0)
+    if kind == "ReLU" and not layer.negative_slope and not layer.threshold:
+        return _RELU if layer.max_value is None else _CLIP.format(top=float(layer.max_value))
+    return None
+
+
+def _bytes(array: Any) -> bytes:
+    return np.asarray(array, "<f4", order="C").tobytes()

@@ -1,13 +1,20 @@
-"""Whole processes, timed in turn: time from start to exit and peak memory as the operating system accounts them."""
+"""Whole processes, timed in turn: time from start to exit and peak memory as the operating system accounts them.
+
+A process' peak is not below that of the one which started it. Programs that have grown large therefore let
+``python -m benchmarks.processes`` start theirs: it reads commands from standard input, a JSON object ``{"command"}`` a line,
+after a first line that it only answers, and answers each with its ``ProcessRun``.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
@@ -46,3 +53,14 @@ def run_interleaved(
 def paired_ratio(runs: Sequence[ProcessRun], reference: Sequence[ProcessRun]) -> float:
     """Median over the rounds of the ratio of wall clocks within a round."""
     return statistics.median(run.seconds / base.seconds for run, base in zip(runs, reference, strict=True))
+
+
+def main() -> None:
+    for number, line in enumerate(sys.stdin):
+        answer = asdict(run_process(json.loads(line)["command"])) if number else {}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from benchmarks.__main__ import main
 from benchmarks.contest import Entry
-from benchmarks.engines import Latency, Rival, Task, measure, table
+from benchmarks.engines import Latency, Rival, Task, chosen, measure, table
 from benchmarks.places import HIDDEN, NATIVE
 from export.portability.places import has_avx512
 from osteo_edge.bundle import open_bundle
@@ -69,6 +69,14 @@ def test_without_fp32_for_onnx_runtime_there_is_no_reference(make_entry: Callabl
     rivals = [Rival("ONNX Runtime int8", "onnxruntime", "int8", make_entry("", 1, 2).models)]
     with pytest.raises(click.ClickException, match="no fp32 files for ONNX Runtime"):
         measure(rivals, task, {})
+
+
+def test_only_some_may_be_asked_for_beside_the_reference(make_entry: Callable[..., Entry]) -> None:
+    files = make_entry("", 1, 2).models
+    names = ("onnxruntime fp32", "onnxruntime int8", "litert fp16")
+    rivals = [Rival(name, *name.split(), files) for name in names]
+    assert [rival.name for rival in chosen(rivals, ["litert"])] == ["onnxruntime fp32", "litert fp16"]
+    assert chosen(rivals, []) == rivals
 
 
 def test_peers_need_radiographs() -> None:
