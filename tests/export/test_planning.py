@@ -220,6 +220,7 @@ def test_the_page_shows_measurements_and_escapes_them(exported: Any) -> None:
             "processor": "<b>one</b>",
             "architecture": "x86_64",
             "engine_versions": {"a": "1"},
+            "proof": "",
         },
         {"form": "arm64", "status": "not_compared", "reason": "no folder"},
     ]

@@ -47,6 +47,7 @@ def reduce_to(folder: Path, files: dict[str, dict[str, str]]) -> Path:
         member["files"] = files
         member["accepted"] = {engine: list(by_precision) for engine, by_precision in files.items()}
         member["default_precision"] = {engine: next(iter(by_precision)) for engine, by_precision in files.items()}
+        manifest["choices"] = []
 
     return rewrite_manifest(folder, change)
 
