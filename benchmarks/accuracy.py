@@ -246,8 +246,13 @@ def pareto(rows: Sequence[Row]) -> tuple[Row, ...]:
     return tuple(sorted(best, key=lambda row: -row.ratio))
 
 
+def size_of(row: Row) -> str:
+    """Megabytes for people, two digits at least."""
+    return f"{row.megabytes:.0f} MB" if row.megabytes >= 10 else f"{row.megabytes:.2g} MB"
+
+
 def draw(found: Accuracy, path: Path) -> None:
-    """Macro AUC against time, area by size; files that no other beats in all three are outlined."""
+    """Macro AUC against time, area by size; files that no other beats in all three are outlined in black."""
     from matplotlib import pyplot
 
     from train.figures import COLOURS, tidy
@@ -277,10 +282,10 @@ def draw(found: Accuracy, path: Path) -> None:
                 edgecolors=edge,
                 alpha=0.8,
                 zorder=3,
-                label=f"{row.bundle}, {ENGINES[row.engine]} {row.precision}, {row.megabytes:.2g} MB",
+                label=f"{row.bundle}, {ENGINES[row.engine]} {row.precision}, {size_of(row)}",
             )
     panel.set_xscale("log")
-    panel.set(title="Accuracy, time and size", ylabel="macro AUC out of fold, 95 % interval; dashed: chance")
+    panel.set(title="Accuracy out of fold, time and size; dashed: chance", ylabel="macro AUC, 95 % interval")
     panel.set(xlabel="time of the models, as a multiple of the default bundle's fp32 on ONNX Runtime (one thread)")
     legend = figure.legend(frameon=False, fontsize="x-small", loc="outside lower center", ncols=2)
     for handle in legend.legend_handles:

@@ -115,10 +115,13 @@ def _flips(material: BundleMaterial) -> Iterator[tuple[str, Agreement, tuple[Fli
 
 
 def _speeds(material: BundleMaterial) -> dict[str, dict[str, float]]:
-    """Form of the processor -> name of the configuration -> ratio."""
+    """Form of the processor -> name of the configuration -> ratio of all members together."""
+    rows = _latency_rows(material.latency)
+    members = {row["member"] for row in rows}
     by_form: dict[str, dict[str, float]] = {}
-    for row in _latency_rows(material.latency):
-        by_form.setdefault(row["form"], {})[row["name"]] = row["ratio"]
+    for row in rows:
+        if "" not in members or row["member"] == "":
+            by_form.setdefault(row["form"], {})[row["name"]] = row["ratio"]
     return by_form
 
 
