@@ -29,7 +29,7 @@ def main() -> None:
 
 def many(bundle: str, pictures: Sequence[str], count: int, threads: int) -> Iterator[Answer]:
     """``predict_many`` over ``count`` pictures, the given ones again and again."""
-    with OsteoPredictor(bundle, threads=threads) as predictor:
+    with OsteoPredictor(bundle, threads=threads, workers=threads) as predictor:
         predictor.predict(pictures[0])
         start = time.perf_counter()
         answered = sum(1 for _ in predictor.predict_many(list(_again_and_again(pictures, count))))

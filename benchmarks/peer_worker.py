@@ -24,8 +24,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from osteo_edge.predictor import OsteoPredictor
 
 Run = Callable[[Any], Any]  # knees (N, H, W, channels) -> logits (N, labels)
 
@@ -96,14 +100,21 @@ class OsteoEdge(Way):
     def __init__(self, job: Mapping[str, Any]) -> None:
         from osteo_edge import OsteoPredictor
 
-        self._predictor = OsteoPredictor(Path(job["model"]), threads=job["threads"])
+        self._open = partial(OsteoPredictor, Path(job["model"]), threads=job["threads"])
+        self._predictor = self._open()
         self._paths = [path for path, _ in job["pictures"]]
 
     def answers(self, pictures: Sequence[int]) -> list[list[float]]:
         paths = [self._paths[index] for index in pictures]
-        # Several are read ahead, which is of no use to one.
-        predictions = [self._predictor.predict(paths[0])] if len(paths) == 1 else self._predictor.predict_many(paths)
+        predictions = [self._predictor.predict(paths[0])] if len(paths) == 1 else self._for_lists.predict_many(paths)
         return [list(prediction.image_probabilities.values()) for prediction in predictions]
+
+    @cached_property
+    def _for_lists(self) -> OsteoPredictor:
+        """As ``osteo-edge predict FOLDER`` opens it: all processors, a picture each."""
+        from osteo_edge.engines.select import available_threads
+
+        return self._open(workers=available_threads())
 
     def stages_ms(self, picture: int) -> dict[str, float]:
         timings = [self._predictor.predict(self._paths[picture]).timings_ms for _ in range(_STAGE_RUNS)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 
 from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle, open_bundle
 from osteo_edge.engines import select
@@ -27,7 +27,8 @@ class LoadingModel:
     Attributes:
         bundle: opened; its manifest was checked.
         choices: the engine, precision and file of each member; the engine is the same for all.
-        threads: of each engine.
+        workers: pictures that are meant to be answered side by side.
+        threads: of each engine, for each of these pictures.
     """
 
     def __init__(
@@ -37,19 +38,22 @@ class LoadingModel:
         engine: str = select.AUTO,
         precision: str = select.AUTO,
         threads: int | None = None,
+        workers: int = 1,
     ) -> None:
         """Open the bundle and start loading; see ``OsteoPredictor`` for the arguments.
 
         Raises:
             BundleError: missing, damaged or incompatible.
             EngineUnavailableError: the engine is not installed.
-            ValueError: threads is not 1 to 256.
+            ValueError: threads or workers is not 1 to 256.
         """
-        if threads is not None and not 1 <= threads <= MAX_THREADS:
-            raise ValueError(f"threads must be 1 to {MAX_THREADS}, not {threads}")
+        for name, number in (("threads", threads), ("workers", workers)):
+            if number is not None and not 1 <= number <= MAX_THREADS:
+                raise ValueError(f"{name} must be 1 to {MAX_THREADS}, not {number}")
         self.bundle = open_bundle(bundle)
         manifest = self.bundle.manifest
-        self.threads = threads or select.available_threads()
+        self.workers = workers
+        self.threads = max(1, (threads or select.available_threads()) // workers)
         tuned = find_tuning(self.bundle, threads=self.threads).pair if select.AUTO in (engine, precision) else None
         self.choices = select.choose(manifest, engine=engine, precision=precision, tuned=tuned)
         self._loading = [
@@ -92,6 +96,7 @@ class _LoadingEngine:
 
     def __init__(self, bundle: Bundle, member: Member, choice: EngineChoice, *, threads: int) -> None:
         self._bundle, self._member, self._choice, self._threads = bundle, member, choice, threads
+        self._starting = Lock()  # workers ask for a cascade's later members at the same time
         self._thread: Thread | None = None
         self._engine: Engine | None = None
         self._fault: BaseException | None = None
@@ -102,15 +107,16 @@ class _LoadingEngine:
         return self._thread is not None
 
     def start(self, before: _LoadingEngine | None = None) -> None:
-        """Start to load, or wait for ``before`` first."""
-        self._thread = Thread(target=self._load, args=(before,), name="osteo-edge-engine")
-        self._thread.start()
+        """Start to load, once; or wait for ``before`` first."""
+        with self._starting:
+            if self._thread is None:
+                self._thread = Thread(target=self._load, args=(before,), name="osteo-edge-engine")
+                self._thread.start()
 
     def engine(self) -> Engine:
         if self._is_closed:
             raise InferenceError("the predictor was closed; make a new one")
-        if self._thread is None:
-            self.start()
+        self.start()
         self.join()
         if self._fault is not None:
             raise self._fault

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class OsteoPredictor:
-    """Screens knee radiographs for low bone density with one bundle. Not shared between threads.
+    """Screens knee radiographs for low bone density with one bundle.
 
     >>> predictor = OsteoPredictor()
     >>> prediction = predictor.predict("image.png")
@@ -50,6 +50,7 @@ class OsteoPredictor:
         engine: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
+        workers: int = 1,
     ) -> None:
         """Open, verify and load a bundle.
 
@@ -60,16 +61,18 @@ class OsteoPredictor:
             precision: ``auto``, ``fp32``, ``fp16`` or ``int8``, the same for all members. Both ``auto`` are what 'osteo-edge
                 tune' found on this device, else what the bundle chooses for such a processor, else each member's default.
             threads: number of threads of the engine; all processors of the process by default.
+            workers: pictures that ``predict_many`` answers side by side, among which the engine's threads are shared out. As
+                many as threads get through a list soonest; with one, a single picture is answered soonest.
 
         Raises:
             BundleError: missing, damaged or incompatible.
             EngineError: the engine is not installed or does not take the model.
-            ValueError: threads is not 1 to 256.
+            ValueError: threads or workers is not 1 to 256.
         """
         if isinstance(bundle, LoadingModel):
             self._model = bundle
         else:
-            self._model = LoadingModel(bundle, engine=engine, precision=precision, threads=threads)
+            self._model = LoadingModel(bundle, engine=engine, precision=precision, threads=threads, workers=workers)
             self._model.wait()
         _keep_freed_memory()
         manifest = self.bundle.manifest
@@ -132,8 +135,9 @@ class OsteoPredictor:
     def predict_many(self, images: Iterable[ImageSource], *, explain: bool = False) -> Iterator[Prediction]:
         """Answer for each picture in turn, in order; one that cannot be read gives a rejected prediction.
 
-        Pictures of a list are read and prepared ahead of the engine, on ``threads`` threads; only a few are held at once.
-        A generator is asked for its next picture when the answer before was taken.
+        With one worker, pictures of a list are read and prepared ahead of the engine, on ``threads`` threads; with several,
+        each is answered by one of them. Only a few are held at once. A generator is asked for its next picture when the
+        answer before was taken.
 
         Raises:
             TypeError: one path or picture was given instead of several.
@@ -142,7 +146,7 @@ class OsteoPredictor:
             raise TypeError("predict_many takes several pictures, for example a list of paths; use predict for one")
         nobody = self.describe(gather(None, None, None))
         questions = (_Question(image, None, nobody, explain) for image in images)
-        return self._answer_each(questions, ahead=isinstance(images, Sized) and len(images) > 1)
+        return self._answer_each(questions, several=isinstance(images, Sized) and len(images) > 1)
 
     def predict_files(self, files: Sequence[tuple[str, Given]], *, explain: bool = False) -> Generator[Prediction, None, None]:
         """As ``predict_many`` for paths, each with what is known of its person.
@@ -151,18 +155,24 @@ class OsteoPredictor:
             CovariateError: as ``predict``, when its turn comes.
         """
         questions = (_Question(path, None, self.describe(person), explain) for path, person in files)
-        return self._answer_each(questions, ahead=len(files) > 1)
+        return self._answer_each(questions, several=len(files) > 1)
 
-    def _answer_each(self, questions: Iterable[_Question], *, ahead: bool) -> Generator[Prediction, None, None]:
-        if not ahead or self._model.threads == 1:
-            for question in questions:
-                yield self._answer(self._try_look(question))
+    def _answer_each(self, questions: Iterable[_Question], *, several: bool) -> Generator[Prediction, None, None]:
+        threads, workers = self._model.threads, self._model.workers
+        if not several or threads == workers == 1:
+            yield from map(self._try_answer, questions)
             return
         from osteo_edge.ahead import in_order  # a single picture need not wait for this import
 
-        with closing(in_order(self._try_look, questions, workers=self._model.threads, size=_Look.held_bytes)) as looks:
-            for look in looks:
-                yield self._answer(look)
+        if workers > 1:
+            with closing(in_order(self._try_answer, questions, workers=workers, size=_held_bytes)) as predictions:
+                yield from predictions
+            return
+        with closing(in_order(self._try_look, questions, workers=threads, size=_Look.held_bytes)) as looks:
+            yield from map(self._answer, looks)
+
+    def _try_answer(self, question: _Question) -> Prediction:
+        return self._answer(self._try_look(question))
 
     def _try_look(self, question: _Question) -> _Look:
         try:
@@ -378,6 +388,11 @@ def _keep_freed_memory() -> None:
     touched moves the limit up to 64 MiB. Nothing happens elsewhere.
     """
     np.empty(31 << 20, np.uint8)
+
+
+def _held_bytes(prediction: Prediction) -> int:
+    pixels = prediction.radiograph.pixels.nbytes if prediction.radiograph else 0
+    return pixels + sum(knee.saliency.nbytes for knee in prediction.knees if knee.saliency is not None)
 
 
 def _as_finding(error: InputError) -> Finding:

@@ -134,13 +134,18 @@ def _warn_of_reports(first: Report, second: Report) -> Iterator[str]:
         yield f"the versions of osteo-edge differ: {first.osteo_edge}, {second.osteo_edge}"
     if (first.device.system, first.device.processors) != (second.device.system, second.device.processors):
         yield f"the systems differ: {_system(first)}; {_system(second)}"
-    if first.settings.budget_bytes != second.settings.budget_bytes or first.limit != second.limit:
+    if first.settings.budget_bytes != second.settings.budget_bytes or _limit(first) != _limit(second):
         yield "the memory limits differ"
     if first.settings != second.settings:
         yield f"the settings differ: {first.settings.profile}, {second.settings.profile} (seconds, queries, rounds or budget)"
     for name, report in (("first", first), ("second", second)):
         if report.interrupted:
             yield f"the {name} report was interrupted"
+
+
+def _limit(report: Report) -> tuple[str, int] | None:
+    """Without the name of the cgroup, which is another each time."""
+    return (report.limit.kind, report.limit.limit_bytes) if report.limit else None
 
 
 def _system(report: Report) -> str:

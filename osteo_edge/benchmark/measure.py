@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import product
@@ -138,7 +138,7 @@ def _expand(pictures: Sequence[str]) -> Iterator[str]:
 
 
 def measure(planned: Plan, settings: Settings, confinement: Confinement, *, on_progress: OnProgress) -> Report:
-    """Measure row after row. Ctrl-C ends it with what was measured until then.
+    """Measure row after row. ``KeyboardInterrupt`` ends it with what was measured until then.
 
     Args:
         on_progress: told the name of a row and the share of it that is done, 0 to 1.
@@ -146,18 +146,24 @@ def measure(planned: Plan, settings: Settings, confinement: Confinement, *, on_p
     started = datetime.now(UTC).isoformat(timespec="seconds")
     device = describe_device()
     rows: list[Row] = []
-    for one in planned.rows:
-        rows.append(_measure_row(one, settings, confinement, on_progress))
-        if rows[-1].status == "interrupted":
-            break
+    is_interrupted = False
+    try:
+        for one in planned.rows:
+            rows.append(_measure_row(one, settings, confinement, on_progress))
+            if is_interrupted := rows[-1].status == "interrupted":
+                break
+    except KeyboardInterrupt:  # between two rows
+        if not rows:
+            raise
+        is_interrupted = True
     return Report(
         schema_version=SCHEMA_VERSION,
         osteo_edge=__version__,
         started=started,
-        interrupted=rows[-1].status == "interrupted",
+        interrupted=is_interrupted,
         settings=settings,
         device=device,
-        limit=confinement.limit,
+        limit=confinement.limit_with_peak(),
         rows=tuple(rows),
         left_out=planned.left_out,
     )
@@ -177,9 +183,10 @@ def _measure_row(planned: Planned, settings: Settings, confinement: Confinement,
     status: Status = "complete"
     message = fault = None
     try:
-        for event in run_worker(planned.job, confinement, on_tick=row.tick):
-            row.take(event)
-            on_progress(row.name, row.share)
+        with closing(run_worker(planned.job, confinement, on_tick=row.tick)) as events:
+            for event in events:
+                row.take(event)
+                on_progress(row.name, row.share)
         if not row.pictures:
             message, fault, status = _nothing_to_measure(row), "QualityRejected", "failed"
         for run in _cold_runs(row, settings, confinement):

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from osteo_edge.benchmark.interruption import held_back
 from osteo_edge.benchmark.limits import Confinement
 from osteo_edge.benchmark.records import ColdRun
 from osteo_edge.benchmark.worker import Job, as_line
@@ -66,8 +67,8 @@ def _predict_command(job: Job, picture: str) -> list[str]:
 
 def run_worker(
     job: Job, confinement: Confinement, *, every_s: float = 0.25, on_tick: Callable[[], object] = lambda: None
-) -> Iterator[Mapping[str, Any]]:
-    """The worker's events, one after the other; leaving the loop early ends the worker.
+) -> Generator[Mapping[str, Any], None, None]:
+    """The worker's events, one after the other; closing it ends the worker.
 
     Args:
         on_tick: called at least every ``every_s`` seconds while nothing is told.
@@ -125,7 +126,7 @@ class _Running:
         """What is known of the end."""
         self._errors.seek(0)
         last = (self._errors.read().decode(errors="replace").strip().splitlines() or [""])[-1]
-        if self._confinement.kills() > self._kills_before:
+        if self.code == -signal.SIGKILL and self._confinement.kills() > self._kills_before:
             reason = "the kernel ended it for going over the limit"
         elif self.code < 0:
             reason = f"ended by {signal.Signals(-self.code).name}"
@@ -134,9 +135,9 @@ class _Running:
         return ProcessFailure(f"{reason}: {last[:_LONGEST_MESSAGE]}" if last else reason)
 
     def end(self) -> None:
-        """Whatever it still does."""
-        if self._process.returncode is None:
-            self._process.kill()
+        """Whatever it still does, with all that it started."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)  # it has a session of its own and is not waited for yet
             self._process.wait()
         self.output.close()
         if self._process.stdin is not None:
@@ -149,24 +150,36 @@ class _started:  # noqa: N801  reads as a word of the `with` line
     """Start a command in a session of its own, so that Ctrl-C reaches the waiting process alone; ended with the block."""
 
     def __init__(self, command: list[str], confinement: Confinement, *, stdin: int) -> None:
+        self._command, self._confinement, self._stdin = command, confinement, stdin
+        self._running: _Running | None = None
+
+    def __enter__(self) -> _Running:
+        try:
+            with held_back():  # an interruption finds either no process or one that is known
+                self._running = self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self._running
+
+    def __exit__(self, *_: object) -> None:
+        if self._running:
+            with held_back():
+                self._running.end()
+
+    def _start(self) -> _Running:
         errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `end`
         try:
             process = subprocess.Popen(
-                command,
-                stdin=stdin,
+                self._command,
+                stdin=self._stdin,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 bufsize=0,
                 start_new_session=True,
-                preexec_fn=confinement.enter,
+                preexec_fn=self._confinement.enter,
             )
         except (OSError, subprocess.SubprocessError) as error:
             errors.close()
             raise ProcessFailure(f"the process could not be started: {error}") from error
-        self._running = _Running(process, errors, confinement)
-
-    def __enter__(self) -> _Running:
-        return self._running
-
-    def __exit__(self, *_: object) -> None:
-        self._running.end()
+        return _Running(process, errors, self._confinement)

@@ -16,7 +16,7 @@ from osteo_edge.records import parse_json, parse_record, to_plain
 
 SCHEMA_VERSION = 1
 
-LimitKind = Literal["cgroup", "rlimit_data"]
+LimitKind = Literal["cgroup", "cgroup_v1", "rlimit_data"]
 Status = Literal["complete", "interrupted", "failed"]
 Throttled = Literal["yes", "no", "unknown"]
 
@@ -57,11 +57,17 @@ class Device:
 
 @dataclass(frozen=True)
 class LimitInForce:
-    """How the memory of the measured processes was limited, and what that counts."""
+    """How the memory of the measured processes was limited, and what that counts.
+
+    Attributes:
+        kind: ``cgroup`` is of version 2.
+        peak_bytes: the most that was counted at a time, all measured processes together; None where nothing tells.
+    """
 
     kind: LimitKind
     limit_bytes: int
     message: str
+    peak_bytes: int | None = None
 
 
 @dataclass(frozen=True)

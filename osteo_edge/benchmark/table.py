@@ -67,7 +67,10 @@ def _processor(processor: Processor) -> str:
 
 
 def _limit(limit: LimitInForce | None) -> str:
-    return f"{_megabytes(limit.limit_bytes)} by {limit.message}" if limit else "none"
+    if limit is None:
+        return "none"
+    peak = "" if limit.peak_bytes is None else f"; at most {_megabytes(limit.peak_bytes)} of it in use"
+    return f"{_megabytes(limit.limit_bytes)} by {limit.message}{peak}"
 
 
 def _busy(device: Device) -> Iterator[str]:

@@ -14,6 +14,9 @@ from osteo_edge.cli import exit_codes
 from osteo_edge.manifest import ENGINE_NAMES, PRECISIONS
 
 if TYPE_CHECKING:
+    from osteo_edge.benchmark.measure import Plan
+    from osteo_edge.benchmark.records import Report, Settings
+
     _Type = click.ParamType[Any]
 else:
     _Type = click.ParamType  # takes no type argument in older releases of click
@@ -27,8 +30,8 @@ Examples:
   osteo-edge bench --budget 512MB radiographs/
   osteo-edge bench --compare here.json there.json
 
-Exit codes: 0 all measured, 2 usage, 3 no picture was read or answered, 5 bundle, 7 output, 8 engine or memory, 130 interrupted
-(what was measured until then is printed and written)."""
+Exit codes: 0 all measured, 2 usage, 3 no picture was read or answered, 5 bundle, 7 output, 8 engine or memory, 130 interrupted,
+143 interrupted by SIGTERM (what was measured until then is printed and written)."""
 
 
 class _Listed(_Type):
@@ -125,10 +128,9 @@ def command(
         if any((pictures, bundles, engines, precisions, threads, budget, target)):
             raise click.UsageError("--compare measures nothing; give it with its two files alone")
         return _compare(*compared)
-    from osteo_edge.benchmark.limits import confinement
-    from osteo_edge.benchmark.measure import PROFILES, SEED, measure, plan
-    from osteo_edge.benchmark.records import Settings, require_writable, write_report
-    from osteo_edge.benchmark.table import to_text
+    from osteo_edge.benchmark.interruption import sigterm_as_interrupt
+    from osteo_edge.benchmark.measure import PROFILES, SEED, plan
+    from osteo_edge.benchmark.records import Settings, require_writable
 
     if seconds is not None and seconds != seconds:
         raise click.BadParameter("not a number", param_hint="--seconds")
@@ -143,22 +145,46 @@ def command(
     )
     if target:
         require_writable(target)
-    planned = plan(
-        _flat([bundles], DEFAULT_BUNDLE),
-        _flat(engines, "auto"),
-        _flat(precisions, "auto"),
-        _flat(threads),
-        pictures,
-        settings,
-    )
+    with sigterm_as_interrupt() as termination:
+        try:
+            planned = plan(
+                _flat([bundles], DEFAULT_BUNDLE),
+                _flat(engines, "auto"),
+                _flat(precisions, "auto"),
+                _flat(threads),
+                pictures,
+                settings,
+            )
+            code = _tell(_measure(planned, settings), target)
+        except KeyboardInterrupt:
+            if not termination.came:
+                raise
+            click.echo("osteo-edge: interrupted", err=True)
+            code = exit_codes.INTERRUPTED
+    return exit_codes.TERMINATED if termination.came else code
+
+
+def _measure(planned: Plan, settings: Settings) -> Report:
+    from osteo_edge.benchmark.limits import confinement
+    from osteo_edge.benchmark.measure import measure
+
     bar = _Bar(len(planned.rows))
     try:
-        with confinement(budget) as limits:
-            report = measure(planned, settings, limits, on_progress=bar.show)
+        with confinement(settings.budget_bytes) as limits:
+            return measure(planned, settings, limits, on_progress=bar.show)
     finally:  # also gives a terminal its cursor back
         bar.finish()
+
+
+def _tell(report: Report, target: Path | None) -> int:
+    """Write and print; returns the exit code."""
+    from osteo_edge.benchmark.interruption import held_back
+    from osteo_edge.benchmark.records import write_report
+    from osteo_edge.benchmark.table import to_text
+
     if target:  # first: whoever reads the text through `head` still gets the file
-        write_report(report, target)
+        with held_back():
+            write_report(report, target)
     click.echo(to_text(report))
     if target:
         click.echo(f"\nall samples are in {target}", err=True)

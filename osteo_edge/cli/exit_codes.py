@@ -16,6 +16,7 @@ code meaning
 8    the inference engine is missing or failed
 70   a fault of osteo-edge itself
 130  interrupted
+143  interrupted by SIGTERM (``bench``)
 ==== =========================================================================================
 """
 
@@ -35,6 +36,7 @@ OUTPUT = 7
 ENGINE = 8
 INTERNAL = 70
 INTERRUPTED = 130
+TERMINATED = 143
 
 _GRAVEST_FIRST = (OUTPUT, UNREADABLE, TOO_LARGE, NO_ANSWER, ANSWERED)
 

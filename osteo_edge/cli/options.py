@@ -22,7 +22,7 @@ bundle_option = click.option(
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --engine, --precision and --threads."""
     for option in (
-        click.option("--threads", type=click.IntRange(1, 256), help="Threads of the engine [default: all processors]."),
+        click.option("--threads", type=click.IntRange(1, 256), help="Processors to use at once [default: all]."),
         click.option(
             "--precision",
             type=click.Choice(["auto", *PRECISIONS]),

@@ -16,6 +16,7 @@ import click
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.options import bundle_option, engine_options
 from osteo_edge.cli.person import check_people, person_options, read_people
+from osteo_edge.engines.select import available_threads
 from osteo_edge.errors import InputError, ReportError, UnreadableImageError
 from osteo_edge.model import LoadingModel
 from osteo_edge.printable import printable
@@ -70,11 +71,12 @@ def command(
     """
     if folder is not None and not explain:
         raise click.UsageError("--output is the folder for overlays and needs --explain")
+    inputs = list(_expand(paths, recursive=recursive))
+    threads = threads or available_threads()
     # The engine starts to load first: numpy and OpenCV, the reading and the finding of the knees come meanwhile.
-    model = LoadingModel(bundle, engine=engine, precision=precision, threads=threads)
+    model = LoadingModel(bundle, engine=engine, precision=precision, threads=threads, workers=min(threads, len(inputs)))
     from osteo_edge.predictor import OsteoPredictor
 
-    inputs = list(_expand(paths, recursive=recursive))
     names = [picture.name for picture in inputs]
     people = read_people(age_years, sex, covariates, table, names)
     overlays = _make_folder(folder or Path()) if explain else None

@@ -24,7 +24,7 @@ class TensorSpec:
 
 
 class Engine(Protocol):
-    """One loaded model file. Not shared between threads."""
+    """One loaded model file, which several threads may run at the same time."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,9 @@ from osteo_edge.engines.base import TensorSpec
 from osteo_edge.errors import InferenceError
 
 try:
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 except ImportError:
-    from tflite_runtime.interpreter import Interpreter
+    from tflite_runtime.interpreter import Interpreter, SignatureRunner
 
 if TYPE_CHECKING:
     from osteo_edge.engines.base import Picture
@@ -28,7 +29,10 @@ _redirecting = threading.Lock()
 
 
 class LitertEngine:
-    """A model that LiteRT has loaded from verified bytes; its tensors go by the names of its one signature."""
+    """A model that LiteRT has loaded from verified bytes; its tensors go by the names of its one signature.
+
+    An interpreter runs once at a time. Threads that meet have one each, made when it is needed and kept.
+    """
 
     def __init__(self, model: bytes, *, threads: int) -> None:
         """Load ``model``.
@@ -36,26 +40,38 @@ class LitertEngine:
         Raises:
             InferenceError: LiteRT does not take the model.
         """
-        try:
-            with _without_greeting():
-                self._interpreter = Interpreter(model_content=model, num_threads=threads)
-                self._interpreter.allocate_tensors()
-            self._runner = self._interpreter.get_signature_runner()
-        except Exception as error:  # the bindings raise ValueError, RuntimeError and SystemError for a bad model
-            raise InferenceError(f"LiteRT cannot load the model: {_first_line(error)}") from error
-        self.inputs = _specs(self._runner.get_input_details())
-        self.outputs = _specs(self._runner.get_output_details())
+        self._model, self._threads = model, threads
+        runner = self._open()
+        self.inputs = _specs(runner.get_input_details())
+        self.outputs = _specs(runner.get_output_details())
+        self._idle = deque([runner])
 
     def run(self, feeds: Mapping[str, Picture]) -> dict[str, NDArray[np.float32]]:
         """Run once; see ``Engine.run``."""
         try:
-            return dict(self._runner(**feeds))
-        except Exception as error:  # as above
+            runner = self._idle.pop()
+        except IndexError:
+            runner = self._open()
+        try:
+            return dict(runner(**feeds))
+        except Exception as error:  # as below
             raise InferenceError(f"LiteRT failed: {_first_line(error)}") from error
+        finally:
+            self._idle.append(runner)
 
     def close(self) -> None:
-        """Release the interpreter."""
-        del self._runner, self._interpreter
+        """Release the interpreters."""
+        self._idle.clear()
+        del self._model
+
+    def _open(self) -> SignatureRunner:
+        try:
+            with _without_greeting():
+                interpreter = Interpreter(model_content=self._model, num_threads=self._threads)
+                interpreter.allocate_tensors()
+            return interpreter.get_signature_runner()
+        except Exception as error:  # the bindings raise ValueError, RuntimeError and SystemError for a bad model
+            raise InferenceError(f"LiteRT cannot load the model: {_first_line(error)}") from error
 
 
 def _specs(details: Mapping[str, Mapping[str, Any]]) -> tuple[TensorSpec, ...]:

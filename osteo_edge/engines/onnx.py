@@ -27,7 +27,7 @@ _SILENT_BUT_FATAL = 4
 
 
 class OnnxEngine:
-    """A model that ONNX Runtime has loaded from verified bytes."""
+    """A model that ONNX Runtime has loaded from verified bytes. Its sessions are run by several threads at once."""
 
     def __init__(self, model: bytes, *, threads: int) -> None:
         """Load ``model``.

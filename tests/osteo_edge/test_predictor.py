@@ -77,6 +77,19 @@ class TestSeveralPictures:
         assert [record["status"] == "rejected" for record, _ in ahead] == [False] * 3 + [True] * 3 + [False] * 4
         assert [record["findings"][0]["code"] for record, _ in ahead[3:6]] == ["not_found", "too_small", "unsupported_format"]
 
+    @pytest.mark.parametrize("engine", ["onnxruntime", "litert"])
+    def test_are_answered_side_by_side_as_one_by_one(self, engine: str, pictures: list[Any]) -> None:
+        with OsteoPredictor(engine=engine, precision="fp32", threads=4, workers=4) as several:
+            together = [told(answer) for answer in several.predict_many(pictures, explain=True)]
+        with OsteoPredictor(engine=engine, precision="fp32", threads=1) as alone:
+            assert together == [told(answer) for answer in alone.predict_many(pictures, explain=True)]
+
+    def test_side_by_side_share_the_threads(self) -> None:
+        shared = [OsteoPredictor(threads=4, workers=workers) for workers in (1, 2, 4, 9)]
+        assert [predictor._model.threads for predictor in shared] == [4, 2, 1, 1]
+        with pytest.raises(ValueError, match="workers must be 1 to 256, not 0"):
+            OsteoPredictor(workers=0)
+
     def test_keep_pixels_only_for_explanations(self, predictor: OsteoPredictor, pictures: list[Any]) -> None:
         assert all(answer.radiograph is None for answer in predictor.predict_many(pictures))
         for answer, picture in zip(predictor.predict_many(pictures[:3], explain=True), pictures, strict=False):
