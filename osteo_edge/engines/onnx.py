@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 # Official builds send telemetry and keep a device identifier in the user's home, unless this is set before
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 # without the word cannot point to another file. The exporter keeps the word out of its own names.
 _EXTERNAL_DATA_KEY = b"location"
 _SILENT_BUT_FATAL = 4
+_DESCRIPTORS = "/proc/self/fd"
+# The name of a file in memory tells nobody anything.
+_LOADING = re.compile(rf"Load model from {_DESCRIPTORS}/\d+ failed: ?")
 
 
 class OnnxEngine:
@@ -39,7 +44,8 @@ class OnnxEngine:
         if _EXTERNAL_DATA_KEY in model:
             raise IntegrityError("the ONNX model may refer to data in another file; only self-contained models are loaded")
         try:
-            self._session = ort.InferenceSession(model, _options(threads), providers=["CPUExecutionProvider"])
+            with _as_file(model) as source:
+                self._session = ort.InferenceSession(source, _options(threads), providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises a dozen unrelated classes; all mean the same here
             raise InferenceError(f"ONNX Runtime {ort.__version__} cannot load the model: {_first_line(error)}") from error
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
@@ -59,6 +65,21 @@ class OnnxEngine:
         del self._session
 
 
+@contextmanager
+def _as_file(model: bytes) -> Iterator[str | bytes]:
+    """The same bytes as a file in memory that nobody can change, where the system has such files.
+
+    Of a file a session keeps nothing; the bytes it would hold for good, and parse from a copy of them: twice the model's size.
+    """
+    if not hasattr(os, "memfd_create") or not os.path.isdir(_DESCRIPTORS):
+        yield model
+        return
+    with os.fdopen(os.memfd_create("model", os.MFD_CLOEXEC), "wb") as file:
+        file.write(model)
+        file.flush()
+        yield f"{_DESCRIPTORS}/{file.fileno()}"
+
+
 def _options(threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -74,4 +95,5 @@ def _spec(node: ort.NodeArg) -> TensorSpec:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    lines = _LOADING.sub("", str(error).strip()).splitlines()
+    return (lines or [type(error).__name__])[0][:300]
