@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import accuracy, cold_start, devices, engines, growth, one_graph, peers, roofline, winograd
+from benchmarks import accuracy, cold_start, devices, engines, growth, one_graph, peers, reduced_decode, roofline, winograd
 
 
 @click.group()
@@ -19,6 +19,7 @@ main.add_command(engines.command)
 main.add_command(growth.command)
 main.add_command(one_graph.command)
 main.add_command(peers.command)
+main.add_command(reduced_decode.command)
 main.add_command(roofline.command)
 main.add_command(winograd.command)
 
