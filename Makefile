@@ -3,12 +3,24 @@ PYTHON ?= python3
 IMAGE ?= examples/synthetic-knee.png
 
 DATA ?= ../shared/data
+PROFILE ?= standard
+THREADS ?= $(shell nproc)
 
-.PHONY: predict test test-fast lint bundles clean
+.PHONY: predict device test test-fast lint bundles clean
 
 # The main job: installs the runtime alone and answers for a picture. make predict IMAGE=path/to/image.png
 predict: .venv-run/installed
 	.venv-run/bin/osteo-edge predict "$(IMAGE)" || [ $$? -eq 4 ]
+
+# What it costs on this very device, into benchmarks/results/NAME: make device NAME=raspberry-pi-5. Twenty minutes or more; two with PROFILE=quick.
+# LiteRT takes part where there is a wheel of it.
+device: .venv-run/installed
+	@test -n "$(NAME)" || { echo "name the device: make device NAME=raspberry-pi-5"; exit 2; }
+	.venv-run/bin/pip install --quiet --constraint constraints.txt ai-edge-litert || echo "without LiteRT"
+	mkdir -p "benchmarks/results/$(NAME)"
+	.venv-run/bin/osteo-edge doctor | tee "benchmarks/results/$(NAME)/doctor.txt"
+	.venv-run/bin/osteo-edge bench --profile $(PROFILE) --engine onnxruntime,litert --precision fp32,fp16,int8 --threads 1,$(THREADS) \
+		--json "benchmarks/results/$(NAME)/bench.json"
 
 # Installs what the tests need and runs them all.
 test: lint

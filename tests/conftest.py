@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,12 @@ ROOT = Path(__file__).resolve().parents[1]
 def no_stored_choices(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What ``osteo-edge tune`` stored on this machine takes no part in any test."""
     os.environ["OSTEO_EDGE_TUNING"] = str(tmp_path_factory.mktemp("tuning") / "empty")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_reaches_children() -> None:
+    """Processes that a shell starts in the background ignore SIGINT, and so do all that they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

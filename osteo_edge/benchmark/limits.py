@@ -1,11 +1,11 @@
 """A real limit on the memory of processes that are started: a cgroup of their own, else a limit on their data.
 
-A cgroup counts what is resident, as a small board would. In version 2 it can be made where this process's own cgroup, or one
-above it, hands memory down to its children and may be written to: as root, in a systemd session of a user, in a container with
-a delegated tree; in version 1 where this process's own cgroup of the memory controller may be written to, mostly as root. It
-lies within what limits this process, and nothing of the existing tree is changed. Elsewhere ``RLIMIT_DATA`` counts writable
-private memory as soon as it is asked for, threads' whole stacks among it; what starts under it needs less than the limit, not
-more.
+A cgroup counts what is resident, but pages of files, libraries among them, only where nobody had read them before. In version 2
+it can be made where this process's own cgroup, or one above it, hands memory down to its children and may be written to: as
+root, in a systemd session of a user, in a container with a delegated tree; in version 1 where this process's own cgroup of the
+memory controller may be written to, mostly as root. Nothing of the existing tree is changed. Elsewhere ``RLIMIT_DATA`` counts
+writable private memory as soon as it is asked for, threads' whole stacks among it; what starts under it needs less than the
+limit, not more.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class _Cgroup:
         except (OSError, ValueError):
             return False
         # The kernel rounds down to whole pages.
-        return limit_bytes - kept < resource.getpagesize()
+        return 0 <= limit_bytes - kept < resource.getpagesize()
 
     def takes_processes(self) -> bool:
         """Whether a process of ours may be put there: that also asks for rights above the folder."""
@@ -189,7 +189,8 @@ class _Cgroup:
         swap = self.folder / self.files.swap
         counts = "without swap" if self.files is _V2 else "swap included" if swap.exists() else "swap not counted"
         version = f"version {self.files.version}, {counts}"
-        return f"{self.files.limit} of the cgroup {self.folder.name} ({version}): counts resident memory and the files it reads"
+        counted = "counts resident memory; of files only what was not in memory before"
+        return f"{self.files.limit} of the cgroup {self.folder.name} ({version}): {counted}"
 
     def remove(self) -> None:
         """Whatever still runs in it is ours, and ends first."""
@@ -286,7 +287,7 @@ def _read_int(path: Path) -> int | None:
 
 def _write(path: Path, text: str) -> None:
     """Into a file that is there; none is made."""
-    file = os.open(path, os.O_WRONLY)
+    file = os.open(path, os.O_WRONLY | os.O_TRUNC)
     try:
         os.write(file, text.encode("ascii"))
     finally:

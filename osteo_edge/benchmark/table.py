@@ -98,7 +98,7 @@ def _row_lines(row: Row, limit: LimitInForce | None) -> Iterator[str]:
 
 
 def _against(limit: LimitInForce | None, peak_bytes: int) -> str:
-    """RLIMIT_DATA does not count the pages of libraries, so that the peak may still lie above."""
+    """No limit counts pages of libraries that others have read before, so that the peak may still lie above."""
     if limit is None:
         return ""
     return f"; {'within' if peak_bytes <= limit.limit_bytes else 'ABOVE'} the limit of {_megabytes(limit.limit_bytes)}"

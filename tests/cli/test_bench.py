@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from osteo_edge import open_bundle
-from osteo_edge.benchmark import measure
+from osteo_edge.benchmark import measure, records
 from osteo_edge.cli.main import _run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,13 +116,16 @@ def test_within_a_budget_the_limit_in_force_is_told(tmp_path: Path, capfd: pytes
     code, text, _ = run(capfd, *SHORT, "--threads", 1, "--budget", "1GB", "--json", tmp_path / "a.json")
     report = read(tmp_path / "a.json")
     assert code == 0
-    assert report["limit"]["kind"] in ("cgroup", "rlimit_data")
+    assert report["limit"]["kind"] in ("cgroup", "cgroup_v1", "rlimit_data")
     assert report["limit"]["limit_bytes"] == report["settings"]["budget_bytes"] == 10**9
-    assert "limit       1000 MB by " in text
+    assert f"limit       1000 MB by {report['limit']['message']}" in text
+    if report["limit"]["kind"] == "cgroup_v1":
+        assert 10**6 < report["limit"]["peak_bytes"] < 10**9
+        assert "of it in use" in text
     assert "within the limit" in text
 
 
-@pytest.mark.parametrize("budget", ["1MB", "30MB", "60MB"])
+@pytest.mark.parametrize("budget", ["1MB", "15MB", "30MB"])
 def test_a_budget_that_is_too_small_is_told_and_the_report_still_written(
     budget: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,9 +149,33 @@ def test_a_row_that_fails_leaves_the_others(tmp_path: Path, bundle_copy: Path, c
     assert "not the file that the bundle recorded" in text
 
 
-def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
+def children_of(process: int) -> list[int]:
+    """Processes that it has started and that still run."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [int(child) for child in children]
+
+
+def is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("stop", "code", "budget"),
+    [
+        (signal.SIGINT, 130, ()),
+        (signal.SIGTERM, 143, ()),
+        (signal.SIGINT, 130, ("--budget", "1GB")),
+        (signal.SIGTERM, 143, ("--budget", "1GB")),
+    ],
+)
+def test_ctrl_c_and_sigterm_keep_what_was_measured_and_end_everything(
+    stop: signal.Signals, code: int, budget: tuple[str, ...], tmp_path: Path
+) -> None:
     target = tmp_path / "a.json"
-    command = [sys.executable, "-m", "osteo_edge", "bench", "--seconds", "600", "--json", str(target)]
+    command = [sys.executable, "-m", "osteo_edge", "bench", "--seconds", "600", "--json", str(target), *budget]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
@@ -156,17 +183,44 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
         assert process.stderr is not None
         assert "measuring" in process.stderr.readline()  # the model is loaded
         time.sleep(2.5)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        workers = children_of(process.pid)
+        os.killpg(process.pid, stop)  # as a terminal does
         text, error = process.communicate(timeout=60)
     report = read(target)
     (row,) = report["rows"]
-    assert process.returncode == 130
+    assert process.returncode == code
     assert (report["interrupted"], row["status"]) == (True, "interrupted")
     assert row["groups"][0]["end_to_end"]["samples_ms"]
     assert not row["groups"][0]["end_to_end"]["is_complete"]
     assert row["memory"]["peak_bytes"] > 0
     assert "not finished" in text
     assert "interrupted" in error
+    assert "Traceback" not in error
+    assert workers
+    assert not any(is_running(worker) for worker in workers)
+    assert list(Path("/sys/fs/cgroup").rglob(f"osteo-edge-bench-{process.pid}")) == []
+
+
+def test_sigterm_before_anything_is_measured_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(measure, "plan", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    assert run(capfd, *SHORTER, "--json", tmp_path / "a.json") == (143, "", "osteo-edge: interrupted\n")
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_sigterm_while_the_report_is_written_comes_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    original = records.write_report
+
+    def terminated(report: records.Report, target: Path) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        original(report, target)
+
+    monkeypatch.setattr(records, "write_report", terminated)
+    code, _, error = run(capfd, *SHORTER, "--threads", 1, "--json", tmp_path / "a.json")
+    assert (code, read(tmp_path / "a.json")["interrupted"]) == (143, False)
     assert "Traceback" not in error
 
 
