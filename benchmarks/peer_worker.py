@@ -57,7 +57,7 @@ def obey(way: Way, order: Mapping[str, Any]) -> dict[str, Any]:
         return {"probabilities": way.answers(order["answers"])}
     if "folder" in order:
         start = time.perf_counter()
-        way.answers(order["folder"])
+        way.walk(order["folder"])
         return {"seconds": time.perf_counter() - start}
     if "stages" in order:
         return way.stages_ms(order["stages"])
@@ -89,6 +89,10 @@ class Way:
         """(pictures, labels)"""
         raise NotImplementedError
 
+    def walk(self, pictures: Sequence[int]) -> None:
+        """Through a folder."""
+        self.answers(pictures)
+
     def stages_ms(self, picture: int) -> dict[str, float]:
         """Nothing is known of a script's stages."""
         return {}
@@ -105,9 +109,12 @@ class OsteoEdge(Way):
         self._paths = [path for path, _ in job["pictures"]]
 
     def answers(self, pictures: Sequence[int]) -> list[list[float]]:
-        paths = [self._paths[index] for index in pictures]
-        predictions = [self._predictor.predict(paths[0])] if len(paths) == 1 else self._for_lists.predict_many(paths)
+        predictions = [self._predictor.predict(self._paths[index]) for index in pictures]
         return [list(prediction.image_probabilities.values()) for prediction in predictions]
+
+    def walk(self, pictures: Sequence[int]) -> None:
+        for _ in self._for_lists.predict_many([self._paths[index] for index in pictures]):
+            pass
 
     @cached_property
     def _for_lists(self) -> OsteoPredictor:
