@@ -64,7 +64,9 @@ def _panels(found: Peers) -> dict[str, Mapping[str, float]]:
         "one picture, warm,\none thread (ms)": medians(IMAGE, 1, 1),
         f"folder of {found.pictures[FOLDER]},\nall threads (ms a picture)": medians(FOLDER, None, 1),
         "whole process,\none picture (s)": medians(COLD, None, 1e-3),
-        "peak memory, warm (MB)": {one.name: one.peak_mb for one in found.participants if one.peak_mb is not None},
+        "peak memory, whole process (MB)": {
+            one.name: one.cold_peak_mb for one in found.participants if one.cold_peak_mb is not None
+        },
         "installed (MB)": {one.name: one.total_mb for one in found.participants},
     }
     known = {title: {name: value for name, value in values.items() if value > 0} for title, values in panels.items()}
