@@ -89,7 +89,7 @@ def _open_onnxruntime(model: Path, threads: int, options: Mapping[str, Any]) -> 
         return _open_session(model, threads, options)
     from osteo_edge.engines.onnx import OnnxEngine
 
-    return _by_name(OnnxEngine(model.read_bytes, threads=threads))
+    return _by_name(OnnxEngine(model.read_bytes(), threads=threads))
 
 
 def _open_session(model: Path, threads: int, options: Mapping[str, Any]) -> Run:
@@ -121,7 +121,7 @@ def _open_session(model: Path, threads: int, options: Mapping[str, Any]) -> Run:
 def _open_litert(model: Path, threads: int, options: Mapping[str, Any]) -> Run:
     from osteo_edge.engines.litert import LitertEngine
 
-    return _by_name(LitertEngine(model.read_bytes, threads=threads))
+    return _by_name(LitertEngine(model.read_bytes(), threads=threads))
 
 
 def _by_name(engine: Any) -> Run:

@@ -132,10 +132,10 @@ def _open(name: EngineName, model: bytes) -> Engine:
     if name == "onnxruntime":
         from osteo_edge.engines.onnx import OnnxEngine
 
-        return OnnxEngine(lambda: model, threads=available_threads())
+        return OnnxEngine(model, threads=available_threads())
     from osteo_edge.engines.litert import LitertEngine
 
-    return LitertEngine(lambda: model, threads=available_threads())
+    return LitertEngine(model, threads=available_threads())
 
 
 def _require_contract(engine: Engine, spec: InputSpec, what: str) -> None:

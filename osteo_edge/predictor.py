@@ -74,7 +74,7 @@ class OsteoPredictor:
         else:
             self._model = LoadingModel(bundle, engine=engine, precision=precision, threads=threads, workers=workers)
             self._model.wait()
-        _keep_freed_memory()
+        self._keeps_freed_memory = False
         manifest = self.bundle.manifest
         self._finder = JointFinder.from_bytes(self.bundle.read(manifest.finder))
         self._head_weights = [
@@ -207,6 +207,9 @@ class OsteoPredictor:
             return self._rejection(look.source, look.digest, look.findings, look.clock)
         with look.clock.stage("run"):
             answers = self._run(look.tensors)
+        if not self._keeps_freed_memory:  # not before the model is loaded: what that took is given back
+            self._keeps_freed_memory = True
+            _keep_freed_memory()
         with look.clock.stage("decide"):
             return self._decide(look, answers)
 

@@ -68,10 +68,10 @@ def open_file(engine: str, model: bytes, *, threads: int) -> Engine:
     if engine == "onnxruntime":
         from osteo_edge.engines.onnx import OnnxEngine
 
-        return OnnxEngine(lambda: model, threads=threads)
+        return OnnxEngine(model, threads=threads)
     from osteo_edge.engines.litert import LitertEngine
 
-    return LitertEngine(lambda: model, threads=threads)
+    return LitertEngine(model, threads=threads)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def _open(name: EngineName, model: bytes) -> Engine:
     if name == "onnxruntime":
         from osteo_edge.engines.onnx import OnnxEngine
 
-        return OnnxEngine(lambda: model, threads=1)
+        return OnnxEngine(model, threads=1)
     from osteo_edge.engines.litert import LitertEngine
 
-    return LitertEngine(lambda: model, threads=1)
+    return LitertEngine(model, threads=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -34,13 +34,13 @@ class LitertEngine:
     An interpreter runs once at a time. Threads that meet have one each, made when it is needed and kept.
     """
 
-    def __init__(self, read: Callable[[], bytes], *, threads: int) -> None:
-        """Load the model that ``read`` gives.
+    def __init__(self, model: bytes, *, threads: int) -> None:
+        """Load ``model``.
 
         Raises:
             InferenceError: LiteRT does not take the model.
         """
-        self._model, self._threads = read(), threads
+        self._model, self._threads = model, threads
         runner = self._open()
         self.inputs = _specs(runner.get_input_details())
         self.outputs = _specs(runner.get_output_details())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -34,18 +34,20 @@ _LOADING = re.compile(rf"Load model from {_DESCRIPTORS}/\d+ failed: ?")
 class OnnxEngine:
     """A model that ONNX Runtime has loaded from verified bytes. Its sessions are run by several threads at once."""
 
-    def __init__(self, read: Callable[[], bytes], *, threads: int) -> None:
-        """Load the model that ``read`` gives; its bytes are let go before the engine takes memory of its own.
+    def __init__(self, model: bytes, *, threads: int) -> None:
+        """Load ``model``.
 
         Raises:
             IntegrityError: the model refers to data outside its own file.
             InferenceError: ONNX Runtime does not take the model.
         """
-        with _as_file(read) as source:
-            try:
+        if _EXTERNAL_DATA_KEY in model:
+            raise IntegrityError("the ONNX model may refer to data in another file; only self-contained models are loaded")
+        try:
+            with _as_file(model) as source:
                 self._session = ort.InferenceSession(source, _options(threads), providers=["CPUExecutionProvider"])
-            except Exception as error:  # ONNX Runtime raises a dozen unrelated classes; all mean the same here
-                raise InferenceError(f"ONNX Runtime {ort.__version__} cannot load the model: {_first_line(error)}") from error
+        except Exception as error:  # ONNX Runtime raises a dozen unrelated classes; all mean the same here
+            raise InferenceError(f"ONNX Runtime {ort.__version__} cannot load the model: {_first_line(error)}") from error
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self._output_names = [output.name for output in self.outputs]
@@ -64,21 +66,19 @@ class OnnxEngine:
 
 
 @contextmanager
-def _as_file(read: Callable[[], bytes]) -> Iterator[str | bytes]:
+def _as_file(model: bytes) -> Iterator[str | bytes]:
     """The same bytes as a file in memory that nobody can change, where the system has such files.
 
     Of a file a session keeps nothing; the bytes it would hold for good, and parse from a copy of them: twice the model's size.
+    The caller's bytes are best let go after the session was made: a block so large, given back before, makes glibc keep
+    what the session needs only while it loads.
     """
-    model = read()
-    if _EXTERNAL_DATA_KEY in model:
-        raise IntegrityError("the ONNX model may refer to data in another file; only self-contained models are loaded")
     if not hasattr(os, "memfd_create") or not os.path.isdir(_DESCRIPTORS):
         yield model
         return
     with os.fdopen(os.memfd_create("model", os.MFD_CLOEXEC), "wb") as file:
         file.write(model)
         file.flush()
-        del model
         yield f"{_DESCRIPTORS}/{file.fileno()}"
 
 

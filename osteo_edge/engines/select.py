@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -132,12 +131,11 @@ def open_engine(bundle: Bundle, choice: EngineChoice, *, threads: int) -> Engine
         EngineUnavailableError: the engine is installed but cannot be loaded.
         InferenceError: the engine does not take the file.
     """
+    model = bundle.read(choice.path)
     load = _engine_class(choice.engine)
     try:
-        return load(partial(bundle.read, choice.path), threads=threads)
+        return load(model, threads=threads)
     except (IntegrityError, InferenceError) as error:
-        if choice.path in str(error):
-            raise
         raise type(error)(f"{choice.path}: {error}") from error
 
 

@@ -27,7 +27,7 @@ def test_every_entry_has_a_sample_a_round_for_each_model(make_entry: Callable[..
 
 def test_answers_are_the_runtimes_own(make_entry: Callable[..., Entry], knees: Path) -> None:
     entry = make_entry("one", 3)
-    engine = OnnxEngine(entry.models[0].read_bytes, threads=1)
+    engine = OnnxEngine(entry.models[0].read_bytes(), threads=1)
     expected = np.stack([engine.run({"image": knee[np.newaxis]})["logits"][0] for knee in np.load(knees)])
     timings = hold([entry, make_entry("silent", 1)], rounds=3, seconds=0, answering={"one"})
     np.testing.assert_array_equal(timings["one"].logits[0], expected.astype(np.float64))

@@ -20,6 +20,6 @@ def test_its_greeting_is_kept_off_standard_error_and_nothing_else_is(
 
     monkeypatch.setattr(litert, "Interpreter", greet)
     with pytest.raises(InferenceError, match="no such model"):
-        litert.LitertEngine(bytes, threads=1)
+        litert.LitertEngine(b"", threads=1)
     os.write(2, b"afterwards\n")
     assert capfd.readouterr().err == "libpng warning: of another thread\nafterwards\n"

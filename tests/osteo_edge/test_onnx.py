@@ -20,7 +20,7 @@ def model() -> bytes:
 
 
 def answers(model: bytes) -> dict[str, np.ndarray]:
-    engine = OnnxEngine(lambda: model, threads=1)
+    engine = OnnxEngine(model, threads=1)
     spec = engine.inputs[0]
     picture = np.random.default_rng(0).random(spec.shape, np.float32)
     return engine.run({spec.name: picture})
@@ -35,7 +35,7 @@ def test_answers_are_the_same_where_there_are_no_files_in_memory(model: bytes, m
 
 def test_no_file_stays_open(model: bytes) -> None:
     before = os.listdir("/proc/self/fd")
-    engine = OnnxEngine(lambda: model, threads=1)
+    engine = OnnxEngine(model, threads=1)
     assert len(os.listdir("/proc/self/fd")) == len(before)
     engine.close()
 
@@ -43,5 +43,5 @@ def test_no_file_stays_open(model: bytes) -> None:
 @pytest.mark.parametrize("damage", [lambda data: data[:1000], lambda data: b"", lambda data: data.replace(b"Conv", b"Cxnv")])
 def test_a_refusal_names_the_fault_and_no_file(model: bytes, damage: Callable[[bytes], bytes]) -> None:
     with pytest.raises(InferenceError, match=r"cannot load the model: \[ONNXRuntimeError\]") as refused:
-        OnnxEngine(lambda: damage(model), threads=1)
+        OnnxEngine(damage(model), threads=1)
     assert "/proc" not in str(refused.value)
