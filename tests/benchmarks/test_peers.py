@@ -205,6 +205,7 @@ def contest(asked: Programme, field: Field, bundle: Bundle, place: Path) -> Peer
     return found
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_a_record_with_raw_samples(
     candidates: dict[str, Entrant], shown: tuple[Shown, ...], bundle: Bundle, tmp_path: Path
 ) -> None:

@@ -18,6 +18,8 @@ from train.run import RUN_FILE, RunError
 from train.scores import Scores, group_digests, write_scores
 from train.synthetic import write_dataset
 
+pytestmark = pytest.mark.slow  # trains
+
 FOLDS = 3
 LINEAR = Linear(0.9, (1e-2, 1.0), 2)
 TEXT = """
@@ -103,7 +105,6 @@ def test_scores_of_other_radiographs_or_folds_are_refused(dataset: Dataset, memb
         read_nested(Path(members[0]), digests)
 
 
-@pytest.mark.slow
 def test_an_ensemble_is_a_run_with_a_record_that_the_runtime_reads(
     dataset: Dataset, members: tuple[str, ...], tmp_path: Path
 ) -> None:

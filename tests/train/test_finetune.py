@@ -85,6 +85,7 @@ def test_best_epoch_may_be_before_training() -> None:
     assert best_epoch([Epoch(0, 1.0, 0.9, 0.5), Epoch(1, 0.5, 0.8, 0.6), Epoch(2, 0.4, 0.85, 0.6)]) == 1
 
 
+@pytest.mark.slow
 def test_resumed_training_equals_an_unbroken_one(tmp_path: Path) -> None:
     unbroken, whole = _trainer(tmp_path / "whole.npz")
     expected = unbroken.run(TRAINING, VALIDATION, epochs=2)

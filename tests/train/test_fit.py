@@ -150,6 +150,7 @@ def test_interrupted_fit_leaves_the_old_run_whole(
     assert _files(output) == _files(run.folder)
 
 
+@pytest.mark.slow
 def test_a_folder_that_was_half_replaced_is_no_run(
     run: Run, made: Made, radiographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,8 @@ from train.run import Run, RunError, load_run
 from train.scores import MODEL, read_scores
 from train.synthetic import write_dataset
 
+pytestmark = pytest.mark.slow  # trains
+
 SHIPPED = PROJECT / "train" / "configs" / "knee-mobilenet_v2.toml"
 
 
@@ -59,7 +61,6 @@ def test_every_fold_gives_its_recorded_scores_on_what_it_held_back(run: Run, rad
     assert seen == set(recorded.digests)
 
 
-@pytest.mark.slow
 def test_folds_trained_again_are_the_same(run: Run, radiographs: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(run.folder, tmp_path / "run"))
     (folder / FOLD_NETWORKS_FILE).unlink()
@@ -72,7 +73,6 @@ def test_folds_trained_again_are_the_same(run: Run, radiographs: Path, tmp_path:
     assert not (folder / "cache").exists()
 
 
-@pytest.mark.slow
 def test_folds_that_cannot_be_had_again_are_not_written(run: Run, radiographs: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(run.folder, tmp_path / "run"))
     (folder / FOLD_NETWORKS_FILE).unlink()

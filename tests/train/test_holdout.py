@@ -32,6 +32,8 @@ from train.preparation import Outlier, Preparation
 from train.run import RunError
 from train.split import HoldOut, hold_out
 
+pytestmark = pytest.mark.slow  # trains
+
 CONFIGS = PROJECT / "train" / "configs" / "papers"
 OURS, PUBLISHED = CONFIGS / "ours.toml", CONFIGS / "published.toml"
 COUNT = 36
@@ -407,7 +409,6 @@ def test_damaged_folder_is_told(tmp_path: Path) -> None:
         read_hold_out_run(tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("backbone", [one.name for one in BACKBONES])
 def test_every_backbone_trains(backbone: str, dataset: Dataset, tmp_path: Path) -> None:
     config = _tiny(backbone, side_px=find_backbone(backbone).min_side_px, epochs=1)
