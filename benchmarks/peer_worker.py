@@ -23,6 +23,7 @@ import os
 import statistics
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -82,12 +83,12 @@ def _median_ms(work: Callable[[], object], seconds: float) -> float:
     return statistics.median(taken)
 
 
-class Way:
+class Way(ABC):
     """From picture files to probabilities."""
 
+    @abstractmethod
     def answers(self, pictures: Sequence[int]) -> list[list[float]]:
         """(pictures, labels)"""
-        raise NotImplementedError
 
     def walk(self, pictures: Sequence[int]) -> None:
         """Through a folder."""

@@ -201,6 +201,7 @@ class _Archive:
         try:
             _require_small_directory(path)
             self._zip = zipfile.ZipFile(path)
+        # NotImplementedError is zipfile's word for an archive of a newer version of the format.
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise IntegrityError(f"{path} is not a .zip file that can be read ({error})") from error
         try:

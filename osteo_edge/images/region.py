@@ -83,7 +83,8 @@ _NEIGHBOURS: Final = np.ones((3, 3), np.uint8)
 _TINY = 1e-6
 
 _REMEDY = "install the bundle again"
-# What numpy and zipfile raise on bytes that are no archive of plain arrays.
+# What numpy and zipfile raise on bytes that are no archive of plain arrays; NotImplementedError for a way of compression
+# that zipfile does not know.
 _UNREADABLE = (
     AttributeError,
     EOFError,
