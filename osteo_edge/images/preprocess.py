@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from osteo_edge.images.greys import grey_range
 from osteo_edge.images.region import Box
 from osteo_edge.manifest import InputSpec
+
+_BYTES: Final = np.arange(256, dtype=np.float32)
 
 
 def prepare(
@@ -47,7 +49,13 @@ def cut(pixels: NDArray[np.uint8] | NDArray[np.uint16], box: Box) -> NDArray[np.
 def _stretch(pixels: NDArray[Any], spec: InputSpec) -> NDArray[np.float32]:
     """Map the box's own low and high percentile to the value range, and clip what lies outside."""
     low, high = grey_range(pixels, spec.low_percentile, spec.high_percentile)
-    bottom, top = spec.value_range
+    if pixels.dtype == np.uint8:  # every level is mapped once and then looked up
+        return np.asarray(cv2.LUT(pixels, _mapped(_BYTES, low, high, spec.value_range)), np.float32)
+    return _mapped(pixels.astype(np.float32), low, high, spec.value_range)
+
+
+def _mapped(levels: NDArray[np.float32], low: float, high: float, value_range: tuple[float, float]) -> NDArray[np.float32]:
+    bottom, top = value_range
     scale = (top - bottom) / max(high - low, 1.0)
-    stretched = (pixels.astype(np.float32) - np.float32(low)) * np.float32(scale) + np.float32(bottom)
-    return np.clip(stretched, bottom, top, out=stretched)
+    mapped = (levels - np.float32(low)) * np.float32(scale) + np.float32(bottom)
+    return np.clip(mapped, bottom, top, out=mapped)

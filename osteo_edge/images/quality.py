@@ -41,7 +41,8 @@ def _too_small(radiograph: Radiograph, limits: QualityLimits) -> Finding | None:
 def _constant(radiograph: Radiograph, limits: QualityLimits) -> Finding | None:
     """Range of the grey levels between the 0.5th and 99.5th percentile, as a share of the brightest."""
     pixels = radiograph.pixels
-    sample = pixels[:: max(1, pixels.shape[0] // _SAMPLES_A_SIDE), :: max(1, pixels.shape[1] // _SAMPLES_A_SIDE)]
+    down, across = (max(1, side // _SAMPLES_A_SIDE) for side in pixels.shape)
+    sample = np.ascontiguousarray(pixels[::down, ::across])
     low, high = grey_range(sample, 0.5, 99.5)
     # A 12-bit picture in a 16-bit file uses a sixteenth of the range, hence the picture's own maximum.
     full = max(int(sample.max()), np.iinfo(pixels.dtype).max // 16, 1)

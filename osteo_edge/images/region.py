@@ -15,6 +15,7 @@ import math
 import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from tokenize import TokenError
 from typing import TYPE_CHECKING, Final
 
@@ -42,7 +43,10 @@ STAGES: Final = 3
 SMALLEST_KNEE: Final = 0.13
 LARGEST_KNEE: Final = 0.95
 SCALES_PER_OCTAVE: Final = 3
-MAX_HITS: Final = 6
+# Hits that are followed to a joint. `train/results/knee-finder/evaluation.json` tells how often more would change an answer.
+MAX_HITS: Final = 3
+# Of one scale no more peaks are looked at.
+_MAX_PEAKS: Final = 12
 # Hits this near to a stronger one, in knee widths, are the same joint.
 SAME_JOINT: Final = 0.4
 
@@ -249,22 +253,28 @@ class JointFinder:
             for hit in choose(self.examine(pyramid), self.threshold)
         )
 
-    def examine(self, pyramid: list[Floats]) -> list[Hit]:
-        """Everything that the template hits, pulled onto a joint and scored as a knee, best first."""
-        found = search(pyramid, self.template, self.template_constant)
+    def examine(self, pyramid: list[Floats], hits: int = MAX_HITS) -> list[Hit]:
+        """The template's strongest hits, pulled onto a joint and scored as a knee, best first."""
+        found = search(pyramid, self.template, self.template_constant, hits)
         ends = self.descend(pyramid, [hit.pose for hit in found])
         poses = [pose for pose in ends if _is_shown(pose, pyramid[0])]
-        seen = close_ups(pyramid, poses).reshape(-1, CLOSE_UP.features)
-        knees, sides = (seen @ weights[:-1] + weights[-1] for weights in (self.knee, self.side))
-        judged = zip(poses, knees.tolist(), sides.tolist(), strict=True)
-        return strongest([Hit(pose, knee, _laterality(side)) for pose, knee, side in judged], MAX_HITS)
+        judged = zip(poses, self._judgement.answers(pyramid, poses).tolist(), strict=True)
+        return strongest([Hit(pose, knee, _laterality(side)) for pose, (knee, side) in judged], hits)
 
     def descend(self, pyramid: list[Floats], poses: Sequence[Pose]) -> list[Pose]:
         """Follow the learned regressions to the joints."""
-        for stage in self.descent:
-            steps = close_ups(pyramid, poses).reshape(-1, CLOSE_UP.features) @ stage[:-1] + stage[-1]
+        for stage in self._stages:
+            steps = stage.answers(pyramid, poses)
             poses = [moved(pose, step) for pose, step in zip(poses, steps, strict=True)]
         return list(poses)
+
+    @cached_property
+    def _stages(self) -> list[Linear]:
+        return [Linear.of(stage) for stage in self.descent]
+
+    @cached_property
+    def _judgement(self) -> Linear:
+        return Linear.of(np.stack([self.knee, self.side], axis=1))
 
 
 def box_around(joint: Joint, profile: RegionProfile) -> Box:
@@ -305,15 +315,20 @@ def describe(image: Floats, cell_px: int) -> Floats:
     Returns:
         (rows, columns, DIRECTIONS) float32; direction k is a gradient towards k x 45 degrees.
     """
-    rows, columns = image.shape[0] // cell_px, image.shape[1] // cell_px
-    features: Floats = _describe_all(image[: rows * cell_px, np.newaxis, : columns * cell_px], cell_px)[0]
+    features: Floats = _relative_sums(_whole_cells(image, cell_px), cell_px)[0] @ _MIXTURE
     return features
 
 
-def _describe_all(images: Floats, cell_px: int) -> Floats:
-    """What ``describe`` gives for each of several pictures that lie side by side.
+def _whole_cells(image: Floats, cell_px: int) -> Floats:
+    """One picture as ``_relative_sums`` takes several."""
+    rows, columns = image.shape[0] // cell_px, image.shape[1] // cell_px
+    return image[: rows * cell_px, np.newaxis, : columns * cell_px]
 
-    A radiograph takes some thirty descriptions of small pictures, where calls cost more than sums: hence several pictures
+
+def _relative_sums(images: Floats, cell_px: int) -> Floats:
+    """Of each of several pictures that lie side by side, what ``_MIXTURE`` makes ``describe``'s features of.
+
+    A radiograph takes some twenty descriptions of small pictures, where calls cost more than sums: hence several pictures
     at once, with everything to be summed over cells as one wide picture.
 
     Args:
@@ -321,15 +336,14 @@ def _describe_all(images: Floats, cell_px: int) -> Floats:
         cell_px: side of a cell, even.
 
     Returns:
-        (pictures, rows, columns, DIRECTIONS) float32.
+        (pictures, rows, columns, 6) float32.
     """
     height, pictures, width = images.shape
     rows, columns = height // cell_px, width // cell_px
     sums = _over_cells(_gradients(images).reshape(height, -1), cell_px).reshape(rows, -1, pictures * columns)
     strength = (_SUM_OF_DIRECTIONS @ sums).reshape(rows, pictures, columns)
     sums /= _scale(strength).reshape(rows, 1, -1)
-    relative = sums.transpose(0, 2, 1) @ _MIXTURE
-    return relative.reshape(rows, pictures, columns, DIRECTIONS).transpose(1, 0, 2, 3)
+    return sums.reshape(rows, len(_MIXTURE), pictures, columns).transpose(2, 0, 3, 1)
 
 
 def _scale(strength: Floats) -> Floats:
@@ -410,22 +424,46 @@ def _cut_into(
 
 def close_up(pyramid: list[Floats], pose: Pose) -> Floats:
     """(11, 11, 8) float32 features around a pose."""
-    features: Floats = close_ups(pyramid, [pose])[0]
-    return features
+    return describe(cut_out(pyramid, pose, CLOSE_UP), CLOSE_UP.cell_px)
 
 
-def close_ups(pyramid: list[Floats], poses: Sequence[Pose]) -> Floats:
-    """(poses, 11, 11, 8) float32 features around each pose."""
+@dataclass(frozen=True)
+class Linear:
+    """Linear functions of a close-up, taken on the sums that its features are made of: weights (726, n), constants (n,)."""
+
+    weights: Floats
+    constants: Floats
+
+    @classmethod
+    def of(cls, learned: Floats) -> Linear:
+        """From (969, n) weights of features."""
+        by_cell = learned[:-1].reshape(-1, DIRECTIONS, learned.shape[1])
+        return cls((_MIXTURE @ by_cell).reshape(-1, learned.shape[1]), learned[-1])
+
+    def answers(self, pyramid: list[Floats], poses: Sequence[Pose]) -> Floats:
+        """(poses, n) float32."""
+        answers: Floats = _close_ups(pyramid, poses).reshape(-1, len(self.weights)) @ self.weights + self.constants
+        return answers
+
+
+def _close_ups(pyramid: list[Floats], poses: Sequence[Pose]) -> Floats:
+    """(poses, 11, 11, 6) float32 sums around each pose."""
     if not poses:
-        return np.empty((0, CLOSE_UP.cells, CLOSE_UP.cells, DIRECTIONS), np.float32)
+        return np.empty((0, CLOSE_UP.cells, CLOSE_UP.cells, len(_MIXTURE)), np.float32)
     cuts = np.empty((CLOSE_UP.side_px, len(poses), CLOSE_UP.side_px), np.float32)
     for index, pose in enumerate(poses):
         _cut_into(cuts[:, index], pyramid, pose, CLOSE_UP)
-    return _describe_all(cuts, CLOSE_UP.cell_px)
+    return _relative_sums(cuts, CLOSE_UP.cell_px)
 
 
 def levels(pyramid: list[Floats]) -> Iterator[tuple[Floats, Pose]]:
     """The features of each search scale, with the pose of a knee in the first cell."""
+    for image, first in _scaled(pyramid):
+        yield describe(image, SEARCH.cell_px), first
+
+
+def _scaled(pyramid: list[Floats]) -> Iterator[tuple[Floats, Pose]]:
+    """The picture at each search scale, with the pose of a knee in the first cell."""
     work = pyramid[0]
     octaves = math.log2(LARGEST_KNEE / SMALLEST_KNEE)
     for level in range(math.floor(octaves * SCALES_PER_OCTAVE) + 1):
@@ -439,14 +477,15 @@ def levels(pyramid: list[Floats]) -> Iterator[tuple[Floats, Pose]]:
             image = _resized(work, (columns, rows), cv2.INTER_LINEAR)
         x_factor, y_factor = work.shape[1] / columns, work.shape[0] / rows
         middle = SEARCH.cell_px / 2
-        yield describe(image, SEARCH.cell_px), Pose(middle * x_factor, middle * y_factor, SEARCH.knee_px * x_factor)
+        yield image, Pose(middle * x_factor, middle * y_factor, SEARCH.knee_px * x_factor)
 
 
-def search(pyramid: list[Floats], template: Floats, constant: float) -> list[Hit]:
-    """The `MAX_HITS` strongest separate peaks of the template or its mirror image over all scales."""
-    kernel = _search_kernel(template)
-    scales = [_Scale(_response(features, kernel), first) for features, first in levels(pyramid)]
-    return _apart(_peaks(scales, constant), MAX_HITS)
+def search(pyramid: list[Floats], template: Floats, constant: float, count: int = MAX_HITS) -> list[Hit]:
+    """The `count` strongest separate peaks of the template or its mirror image over all scales."""
+    kernel, cell_px = _search_kernel(template), SEARCH.cell_px
+    described = ((_relative_sums(_whole_cells(image, cell_px), cell_px)[0], first) for image, first in _scaled(pyramid))
+    scales = [_Scale(_response(sums, kernel), first) for sums, first in described]
+    return _apart(_peaks(scales, constant), count)
 
 
 @dataclass(frozen=True)
@@ -458,22 +497,22 @@ class _Scale:
 
 
 def _search_kernel(template: Floats) -> Floats:
-    """The template and its mirror image, row by row: (2 x 11, 11 x 8) float32."""
-    both = np.stack([template, mirrored(template)], axis=1)
-    return both.reshape(2 * SEARCH.cells, SEARCH.cells * DIRECTIONS)
+    """The template and its mirror image, row by row, for sums instead of features: (2 x 11, 11 x 6) float32."""
+    both = np.stack([template, mirrored(template)], axis=1) @ _MIXTURE.T
+    return both.reshape(2 * SEARCH.cells, -1)
 
 
-def _response(features: Floats, kernel: Floats) -> Floats:
+def _response(sums: Floats, kernel: Floats) -> Floats:
     """How well the template or its mirror image fits on each cell, (rows, columns); the better of the two.
 
     Each row of cells meets each row of both templates in one matrix product, and the templates' rows are then summed
     downwards: all of it where the processor is fastest, and no product so large that it would be shared among threads.
     """
-    rows, columns = features.shape[:2]
-    padded = padded_by_half(features)
+    rows, columns = sums.shape[:2]
+    padded = padded_by_half(sums)
     margin = SEARCH.cells // 2
     down, across, each = padded.strides
-    windows = as_strided(padded[margin:], (rows, columns, SEARCH.cells * DIRECTIONS), (down, across, each))
+    windows = as_strided(padded[margin:], (rows, columns, kernel.shape[1]), (down, across, each))
     products = np.zeros((rows + 2 * margin, len(kernel), columns), np.float32)
     np.matmul(kernel, np.ascontiguousarray(windows).transpose(0, 2, 1), out=products[margin : margin + rows])
     down, next_row, each = products.strides
@@ -530,7 +569,7 @@ def _peaks(scales: Sequence[_Scale], constant: float) -> Iterator[Hit]:
     scores = np.concatenate([one.response.ravel()[places] for one, places in zip(scales, tops, strict=True)])
     owners = [index for index, places in enumerate(tops) for _ in range(len(places))]
     places = np.concatenate(tops)
-    left = [2 * MAX_HITS] * len(scales)
+    left = [_MAX_PEAKS] * len(scales)
     for peak in np.argsort(-scores, kind="stable").tolist():
         index = owners[peak]
         if left[index]:

@@ -117,12 +117,22 @@ def described_plainly(picture: np.ndarray, cell_px: int) -> np.ndarray:
     return cells / (around + 0.3 * cells.sum(axis=2).mean() + 1e-6)[..., None]
 
 
-def test_close_ups_together_are_those_of_each(finder: JointFinder) -> None:
+def test_linear_functions_of_close_ups_are_those_of_each_ones_features(finder: JointFinder) -> None:
     pyramid = region.halvings(region.shrink(drawn_pair()))
     poses = [Pose(180.0, 200.0, 90.0), Pose(-30.0, 600.0, 300.0), Pose(250.0, 250.0, 30.0)]
-    each = [region.describe(region.cut_out(pyramid, pose, region.CLOSE_UP), region.CLOSE_UP.cell_px) for pose in poses]
-    np.testing.assert_allclose(region.close_ups(pyramid, poses), each, atol=1e-6)
-    assert region.close_ups(pyramid, []).shape == (0, 11, 11, 8)
+    each = np.stack([region.close_up(pyramid, pose).ravel() for pose in poses])
+    stage = finder.descent[0]
+    answers = region.Linear.of(stage).answers(pyramid, poses)
+    np.testing.assert_allclose(answers, each @ stage[:-1] + stage[-1], atol=1e-5)
+    assert region.Linear.of(stage).answers(pyramid, []).shape == (0, 3)
+
+
+def test_more_hits_are_asked_for_by_number(finder: JointFinder) -> None:
+    pyramid = region.halvings(region.shrink(drawn_pair()))
+    few, many = (region.search(pyramid, finder.template, 0.0, count) for count in (region.MAX_HITS, 6))
+    assert len(many) == 6
+    assert many[: len(few)] == few
+    assert len(finder.examine(pyramid, 6)) > len(finder.examine(pyramid)) > 0
 
 
 def test_search_gives_the_strongest_places_of_either_template(finder: JointFinder) -> None:

@@ -24,6 +24,7 @@ from train.finder.judgement import (
     by_acquisition,
     human_spread,
     judge_finder,
+    many_hits,
     rejection,
     rounded,
     summary,
@@ -100,6 +101,7 @@ def judge(data: Path, output: Path, sheet: Path | None, with_rivals: bool) -> No
         "human_spread": human_spread("report"),
         "not_a_knee": rejection(made, read_others(data, "report")),
         "knee_unlabelled": unlabelled(made, data),
+        "more_hits": many_hits(made, data),
         "tune_cross_validation": cross_validation,
     }
     if with_rivals:

@@ -18,7 +18,7 @@ import numpy as np
 
 from osteo_edge.images import region
 from osteo_edge.images.region import CLOSE_UP, LAYOUT, SEARCH, Floats, Hit, JointFinder, Pose
-from train.finder.judgement import Match, best_threshold, match
+from train.finder.judgement import MANY_HITS, Match, best_threshold, match
 from train.finder.pictures import Example, in_mirror, jittered, single_knee_crops
 
 SEED = 20261121
@@ -121,7 +121,7 @@ def random_windows(example: Example, rng: np.random.Generator) -> list[Floats]:
 
 def hard_windows(example: Example, template: Floats, constant: float) -> list[Floats]:
     """What the template wrongly hits, turned the way it fits."""
-    hits = region.search(example.pyramid, template, constant)
+    hits = region.search(example.pyramid, template, constant, MANY_HITS)
     poses = [hit.pose for hit in hits if hit.score > HARD_SCORE and is_background(hit.pose, example)]
     return [window_features(example, pose, flip=better_side(example, pose, template) < 0) for pose in poses[:HARD_PER_PICTURE]]
 
@@ -159,7 +159,7 @@ def step_between(pose: Pose, joint: Pose) -> tuple[float, float, float]:
 def fit_knee(draft: JointFinder, knees: Sequence[Example], others: Sequence[Example], rng: np.random.Generator) -> Floats:
     """(features + 1,): knees against wherever the search and the descent end without one."""
     positives = both_ways(features for example in knees for features in joint_close_ups(example, rng))
-    ends = ((example, hit.pose) for example in [*knees, *others] for hit in draft.examine(example.pyramid))
+    ends = ((example, hit.pose) for example in [*knees, *others] for hit in draft.examine(example.pyramid, MANY_HITS))
     negatives = both_ways(region.close_up(example.pyramid, pose) for example, pose in ends if is_background(pose, example))
     return separator(positives, negatives, share=0.5, penalty=JUDGEMENT_PENALTY)
 
@@ -232,9 +232,9 @@ def cross_validate(
             )
             for index, example in enumerate(radiographs):
                 if folds[index] == fold:
-                    hits[index] = finder.examine(example.pyramid)
+                    hits[index] = finder.examine(example.pyramid, MANY_HITS)
             for index in range(fold, len(others), FOLDS):
-                other_hits[index] = finder.examine(others[index].pyramid)
+                other_hits[index] = finder.examine(others[index].pyramid, MANY_HITS)
     threshold = best_threshold(radiographs, hits, others, other_hits)
     matches = [
         match(example, region.choose(found, threshold), sided=True) for example, found in zip(radiographs, hits, strict=True)

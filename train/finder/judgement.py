@@ -17,9 +17,14 @@ from scipy.stats import binomtest
 from osteo_edge.images import region
 from osteo_edge.images.region import Hit, JointFinder, Pose
 from osteo_edge.labels import Laterality
-from train.finder.pictures import Example, Half, pose_of, read_annotations, read_pixels
+from train.finder.pictures import Example, Half, pose_of, read_annotations, read_pixels, read_without_transparency
 
 FOUND_WITHIN = 0.10
+# As many as fitting and the rivals take of a picture; more than the finder follows.
+MANY_HITS = 6
+PICTURES = (".jpeg", ".jpg", ".png")
+# Poses that differ by less, in pixels of the working copy, are the same: sums round otherwise in another order.
+SAME_PX = 0.02
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,24 @@ def rejection(finder: JointFinder, others: Sequence[Example]) -> dict[str, Any]:
         "rejected_rate_95": interval(rejected, len(others)),
         "accepted": accepted,
     }
+
+
+def many_hits(finder: JointFinder, data: Path) -> dict[str, Any]:
+    """On how many pictures the answer would be another one if more of the template's hits were followed."""
+    folders = ("knee", "knee_unlabelled", "not_a_knee")
+    paths = sorted(path for folder in folders for path in (data / folder).rglob("*") if path.suffix.lower() in PICTURES)
+    with click.progressbar(paths, label="More hits") as progress:
+        differ = [path.name for path in progress if not follows_enough(finder, read_without_transparency(path))]
+    return {"hits": region.MAX_HITS, "many": MANY_HITS, "n": len(paths), "differ": differ}
+
+
+def follows_enough(finder: JointFinder, pixels: region.Pixels) -> bool:
+    pyramid = region.halvings(region.shrink(pixels))
+    few, many = (region.choose(finder.examine(pyramid, hits), finder.threshold) for hits in (region.MAX_HITS, MANY_HITS))
+    return len(few) == len(many) and all(
+        max(abs(one.x - other.x), abs(one.y - other.y), abs(one.width - other.width)) < SAME_PX
+        for one, other in zip([hit.pose for hit in few], [hit.pose for hit in many], strict=True)
+    )
 
 
 def unlabelled(finder: JointFinder, data: Path) -> dict[str, Any]:

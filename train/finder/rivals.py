@@ -11,7 +11,7 @@ import numpy as np
 from osteo_edge.images import region
 from osteo_edge.images.region import SEARCH, Floats, Hit, Pose
 from train.finder.fitting import SEED
-from train.finder.judgement import best_threshold, match, summary
+from train.finder.judgement import MANY_HITS, best_threshold, match, summary
 from train.finder.pictures import Example
 
 
@@ -44,7 +44,7 @@ def plain_template(radiographs: Sequence[Example]) -> Callable[[Example], list[H
     ways = (mean, np.ascontiguousarray(mean[:, ::-1]))
 
     def hits(example: Example) -> list[Hit]:
-        return region.strongest([hit for way in ways for hit in correlated(example.work, way)], region.MAX_HITS)
+        return region.strongest([hit for way in ways for hit in correlated(example.work, way)], MANY_HITS)
 
     return hits
 
