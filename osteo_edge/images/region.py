@@ -269,12 +269,12 @@ class JointFinder:
         return list(poses)
 
     @cached_property
-    def _stages(self) -> list[Linear]:
-        return [Linear.of(stage) for stage in self.descent]
+    def _stages(self) -> list[LinearFunctions]:
+        return [LinearFunctions.of(stage) for stage in self.descent]
 
     @cached_property
-    def _judgement(self) -> Linear:
-        return Linear.of(np.stack([self.knee, self.side], axis=1))
+    def _judgement(self) -> LinearFunctions:
+        return LinearFunctions.of(np.stack([self.knee, self.side], axis=1))
 
 
 def box_around(joint: Joint, profile: RegionProfile) -> Box:
@@ -315,14 +315,15 @@ def describe(image: Floats, cell_px: int) -> Floats:
     Returns:
         (rows, columns, DIRECTIONS) float32; direction k is a gradient towards k x 45 degrees.
     """
-    features: Floats = _relative_sums(_whole_cells(image, cell_px), cell_px)[0] @ _MIXTURE
+    features: Floats = _sums_of_one(image, cell_px) @ _MIXTURE
     return features
 
 
-def _whole_cells(image: Floats, cell_px: int) -> Floats:
-    """One picture as ``_relative_sums`` takes several."""
+def _sums_of_one(image: Floats, cell_px: int) -> Floats:
+    """(rows, columns, 6) float32 of a picture of any size."""
     rows, columns = image.shape[0] // cell_px, image.shape[1] // cell_px
-    return image[: rows * cell_px, np.newaxis, : columns * cell_px]
+    sums: Floats = _relative_sums(image[: rows * cell_px, np.newaxis, : columns * cell_px], cell_px)[0]
+    return sums
 
 
 def _relative_sums(images: Floats, cell_px: int) -> Floats:
@@ -428,14 +429,14 @@ def close_up(pyramid: list[Floats], pose: Pose) -> Floats:
 
 
 @dataclass(frozen=True)
-class Linear:
-    """Linear functions of a close-up, taken on the sums that its features are made of: weights (726, n), constants (n,)."""
+class LinearFunctions:
+    """Of a close-up, taken on the sums that its features are made of: weights (726, n), constants (n,)."""
 
     weights: Floats
     constants: Floats
 
     @classmethod
-    def of(cls, learned: Floats) -> Linear:
+    def of(cls, learned: Floats) -> LinearFunctions:
         """From (969, n) weights of features."""
         by_cell = learned[:-1].reshape(-1, DIRECTIONS, learned.shape[1])
         return cls((_MIXTURE @ by_cell).reshape(-1, learned.shape[1]), learned[-1])
@@ -482,9 +483,8 @@ def _scaled(pyramid: list[Floats]) -> Iterator[tuple[Floats, Pose]]:
 
 def search(pyramid: list[Floats], template: Floats, constant: float, count: int = MAX_HITS) -> list[Hit]:
     """The `count` strongest separate peaks of the template or its mirror image over all scales."""
-    kernel, cell_px = _search_kernel(template), SEARCH.cell_px
-    described = ((_relative_sums(_whole_cells(image, cell_px), cell_px)[0], first) for image, first in _scaled(pyramid))
-    scales = [_Scale(_response(sums, kernel), first) for sums, first in described]
+    kernel = _search_kernel(template)
+    scales = [_Scale(_response(_sums_of_one(image, SEARCH.cell_px), kernel), first) for image, first in _scaled(pyramid)]
     return _apart(_peaks(scales, constant), count)
 
 

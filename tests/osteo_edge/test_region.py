@@ -122,9 +122,9 @@ def test_linear_functions_of_close_ups_are_those_of_each_ones_features(finder: J
     poses = [Pose(180.0, 200.0, 90.0), Pose(-30.0, 600.0, 300.0), Pose(250.0, 250.0, 30.0)]
     each = np.stack([region.close_up(pyramid, pose).ravel() for pose in poses])
     stage = finder.descent[0]
-    answers = region.Linear.of(stage).answers(pyramid, poses)
+    answers = region.LinearFunctions.of(stage).answers(pyramid, poses)
     np.testing.assert_allclose(answers, each @ stage[:-1] + stage[-1], atol=1e-5)
-    assert region.Linear.of(stage).answers(pyramid, []).shape == (0, 3)
+    assert region.LinearFunctions.of(stage).answers(pyramid, []).shape == (0, 3)
 
 
 def test_more_hits_are_asked_for_by_number(finder: JointFinder) -> None:
