@@ -11,6 +11,7 @@ import click
 
 from osteo_edge.bundle import DEFAULT_BUNDLE
 from osteo_edge.cli import exit_codes
+from osteo_edge.cli.help import Command
 from osteo_edge.manifest import ENGINE_NAMES, PRECISIONS
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ _PROFILES = ("quick", "standard", "edge")
 _EPILOG = """\b
 Examples:
   osteo-edge bench
-  osteo-edge bench --engine onnxruntime,litert --threads 1,2,4 --profile standard --json here.json
+  osteo-edge bench --engine onnxruntime,litert --threads 1,2,4
+  osteo-edge bench --profile standard --json here.json
   osteo-edge bench --budget 512MB radiographs/
   osteo-edge bench --compare here.json there.json
 
@@ -56,7 +58,7 @@ class _Size(_Type):
             self.fail(str(error), param, ctx)
 
 
-@click.command("bench", epilog=_EPILOG)
+@click.command("bench", cls=Command, epilog=_EPILOG)
 @click.argument("pictures", nargs=-1, metavar="[PATH | FOLDER]...")
 @click.option(
     "--bundle", "bundles", multiple=True, metavar="NAME|PATH", help=f"Can be given several times [default: {DEFAULT_BUNDLE}]."

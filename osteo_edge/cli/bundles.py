@@ -11,6 +11,7 @@ import click
 
 from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle, embedded_bundles, installed_bundles, open_bundle
 from osteo_edge.cli import exit_codes
+from osteo_edge.cli.help import Group
 from osteo_edge.errors import BundleError, SignatureError
 from osteo_edge.printable import printable
 from osteo_edge.records import to_plain
@@ -29,12 +30,12 @@ _KEY = click.option(
 )
 
 
-@click.group("bundles", epilog="Example: osteo-edge bundles verify")
+@click.group("bundles", cls=Group, epilog="\b\nExample: osteo-edge bundles verify")
 def command() -> None:
     """List, show, verify, install and remove model bundles."""
 
 
-@command.command("list", epilog="Example: osteo-edge bundles list")
+@command.command("list", epilog="\b\nExample: osteo-edge bundles list")
 def list_bundles() -> int:
     """List the embedded and the installed bundles."""
     codes = [_list_one(name, "default" if name == DEFAULT_BUNDLE else "embedded") for name in embedded_bundles()]
@@ -62,7 +63,7 @@ def _list_one(name: str, kind: str) -> int:
     return exit_codes.ANSWERED
 
 
-@command.command("show", epilog="Example: osteo-edge bundles show knee-mobilenet_v2 --json")
+@command.command("show", epilog="\b\nExample: osteo-edge bundles show knee-mobilenet_v2 --json")
 @_BUNDLE
 @click.option("--json", "as_json", is_flag=True, help="Print the whole manifest.")
 def show(bundle: str, as_json: bool) -> None:
@@ -74,7 +75,7 @@ def show(bundle: str, as_json: bool) -> None:
     click.echo(opened.read("MODEL_CARD.md").decode(errors="replace"))
 
 
-@command.command("verify", epilog="Example: osteo-edge bundles verify ./knee-mobilenet_v2")
+@command.command("verify", epilog="\b\nExample: osteo-edge bundles verify ./knee-mobilenet_v2")
 @_BUNDLE
 @_KEY
 def verify(bundle: str, key: Path | None) -> None:
@@ -107,7 +108,7 @@ def _loaded(bundle: Bundle) -> Iterator[EngineChoice]:
                 yield choice
 
 
-@command.command("install", epilog="Example: osteo-edge bundles install knee-convnext_tiny.zip")
+@command.command("install", epilog="\b\nExample: osteo-edge bundles install knee-convnext_tiny.zip")
 @click.argument("path", metavar="FOLDER|ZIP")
 @click.option("--force", is_flag=True, help="Replace an installed bundle of the same name.")
 @_KEY
@@ -126,7 +127,7 @@ def install(path: str, force: bool, key: Path | None) -> None:
     click.echo(f"use it with: osteo-edge predict --bundle {bundle.manifest.name} image.png")
 
 
-@command.command("remove", epilog="Example: osteo-edge bundles remove knee-convnext_tiny")
+@command.command("remove", epilog="\b\nExample: osteo-edge bundles remove knee-convnext_tiny")
 @click.argument("name")
 def remove(name: str) -> None:
     """Remove an installed bundle."""

@@ -11,6 +11,7 @@ import click
 
 from osteo_edge import __version__
 from osteo_edge.cli import exit_codes
+from osteo_edge.cli.help import Command
 from osteo_edge.cli.options import bundle_option
 from osteo_edge.errors import OsteoEdgeError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "ai-edge-litert", "tflite-runtime", "click")
 
 
-@click.command("doctor", epilog="Example: osteo-edge doctor")
+@click.command("doctor", cls=Command, epilog="\b\nExample: osteo-edge doctor")
 @bundle_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 def command(bundle: str, as_json: bool) -> int:

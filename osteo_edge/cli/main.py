@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sys
 from importlib import import_module
 
@@ -11,6 +12,7 @@ import click
 
 from osteo_edge import __version__
 from osteo_edge.cli import exit_codes
+from osteo_edge.cli.help import Group
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.printable import printable
 
@@ -22,7 +24,7 @@ _PURPOSE = (
 )
 
 
-class _CommandsOnDemand(click.Group):
+class _CommandsOnDemand(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
@@ -32,8 +34,19 @@ class _CommandsOnDemand(click.Group):
         command: click.Command = import_module(f"osteo_edge.cli.{_COMMANDS[cmd_name]}").command
         return command
 
+    def _suggestion(self, ctx: click.Context, name: str) -> str:
+        """A path instead of a command is what a newcomer tries first."""
+        if os.path.exists(name):
+            return f" For an answer to a picture or a folder: osteo-edge predict {printable(shlex.quote(name))}"
+        return super()._suggestion(ctx, name)
 
-@click.group(cls=_CommandsOnDemand, help=_PURPOSE, epilog="Example: osteo-edge predict image.png")
+
+@click.group(
+    cls=_CommandsOnDemand,
+    help=_PURPOSE,
+    epilog="\b\nExample: osteo-edge predict image.png",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="osteo-edge", message=f"%(prog)s %(version)s\n{_PURPOSE}")
 @click.option("--verbose", is_flag=True, help="Show the traceback of a fault of osteo-edge itself on standard error.")
 def cli(verbose: bool) -> None:

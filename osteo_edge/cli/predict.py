@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from osteo_edge.cli import exit_codes
+from osteo_edge.cli.help import Command
 from osteo_edge.cli.options import bundle_option, engine_options
 from osteo_edge.cli.person import check_people, person_options, read_people
 from osteo_edge.engines.select import available_threads
@@ -32,14 +33,14 @@ _EPILOG = """\b
 Examples:
   osteo-edge predict image.png
   osteo-edge predict --format json --explain --output answers radiographs/
-  osteo-edge predict --age 67 --sex female --covariate prior_fracture=yes image.png
+  osteo-edge predict --age 67 --sex female image.png
   cat image.png | osteo-edge predict -
 
 Exit codes: 0 answered, 2 usage, 3 unreadable, 4 rejected or referred, 5 bundle, 6 too large, 7 output, 8 engine.
 For several pictures: the gravest, in the order 7, 3, 6, 4, 0."""
 
 
-@click.command("predict", epilog=_EPILOG)
+@click.command("predict", cls=Command, epilog=_EPILOG)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH... | FOLDER | -")
 @click.option("--format", "style", type=click.Choice(["text", "json", "csv"]), default="text", show_default=True)
 @click.option("--recursive", is_flag=True, help="Also read the folders inside a folder.")

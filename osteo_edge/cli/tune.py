@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from osteo_edge.bundle import Bundle, open_bundle
+from osteo_edge.cli.help import Command
 from osteo_edge.cli.options import bundle_option
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _STEPS = 100
 
 
-@click.command("tune", epilog="Example: osteo-edge tune --bundle knee-mobilenet_v2")
+@click.command("tune", cls=Command, epilog="\b\nExample: osteo-edge tune --bundle knee-mobilenet_v2")
 @bundle_option
 @click.option("--threads", type=click.IntRange(1, 256), help="Threads of the engine [default: all processors].")
 @click.option("--forget", is_flag=True, help="Remove what was measured for the bundle, and measure nothing.")
