@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from osteo_edge.errors import CovariateError
 from osteo_edge.manifest import Covariate, Fusion
+from osteo_edge.mapping import FrozenMapping
 
 AGE = "age_years"
 SEX = "sex"
@@ -33,7 +33,7 @@ class Person:
         missing: what the bundle asks for besides, before it takes the values into account; empty when nothing was given.
     """
 
-    values: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    values: Mapping[str, float] = field(default_factory=FrozenMapping)
     unused: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
@@ -67,7 +67,7 @@ def describe(fusion: Fusion | None, given: Given) -> Person:
             raise CovariateError(f"this bundle knows no covariate {name[:60]!r}; it knows {', '.join(known)}")
     values = {name: to_number(known[name], value) for name, value in given.items()}
     missing = tuple(name for name in fusion.required if name not in values) if values else ()
-    return Person(MappingProxyType(values), missing=missing)
+    return Person(FrozenMapping(values), missing=missing)
 
 
 def to_number(covariate: Covariate, value: Value) -> float:

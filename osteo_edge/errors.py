@@ -27,9 +27,20 @@ what is wrong, where, and what to do about it.
 
 from __future__ import annotations
 
+import copyreg
+from typing import Any
+
 
 class OsteoEdgeError(Exception):
-    """Base of every error of this package."""
+    """Base of every error of this package.
+
+    It can be copied, pickled and raised across processes, whatever its constructor asks for: what is made again is its state.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception's own way calls the constructor with the message alone. One that asks for more then fails while it is
+        # unpickled, and a process pool is broken by it, or waits for ever.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class InputError(OsteoEdgeError):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from threading import Lock, Thread
+from typing import NoReturn
 
 from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle, open_bundle
 from osteo_edge.engines import select
-from osteo_edge.engines.base import Engine
+from osteo_edge.engines.base import CLOSED, Engine
 from osteo_edge.engines.select import EngineChoice
 from osteo_edge.engines.tuning import find_tuning
 from osteo_edge.errors import IncompatibleBundleError, InferenceError
@@ -86,9 +87,15 @@ class LoadingModel:
                 loading.engine()
 
     def close(self) -> None:
-        """Release the engines' memory."""
+        """Release the engines' memory, once what they run is over. Any thread may, at any time."""
         for loading in self._loading:
             loading.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a predictor holds a loaded engine and can be neither pickled nor copied; let each worker process make its own "
+            "(an initializer of the pool), send it the pictures, and take back the predictions"
+        )
 
 
 class _LoadingEngine:
@@ -107,28 +114,29 @@ class _LoadingEngine:
         return self._thread is not None
 
     def start(self, before: _LoadingEngine | None = None) -> None:
-        """Start to load, once; or wait for ``before`` first."""
+        """Start to load, once, and not after it was closed; or wait for ``before`` first."""
         with self._starting:
-            if self._thread is None:
+            if self._thread is None and not self._is_closed:
                 self._thread = Thread(target=self._load, args=(before,), name="osteo-edge-engine")
                 self._thread.start()
 
     def engine(self) -> Engine:
-        if self._is_closed:
-            raise InferenceError("the predictor was closed; make a new one")
         self.start()
         self.join()
         if self._fault is not None:
             raise self._fault
-        assert self._engine is not None
-        return self._engine
+        engine = self._engine
+        if engine is None:
+            raise InferenceError(CLOSED)
+        return engine
 
     def close(self) -> None:
+        with self._starting:
+            self._is_closed = True
         self.join()
-        self._is_closed = True
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
 
     def join(self) -> None:
         if self._thread is not None:

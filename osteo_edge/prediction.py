@@ -58,6 +58,9 @@ class ModelIdentity:
 class Prediction:
     """The answer for one picture. A research screening aid, not a diagnosis.
 
+    It can be hashed, copied and pickled, and so be sent from a worker process. Pixels and saliency, which only an explanation
+    keeps, go along but take no part in comparing or hashing; ``digest`` stands for them.
+
     Attributes:
         source: the name by which the caller knows the picture.
         digest: SHA-256 of the picture's bytes; None where they could not be read.
@@ -72,7 +75,7 @@ class Prediction:
         covariates_used: covariate -> number that took part; sex is 1 for female, yes is 1; empty in the image mode.
         members_answered: networks that were run; a cascade stops when it is sure.
         knees: left to right in the picture.
-        timings_ms: stage -> milliseconds of wall clock.
+        timings_ms: stage -> milliseconds of wall clock; takes no part in comparing two answers.
         radiograph: kept for the overlay, only when an explanation was asked for.
     """
 
@@ -89,7 +92,7 @@ class Prediction:
     covariates_used: Mapping[str, float]
     members_answered: int
     knees: tuple[Knee, ...]
-    timings_ms: Mapping[str, float]
+    timings_ms: Mapping[str, float] = field(compare=False)
     model: ModelIdentity
     intended_use: str
     radiograph: Radiograph | None = field(default=None, repr=False, compare=False)

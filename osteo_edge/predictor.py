@@ -7,8 +7,8 @@ from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from osteo_edge.images.reader import ImageSource
 from osteo_edge.images.region import Box, Joint, JointFinder, box_around
 from osteo_edge.labels import Status
 from osteo_edge.manifest import InputSpec, RegionProfile
+from osteo_edge.mapping import FrozenMapping
 from osteo_edge.model import LoadingModel
 from osteo_edge.prediction import Knee, ModelIdentity, Prediction
 from osteo_edge.radiograph import Radiograph
@@ -211,15 +212,23 @@ class OsteoPredictor:
             self._keeps_freed_memory = True
             _keep_freed_memory()
         with look.clock.stage("decide"):
-            return self._decide(look, answers)
+            prediction = self._decide(look, answers)
+        return replace(prediction, timings_ms=look.clock.read())
 
     def reject(self, source: str, error: InputError) -> Prediction:
         """The rejected prediction that stands for a picture which could not be read."""
         return self._rejection(source, None, (_as_finding(error),), _Stopwatch())
 
     def close(self) -> None:
-        """Release the engine's memory."""
+        """Release the engine's memory.
+
+        Other threads may be predicting: what the engine has begun for them ends first, and what comes after raises
+        ``InferenceError``, which says that the predictor was closed.
+        """
         self._model.close()
+
+    def __reduce__(self) -> NoReturn:
+        self._model.__reduce__()
 
     def __enter__(self) -> OsteoPredictor:
         return self
@@ -276,7 +285,7 @@ class OsteoPredictor:
             covariates_used=verdict.covariates_used,
             members_answered=len(answers),
             knees=knees,
-            timings_ms=look.clock.timings_ms,
+            timings_ms=_NOTHING,  # the decision's own time is not over
             model=self.model,
             intended_use=manifest.intended_use,
             radiograph=look.radiograph,
@@ -288,7 +297,7 @@ class OsteoPredictor:
         probabilities = dict(zip(manifest.labels, softmax(logits).tolist(), strict=True))
         boxes = [box_around(joint, member.region) for member in manifest.members[: len(answers)]]
         heat = self._saliency(index, boxes, answers, manifest.labels.index(explained)) if explained else None
-        return Knee(joint=joint, box=union(boxes), probabilities=MappingProxyType(probabilities), saliency=heat)
+        return Knee(joint=joint, box=union(boxes), probabilities=FrozenMapping(probabilities), saliency=heat)
 
     def _saliency(self, knee: int, boxes: list[Box], answers: list[_Answer], label_index: int) -> NDArray[np.float32]:
         maps = [
@@ -306,18 +315,19 @@ class OsteoPredictor:
             notes=(),
             mode=None,
             label=None,
-            probabilities=MappingProxyType({}),
-            image_probabilities=MappingProxyType({}),
+            probabilities=_NOTHING,
+            image_probabilities=_NOTHING,
             label_set=(),
-            covariates_used=MappingProxyType({}),
+            covariates_used=_NOTHING,
             members_answered=0,
             knees=(),
-            timings_ms=clock.timings_ms,
+            timings_ms=clock.read(),
             model=self.model,
             intended_use=self.bundle.manifest.intended_use,
         )
 
 
+_NOTHING: FrozenMapping[float] = FrozenMapping()
 _Tensors = dict[tuple[RegionProfile, InputSpec], "list[Picture]"]
 
 
@@ -372,7 +382,7 @@ class _Stopwatch:
     """Wall clock of each stage, in milliseconds."""
 
     def __init__(self) -> None:
-        self.timings_ms: dict[str, float] = {}
+        self._timings_ms: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -380,7 +390,11 @@ class _Stopwatch:
         try:
             yield
         finally:
-            self.timings_ms[name] = (time.perf_counter() - start) * 1000
+            self._timings_ms[name] = (time.perf_counter() - start) * 1000
+
+    def read(self) -> FrozenMapping[float]:
+        """Stage -> milliseconds of those that are over."""
+        return FrozenMapping(self._timings_ms)
 
 
 def _keep_freed_memory() -> None:

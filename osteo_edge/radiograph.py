@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,12 +18,18 @@ class Radiograph:
         pixels: (height, width) uint8 or uint16, read-only. Kept as integers: a 40-megapixel film as
             floats would take 160 MB.
         source: the name by which the caller knows the picture.
-        digest: SHA-256 of the bytes that were decoded (of the pixels, for an array).
+        digest: SHA-256 of the bytes that were decoded (of the pixels, for an array). It stands for the pixels where two are
+            compared or one is hashed.
     """
 
-    pixels: NDArray[np.uint8] | NDArray[np.uint16] = field(repr=False)
+    pixels: NDArray[np.uint8] | NDArray[np.uint16] = field(repr=False, compare=False)
     source: str
     digest: str
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Copied or unpickled: an array's own copy may be written to."""
+        self.__dict__.update(state)
+        self.pixels.setflags(write=False)
 
     @property
     def height_px(self) -> int:

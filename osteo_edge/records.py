@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from osteo_edge.errors import ManifestError
+from osteo_edge.mapping import FrozenMapping
 
 Record = TypeVar("Record")
 
@@ -100,7 +101,7 @@ def _parse_tuple(items: tuple[Any, ...], value: Any, where: str) -> tuple[Any, .
 def _parse_mapping(hint: Any, value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise ManifestError(f"{where} must be an object, not {_kind(value)}")
-    return types.MappingProxyType({key: _parse_value(hint, item, f"{where}.{key}") for key, item in value.items()})
+    return FrozenMapping({key: _parse_value(hint, item, f"{where}.{key}") for key, item in value.items()})
 
 
 def _parse_scalar(hint: Any, value: Any, where: str) -> Any:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from osteo_edge import __version__
@@ -39,11 +38,12 @@ from osteo_edge.bundle import Bundle, open_bundle
 from osteo_edge.engines.select import AUTO, available_threads, choose
 from osteo_edge.engines.tuning import circumstances, find_tuning
 from osteo_edge.errors import EngineError, IncompatibleBundleError, OsteoEdgeError, UnreadableImageError
+from osteo_edge.mapping import FrozenMapping
 from osteo_edge.records import parse_json, parse_record
 from osteo_edge.selftest import EXPECTED, Expected
 
 SEED = 0
-PROFILES: Mapping[str, tuple[float, int, int]] = MappingProxyType(
+PROFILES: Mapping[str, tuple[float, int, int]] = FrozenMapping(
     {"quick": (3.0, 64, 3), "standard": (60.0, 1024, 10), "edge": (600.0, 1024, 10)}
 )
 _BETWEEN_STATES_S = 1.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from osteo_edge.decision.scores import softmax
 from osteo_edge.images.quality import Finding
 from osteo_edge.labels import Mode
 from osteo_edge.manifest import Covariate, Fusion, Manifest
+from osteo_edge.mapping import FrozenMapping
 from osteo_edge.reports.wording import NOT_SUPPORTED, PICTURE_ADDS_NOTHING, UNPROVEN
 
 
@@ -53,7 +53,7 @@ def likeliest(probabilities: Mapping[str, float]) -> str:
     return max(probabilities, key=lambda name: probabilities[name])
 
 
-_NOTHING: Mapping[str, float] = MappingProxyType({})
+_NOTHING: Mapping[str, float] = FrozenMapping()
 
 
 def _decide_with(
@@ -71,13 +71,13 @@ def _decide_with(
         *(_unsupported(by_name[name], label, values[name]) for name, label in unsupported),
         *_not_sure(told_apart, fusion.conformal.coverage, evidence="the picture and what is known of the person do"),
     )
-    used = MappingProxyType({name: values[name] for name in by_name if name in values})
+    used = FrozenMapping({name: values[name] for name in by_name if name in values})
     notes = () if fusion.image_adds else (_rests_on([by_name[name] for name in used], heeds_picture=weighs_picture(fusion)),)
     return Verdict(Mode.FUSED, likeliest(fused), labels, fused, image, used, findings, notes)
 
 
 def _named(manifest: Manifest, probabilities: NDArray[np.float64]) -> Mapping[str, float]:
-    return MappingProxyType(dict(zip(manifest.labels, probabilities.tolist(), strict=True)))
+    return FrozenMapping(dict(zip(manifest.labels, probabilities.tolist(), strict=True)))
 
 
 def _unproven(is_proven: bool) -> Iterator[Finding]:

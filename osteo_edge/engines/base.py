@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     # What a member is shown, (1, height, width, 1); the manifest says which.
     Picture: TypeAlias = NDArray[np.float32] | NDArray[np.uint8]
 
+CLOSED = "the predictor was closed; make a new one"
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -36,10 +38,10 @@ class Engine(Protocol):
         """Run once.
 
         Raises:
-            InferenceError: the engine failed.
+            InferenceError: the engine failed, or was closed before.
         """
         ...
 
     def close(self) -> None:
-        """Release the model's memory; the engine is not used afterwards."""
+        """Release the model's memory: at once, or as soon as the runs that have begun are over. May be called again."""
         ...

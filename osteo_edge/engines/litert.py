@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from osteo_edge.engines.base import TensorSpec
+from osteo_edge.engines.base import CLOSED, TensorSpec
 from osteo_edge.errors import InferenceError
 
 try:
@@ -40,34 +40,40 @@ class LitertEngine:
         Raises:
             InferenceError: LiteRT does not take the model.
         """
-        self._model, self._threads = model, threads
-        runner = self._open()
+        self._model: bytes | None = model
+        self._threads = threads
+        runner = self._open(model)
         self.inputs = _specs(runner.get_input_details())
         self.outputs = _specs(runner.get_output_details())
         self._idle = deque([runner])
 
     def run(self, feeds: Mapping[str, Picture]) -> dict[str, NDArray[np.float32]]:
         """Run once; see ``Engine.run``."""
+        model = self._model
+        if model is None:
+            raise InferenceError(CLOSED)
         try:
             runner = self._idle.pop()
         except IndexError:
-            runner = self._open()
+            runner = self._open(model)
         try:
             return dict(runner(**feeds))
         except Exception as error:  # as below
             raise InferenceError(f"LiteRT failed: {_first_line(error)}") from error
         finally:
             self._idle.append(runner)
+            if self._model is None:  # closed meanwhile
+                self._idle.clear()
 
     def close(self) -> None:
-        """Release the interpreters."""
+        """See ``Engine.close``."""
+        self._model = None
         self._idle.clear()
-        del self._model
 
-    def _open(self) -> SignatureRunner:
+    def _open(self, model: bytes) -> SignatureRunner:
         try:
             with _without_greeting():
-                interpreter = Interpreter(model_content=self._model, num_threads=self._threads)
+                interpreter = Interpreter(model_content=model, num_threads=self._threads)
                 interpreter.allocate_tensors()
             return interpreter.get_signature_runner()
         except Exception as error:  # the bindings raise ValueError, RuntimeError and SystemError for a bad model

@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from osteo_edge.engines.base import TensorSpec
+from osteo_edge.engines.base import CLOSED, TensorSpec
 from osteo_edge.errors import InferenceError, IntegrityError
 
 if TYPE_CHECKING:
@@ -45,24 +45,28 @@ class OnnxEngine:
             raise IntegrityError("the ONNX model may refer to data in another file; only self-contained models are loaded")
         try:
             with _as_file(model) as source:
-                self._session = ort.InferenceSession(source, _options(threads), providers=["CPUExecutionProvider"])
+                session = ort.InferenceSession(source, _options(threads), providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises a dozen unrelated classes; all mean the same here
             raise InferenceError(f"ONNX Runtime {ort.__version__} cannot load the model: {_first_line(error)}") from error
-        self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
-        self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
+        self.inputs = tuple(_spec(node) for node in session.get_inputs())
+        self.outputs = tuple(_spec(node) for node in session.get_outputs())
+        self._session: ort.InferenceSession | None = session
         self._output_names = [output.name for output in self.outputs]
 
     def run(self, feeds: Mapping[str, Picture]) -> dict[str, NDArray[np.float32]]:
         """Run once; see ``Engine.run``."""
+        session = self._session  # kept until this run is over, whoever closes the engine meanwhile
+        if session is None:
+            raise InferenceError(CLOSED)
         try:
-            results = self._session.run(self._output_names, dict(feeds))
+            results = session.run(self._output_names, dict(feeds))
         except Exception as error:  # as above
             raise InferenceError(f"ONNX Runtime failed: {_first_line(error)}") from error
         return dict(zip(self._output_names, results, strict=True))
 
     def close(self) -> None:
-        """Release the session."""
-        del self._session
+        """See ``Engine.close``."""
+        self._session = None
 
 
 @contextmanager

@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from osteo_edge import OsteoPredictor, open_bundle
+from osteo_edge.engines.base import CLOSED
 from osteo_edge.engines.select import choose, open_engine
+from osteo_edge.errors import InferenceError
+from osteo_edge.model import LoadingModel
 from osteo_edge.prediction import Prediction
 from osteo_edge.selftest import reference_tensors, run_self_test
 from tests.making import keep_one_file, rewrite_file, rewrite_manifest
@@ -121,6 +124,83 @@ class TestSeveralPictures:
             assert len(list(alone.predict_many(pictures))) == len(pictures)
         with OsteoPredictor(engine="onnxruntime", precision="fp32", threads=2) as predictor:
             assert len(list(predictor.predict_many(pictures[:1]))) == 1
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "litert"])
+class TestClosing:
+    """While others predict: what has begun ends, what comes after says that the predictor was closed."""
+
+    def test_an_engine_lets_its_runs_end(self, engine: str) -> None:
+        bundle = open_bundle()
+        choice = choose(bundle.manifest, engine=engine, precision="fp32")[0]
+        (tensors,) = reference_tensors(bundle)
+        loaded = open_engine(bundle, choice, threads=1)
+        name = loaded.inputs[0].name
+        expected = loaded.run({name: tensors[0]})["logits"]
+
+        class Closing(dict[str, Any]):
+            """Closed at the moment at which the engine takes its input."""
+
+            def keys(self) -> Any:
+                loaded.close()
+                return super().keys()
+
+            def __iter__(self) -> Iterator[str]:
+                loaded.close()
+                return super().__iter__()
+
+        np.testing.assert_array_equal(loaded.run(Closing({name: tensors[0]}))["logits"], expected)
+        loaded.close()
+        with pytest.raises(InferenceError, match="the predictor was closed"):
+            loaded.run({name: tensors[0]})
+
+    def test_while_other_threads_predict(self, engine: str, pictures: list[Any]) -> None:
+        for _ in range(5):
+            predictor = OsteoPredictor(engine=engine, precision="fp32", threads=1)
+            faults: list[BaseException] = []
+            answered = threading.Event()
+
+            threads = [threading.Thread(target=ask, args=(predictor, pictures[0], faults, answered)) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            assert answered.wait(60)
+            predictor.close()
+            for thread in threads:
+                thread.join()
+            assert [(type(fault), str(fault)) for fault in faults] == 4 * [(InferenceError, CLOSED)]
+
+    @pytest.mark.parametrize("workers", [1, 3])
+    def test_in_the_midst_of_several_pictures(self, engine: str, workers: int, pictures: list[Any]) -> None:
+        predictor = OsteoPredictor(engine=engine, precision="fp32", threads=3, workers=workers)
+        answers = predictor.predict_many(50 * pictures[:3])
+        next(answers)
+        predictor.close()
+        with pytest.raises(InferenceError, match="the predictor was closed"):
+            list(answers)
+        predictor.close()  # again does no harm
+        assert not any(thread.name.startswith("osteo-edge") for thread in threading.enumerate())
+
+    def test_loads_nothing_afterwards(self, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        model = LoadingModel(engine=engine, precision="fp32", threads=1)
+        model.close()
+        with pytest.raises(InferenceError, match="the predictor was closed"):
+            model.engine()
+        unloaded = model._loading[0]
+        unloaded._thread = None  # as a cascade's later member, which nobody has asked for
+        monkeypatch.setattr("osteo_edge.model.open_member", None)
+        with pytest.raises(InferenceError, match="the predictor was closed"):
+            unloaded.engine()
+        assert unloaded._thread is None
+
+
+def ask(predictor: OsteoPredictor, picture: Any, faults: list[BaseException], answered: threading.Event) -> None:
+    """Again and again, until it fails."""
+    try:
+        while True:
+            predictor.predict(picture)
+            answered.set()
+    except BaseException as fault:
+        faults.append(fault)
 
 
 def drawn(seed: int, layout: str) -> NDArray[Any]:
