@@ -13,6 +13,7 @@ from osteo_edge.benchmark.statistics import Summary
 from osteo_edge.engines.tuning import Circumstances
 from osteo_edge.errors import ManifestError, ReportError
 from osteo_edge.records import parse_json, parse_record, to_plain
+from osteo_edge.storage import write_file
 
 SCHEMA_VERSION = 1
 
@@ -267,12 +268,9 @@ def write_report(report: Report, target: Path) -> None:
     Raises:
         ReportError: it cannot be written.
     """
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        part.write_text(json.dumps(to_plain(report)) + "\n", encoding="utf-8")
-        part.replace(target)
+        write_file(target, (json.dumps(to_plain(report)) + "\n").encode())
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise ReportError(f"{target} cannot be written: {error.strerror}") from error
 
 

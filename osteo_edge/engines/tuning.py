@@ -20,6 +20,7 @@ from osteo_edge.errors import BundleError, TuningError
 from osteo_edge.integrity import read_regular_file
 from osteo_edge.manifest import ENGINE_NAMES, EngineName, Precision
 from osteo_edge.records import parse_json, parse_record, to_plain
+from osteo_edge.storage import write_file
 
 SCHEMA_VERSION = 1
 MAX_TUNING_BYTES = 1 << 16
@@ -148,12 +149,9 @@ def store_tuning(bundle: Bundle, tuning: Tuning) -> Path:
         TuningError: it cannot be written.
     """
     target = require_tuning_folder() / _file_name(bundle)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        part.write_text(json.dumps(to_plain(tuning), indent=2) + "\n", encoding="utf-8")
-        part.replace(target)
+        write_file(target, (json.dumps(to_plain(tuning), indent=2) + "\n").encode())
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise TuningError(f"{target} cannot be written: {error.strerror}") from error
     return target
 

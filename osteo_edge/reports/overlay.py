@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
@@ -16,6 +15,7 @@ from osteo_edge.labels import Mode, Status
 from osteo_edge.prediction import Knee, Prediction
 from osteo_edge.radiograph import Radiograph
 from osteo_edge.reports.wording import BURNED_IN, sentence
+from osteo_edge.storage import write_file
 
 Picture = NDArray[np.uint8]
 
@@ -37,12 +37,9 @@ def save_overlay(prediction: Prediction, path: Path) -> Path:
         ReportError: there is nothing to draw, or the file cannot be written.
     """
     encoded = _encode(draw_overlay(prediction), path)
-    part = path.with_name(f".{os.getpid()}.part")
     try:
-        part.write_bytes(encoded)
-        part.replace(path)  # a full disk leaves no half picture under the final name
+        write_file(path, encoded)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise ReportError(f"the overlay cannot be written to {path}: {error.strerror}") from error
     return path
 
