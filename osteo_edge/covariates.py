@@ -16,6 +16,7 @@ SEX = "sex"
 Value = float | str | None
 Given = Mapping[str, Value]
 
+_OTHER_NAMES: Mapping[str, str] = {"age": AGE}
 _WORDS: Mapping[str, Mapping[str, float]] = {
     "sex": {"female": 1.0, "f": 1.0, "male": 0.0, "m": 0.0},
     "yes_no": {"yes": 1.0, "1": 1.0, "no": 0.0, "0": 0.0},
@@ -42,9 +43,9 @@ def gather(age_years: float | None, sex: str | None, covariates: Given | None) -
     """All that is known under the names that bundles use; None and empty text stand for what is not known.
 
     Raises:
-        CovariateError: age or sex was given twice.
+        CovariateError: age or sex was given twice, be it as ``age`` and as ``age_years``.
     """
-    given = dict(covariates or {})
+    given = _under_known_names(covariates or {})
     for name, value in ((AGE, age_years), (SEX, sex)):
         if value is not None and given.get(name) is not None:
             raise CovariateError(f"{name} was given twice")
@@ -54,11 +55,12 @@ def gather(age_years: float | None, sex: str | None, covariates: Given | None) -
 
 
 def describe(fusion: Fusion | None, given: Given) -> Person:
-    """Check ``given`` against what the bundle knows.
+    """Check ``given`` against what the bundle knows; ``age`` is ``age_years``.
 
     Raises:
         CovariateError: an unknown name, or a value that is no number, no answer, or out of range.
     """
+    given = _under_known_names(given)
     if fusion is None:
         return Person(unused=tuple(given))
     known = {covariate.name: covariate for covariate in fusion.covariates}
@@ -92,6 +94,16 @@ def enumerate_words(words: Collection[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     *others, last = words
     return f"{', '.join(others)} and {last}" if others else last
+
+
+def _under_known_names(given: Given) -> dict[str, Value]:
+    renamed: dict[str, Value] = {}
+    for name, value in given.items():
+        known = _OTHER_NAMES.get(name, name)
+        if renamed.get(known) is not None and value is not None:
+            raise CovariateError(f"{known} was given twice")
+        renamed[known] = value if value is not None else renamed.get(known)
+    return renamed
 
 
 def _read(covariate: Covariate, value: Value) -> float:

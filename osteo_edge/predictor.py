@@ -219,6 +219,13 @@ class OsteoPredictor:
         """The rejected prediction that stands for a picture which could not be read."""
         return self._rejection(source, None, (_as_finding(error),), _Stopwatch())
 
+    def __repr__(self) -> str:
+        """What answers, and with how many threads; asks nothing of an engine."""
+        model, threads, workers = self.model, self._model.threads, self._model.workers
+        shared = f"{workers} workers of {threads}" if workers > 1 else f"{threads}"
+        count = f"{shared} thread{'s' if threads > 1 else ''}"
+        return f"<OsteoPredictor {model.bundle} {model.version}: {model.engine} {model.precision}, {count}>"
+
     def close(self) -> None:
         """Release the engine's memory.
 

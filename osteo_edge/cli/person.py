@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from osteo_edge.predictor import OsteoPredictor
 
 FILE_COLUMN = "file"
+_SEXES = ("F", "female", "M", "male")
+_DELIMITERS = (",", ";", "\t")
+# These are known whatever their case: spreadsheets like to begin a column's name with a capital.
+_ANY_CASE = (FILE_COLUMN, "age", "age_years", "sex")
 MAX_TABLE_BYTES = 16 << 20
 
 
@@ -27,7 +31,8 @@ def person_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--covariates-table",
             "table",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="CSV for several pictures: a column 'file', seen from the table's folder, and one a covariate.",
+            help="CSV for several pictures: a column 'file', seen from the table's folder, and one a covariate. "
+            "Commas, semicolons or tabs stand between the cells.",
         ),
         click.option(
             "--covariate",
@@ -36,7 +41,7 @@ def person_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="NAME=VALUE",
             help="What else is known, for example bmi=24.5 or prior_fracture=yes; may be repeated.",
         ),
-        click.option("--sex", type=click.Choice(["female", "male"]), help="Sex of the person."),
+        click.option("--sex", type=click.Choice(_SEXES, case_sensitive=False), help="Sex of the person."),
         click.option("--age", "age_years", type=float, metavar="YEARS", help="Age of the person."),
     ):
         command = option(command)
@@ -113,30 +118,62 @@ def _split(covariates: Sequence[str]) -> dict[str, str]:
 
 
 def _read_table(table: Path) -> dict[str, Given]:
-    import csv
-
     from osteo_edge.covariates import gather
+
+    delimiter, columns, records = _read_cells(table)
+    if FILE_COLUMN not in columns or len(set(columns)) != len(columns):
+        raise click.UsageError(f"{table} must have a column 'file' and no column twice; it has: {', '.join(columns)[:200]}")
+    rows: dict[str, Given] = {}
+    for number, cells in records:
+        if len(cells) != len(columns):
+            raise click.UsageError(f"{table}, line {number}: has more or fewer cells than the first line")
+        record = dict(zip(columns, cells, strict=True))
+        key = _key(record.pop(FILE_COLUMN), table.parent)
+        if key in rows:
+            raise click.UsageError(f"{table}, line {number}: this file has a row already")
+        try:
+            rows[key] = gather(None, None, {name: _value(text, delimiter) for name, text in record.items()})
+        except CovariateError as error:
+            raise click.UsageError(f"{table}, line {number}: {error}") from error
+    return rows
+
+
+def _read_cells(table: Path) -> tuple[str, list[str], list[tuple[int, list[str]]]]:
+    """The delimiter, the columns' names, and each row that is not empty with its line's number."""
+    import csv
 
     try:
         if table.stat().st_size > MAX_TABLE_BYTES:
             raise click.UsageError(f"{table} is larger than {MAX_TABLE_BYTES >> 20} MiB")
         with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            records = list(reader)
+            lines = file.readlines()
+        delimiter = _delimiter(lines[0] if lines else "")
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        columns = [_column(name) for name in next(reader, [])]
+        return delimiter, columns, [(reader.line_num, cells) for cells in reader if cells]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise click.UsageError(f"{table} cannot be read as CSV in UTF-8: {error}") from error
-    columns = list(reader.fieldnames or ())
-    if FILE_COLUMN not in columns or len(set(columns)) != len(columns):
-        raise click.UsageError(f"{table} must have a column 'file' and no column twice; it has: {', '.join(columns)[:200]}")
-    rows: dict[str, Given] = {}
-    for number, record in enumerate(records, start=2):
-        if None in record or None in record.values():
-            raise click.UsageError(f"{table}, line {number}: has more or fewer cells than the first line")
-        key = _key(record.pop(FILE_COLUMN), table.parent)
-        if key in rows:
-            raise click.UsageError(f"{table}, line {number}: this file has a row already")
-        rows[key] = gather(None, None, {name: value.strip() for name, value in record.items()})
-    return rows
+
+
+def _delimiter(header: str) -> str:
+    """What stands between the names of the columns when one of them is to be the file's."""
+    import csv
+
+    by_delimiter = {delimiter: next(csv.reader([header], delimiter=delimiter), []) for delimiter in _DELIMITERS}
+    return next((found for found, names in by_delimiter.items() if FILE_COLUMN in map(_column, names)), _DELIMITERS[0])
+
+
+def _column(name: str) -> str:
+    name = name.strip()
+    return name.lower() if name.lower() in _ANY_CASE else name
+
+
+def _value(text: str, delimiter: str) -> str:
+    """Where no comma stands between the cells, one inside a number is its decimal point."""
+    text = text.strip()
+    whole, comma, decimals = text.partition(",")
+    is_number = comma and delimiter != "," and whole.lstrip("+-").isdecimal() and decimals.isdecimal()
+    return f"{whole}.{decimals}" if is_number else text
 
 
 def _key(picture: str, folder: Path) -> str:

@@ -65,6 +65,31 @@ def test_options_give_a_fused_answer(bundle: Path, example: Path) -> None:
     assert piped["probabilities"] == record["probabilities"]
 
 
+@pytest.mark.parametrize("sex", ["F", "f", "Female", "FEMALE"])
+def test_sex_and_age_have_two_names_in_any_case(bundle: Path, example: Path, sex: str) -> None:
+    expected = {"age_years": 40, "sex": 1}
+    for known in (["--age", "40", "--sex", sex], ["--covariate", "age=40", "--covariate", f"sex={sex}"]):
+        done = predict("--bundle", bundle, "--format", "json", *known, example)
+        assert json.loads(done.stdout)["covariates_used"] == expected, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("file;Age;Sex;prior_fracture", "{}/a.png;67,5;F;no"),
+        ("\ufefffile;age_years;sex;prior_fracture", "{}/a.png;67,5;female;0"),
+        ("File\tage\tsex\tprior_fracture", "{}/a.png\t67,5\tf\tNO"),
+        ("file,age,sex,prior_fracture", "{}/a.png,67.5,F,no"),
+        ('"file";"age";"sex";"prior_fracture"', '"{}/a.png";"67,5";"F";"no"'),
+    ],
+)
+def test_a_table_of_any_spreadsheet_is_read(bundle: Path, folder: Path, header: str, cells: str) -> None:
+    path = table(folder, header, cells.format(folder.name), "")
+    done = predict("--bundle", bundle, "--format", "csv", "--covariates-table", path, folder / "a.png")
+    (row,) = csv.DictReader(io.StringIO(done.stdout))
+    assert row["covariates_used"] == "age_years=67.5;sex=1;prior_fracture=0", done.stderr
+
+
 def test_text_shows_both_and_a_referral_outside_of_the_support(bundle: Path, example: Path) -> None:
     done = predict("--bundle", bundle, "--age", "67", "--sex", "female", example)
     assert done.returncode == 4
@@ -88,6 +113,8 @@ def test_a_bundle_of_pictures_alone_says_that_it_did_not_use_them(bundle_copy: P
         (["--covariate", "prior_fracture"], "NAME=VALUE"),
         (["--covariate", "prior_fracture=yes", "--covariate", "prior_fracture=no"], "given twice"),
         (["--age", "60", "--covariate", "age_years=61"], "age_years was given twice"),
+        (["--age", "60", "--covariate", "age=61"], "age_years was given twice"),
+        (["--covariate", "age=60", "--covariate", "age_years=61"], "age_years was given twice"),
     ],
 )
 def test_wrong_values_are_usage_errors_before_any_answer(bundle: Path, example: Path, options: list[str], said: str) -> None:
@@ -125,6 +152,8 @@ def test_a_table_serves_a_folder(bundle: Path, folder: Path) -> None:
         (["file,sex", "{}/a.png,male", "{}/b.png"], "line 3: has more or fewer cells"),
         (["file,label", "{}/a.png,normal", "{}/b.png,normal"], "knows no covariate 'label'"),
         (["file,age_years", "{}/a.png,40", "{}/b.png,400"], "b.png in the table of covariates: age_years must be 18 to 110"),
+        (["file;age;age_years", "{}/a.png;40;41", "{}/b.png;40;"], "line 2: age_years was given twice"),
+        (["file,age", '{}/a.png,"40,5"', "{}/b.png,40"], "a.png in the table of covariates: age_years must be a number"),
         ([], "must have a column 'file'"),
     ],
 )

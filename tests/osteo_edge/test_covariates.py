@@ -153,6 +153,20 @@ def test_yes_has_many_forms(predictor: OsteoPredictor, yes: Any) -> None:
     assert dict(predictor.describe({"prior_fracture": yes}).values) == {"prior_fracture": 1.0}
 
 
+@pytest.mark.parametrize("sex", ["F", "f", "Female", " FEMALE "])
+def test_age_and_sex_have_two_names_in_any_case(predictor: OsteoPredictor, example: Path, sex: str) -> None:
+    for prediction in (
+        predictor.predict(example, sex=sex, covariates={"age": 67}),
+        next(predictor.predict_files([(str(example), {"age": "67", "sex": sex})])),
+    ):
+        assert dict(prediction.covariates_used) == {"age_years": 67, "sex": 1}
+    with pytest.raises(CovariateError, match="age_years was given twice"):
+        predictor.predict(example, age_years=67, covariates={"age": 67})
+    with pytest.raises(CovariateError, match="age_years was given twice"):
+        predictor.describe({"age": 67, "age_years": 66})
+    assert dict(predictor.describe({"age": None, "age_years": 66}).values) == {"age_years": 66}
+
+
 def test_what_is_incomplete_gives_the_picture_s_answer_and_says_what_lacks(predictor: OsteoPredictor, example: Path) -> None:
     prediction = predictor.predict(example, age_years=60, covariates={"prior_fracture": None})
     assert (prediction.mode, codes(prediction.notes)) == (Mode.IMAGE, ["covariates_incomplete"])

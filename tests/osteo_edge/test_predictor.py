@@ -57,6 +57,21 @@ def test_members_of_whole_grey_levels_answer_nearly_the_same(whole: Path, exampl
     assert {result.engine for result in run_self_test(bundle)} == {"finder", "onnxruntime"}
 
 
+def test_a_predictor_says_what_answers_without_waiting_for_an_engine(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        pytest.fail("an engine was asked for")
+
+    monkeypatch.setattr(LoadingModel, "engine", never)
+    model = LoadingModel(whole, engine="onnxruntime", precision="fp32", threads=4, workers=2)
+    manifest = open_bundle(whole).manifest
+    named = f"<OsteoPredictor {manifest.name} {manifest.version}: onnxruntime fp32, "
+    assert repr(OsteoPredictor(model)) == f"{named}2 workers of 2 threads>"
+    one = LoadingModel(whole, engine="onnxruntime", precision="fp32", threads=1)
+    assert repr(OsteoPredictor(one)) == f"{named}1 thread>"
+    for loading in (model, one):
+        loading.close()
+
+
 @pytest.fixture(scope="module")
 def pictures() -> list[Any]:
     knees = [drawn(seed, layout) for seed, layout in ((1, "one_knee"), (2, "two_knees"), (3, "one_knee"))]
