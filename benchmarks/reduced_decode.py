@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.growth import pictures_of
-from osteo_edge import OsteoPredictor, Prediction
+from osteo_edge import OsteoPredictor
 from osteo_edge.bundle import DEFAULT_BUNDLE
 from osteo_edge.engines.device import processor
 from osteo_edge.images.formats import read_header
@@ -91,7 +91,7 @@ def compare(predictor: OsteoPredictor, data: bytes) -> Compared:
         half_ms=round(statistics.median(times[1]) * 1000, 2),
         difference=float(np.abs(probabilities[0] - probabilities[1]).max()) if comparable else None,
         margin=_margin(probabilities[0]) if whole.knees else None,
-        same_label=_label(whole) == _label(half),
+        same_label=whole.likeliest == half.likeliest,
     )
 
 
@@ -131,9 +131,3 @@ def _decoded(data: bytes, flag: int, taken: list[float]) -> NDArray[np.uint8]:
 def _margin(probabilities: NDArray[np.float64]) -> float:
     below, highest = np.sort(probabilities)[-2:]
     return float(highest - below)
-
-
-def _label(prediction: Prediction) -> str | None:
-    """The likeliest class, whether or not the answer names it."""
-    shown = prediction.image_probabilities
-    return max(shown, key=lambda label: shown[label]) if shown else None

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from osteo_edge.decision.scores import likeliest
 from osteo_edge.errors import QualityRejected
 from osteo_edge.images.quality import Finding
 from osteo_edge.labels import Mode, Status
+from osteo_edge.printable import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +70,6 @@ class Prediction:
         findings: the reasons for a referral or rejection.
         notes: what is worth knowing and is no reason for either, for example that covariates took no part.
         mode: what the answer rests on; None when rejected.
-        label: likeliest class; only a hint when referred; None when rejected.
         probabilities: label -> probability; empty when rejected.
         image_probabilities: the same from the picture alone; equal to ``probabilities`` in the image mode.
         label_set: the classes that cannot be ruled out; empty when rejected.
@@ -85,7 +86,6 @@ class Prediction:
     findings: tuple[Finding, ...]
     notes: tuple[Finding, ...]
     mode: Mode | None
-    label: str | None
     probabilities: Mapping[str, float]
     image_probabilities: Mapping[str, float]
     label_set: tuple[str, ...]
@@ -96,6 +96,27 @@ class Prediction:
     model: ModelIdentity
     intended_use: str
     radiograph: Radiograph | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def label(self) -> str | None:
+        """Research code of the class that stands alone; None unless the picture was reported."""
+        return self.likeliest if self.status is Status.REPORTED else None
+
+    @property
+    def likeliest(self) -> str | None:
+        """Research code of the class of the highest probability, which is no answer unless reported; None when rejected."""
+        return likeliest(self.probabilities) if self.probabilities else None
+
+    @property
+    def message(self) -> str:
+        """What a person is told of the picture; see ``osteo_edge/reports/wording.py``."""
+        from osteo_edge.reports.wording import sentence
+
+        return sentence(self)
+
+    def __str__(self) -> str:
+        """One line for people, without escapes: the source, the status and the sentence."""
+        return printable(f"{self.source}: {self.status.value} - {self.message}")
 
     def raise_for_status(self) -> Prediction:
         """Return self, or raise for callers who prefer exceptions.

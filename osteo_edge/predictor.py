@@ -17,8 +17,8 @@ from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle
 from osteo_edge.covariates import Given, Person, describe, gather
 from osteo_edge.decision.ensemble import combine, is_sure, shares
 from osteo_edge.decision.explanation import laid_together, read_head_weights, saliency, union
-from osteo_edge.decision.scores import mean_logits, softmax
-from osteo_edge.decision.verdict import decide, likeliest
+from osteo_edge.decision.scores import likeliest, mean_logits, softmax
+from osteo_edge.decision.verdict import decide
 from osteo_edge.errors import ImageTooLargeError, IncompatibleBundleError, InferenceError, InputError
 from osteo_edge.images import quality, reader
 from osteo_edge.images.preprocess import prepare
@@ -41,7 +41,7 @@ class OsteoPredictor:
 
     >>> predictor = OsteoPredictor()
     >>> prediction = predictor.predict("image.png")
-    >>> prediction.status, prediction.label, dict(prediction.probabilities)
+    >>> prediction.status, prediction.label, prediction.message
     """
 
     def __init__(
@@ -276,8 +276,8 @@ class OsteoPredictor:
         manifest = self.bundle.manifest
         logits = combine(manifest.ensemble, np.stack([answer.logits for answer in answers]))
         verdict = decide(manifest, logits, look.question.person)
-        label = likeliest(verdict.image_probabilities) if look.question.explain else None
-        knees = tuple(self._knee(index, joint, answers, label) for index, joint in enumerate(look.joints))
+        explained = likeliest(verdict.image_probabilities) if look.question.explain else None
+        knees = tuple(self._knee(index, joint, answers, explained) for index, joint in enumerate(look.joints))
         return Prediction(
             source=look.source,
             digest=look.digest,
@@ -285,7 +285,6 @@ class OsteoPredictor:
             findings=verdict.findings,
             notes=verdict.notes,
             mode=verdict.mode,
-            label=verdict.label,
             probabilities=verdict.probabilities,
             image_probabilities=verdict.image_probabilities,
             label_set=verdict.label_set,
@@ -321,7 +320,6 @@ class OsteoPredictor:
             findings=findings,
             notes=(),
             mode=None,
-            label=None,
             probabilities=_NOTHING,
             image_probabilities=_NOTHING,
             label_set=(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 def mean_logits(knees: Sequence[NDArray[np.float32]] | NDArray[np.float32]) -> NDArray[np.float64]:
     """The picture's logits, (labels,) float64: the mean over its accepted knees."""
     return np.mean(np.asarray(knees, np.float64), axis=0)  # type: ignore[no-any-return]
+
+
+def likeliest(probabilities: Mapping[str, float]) -> str:
+    """The label of the highest probability, the first of equals."""
+    return max(probabilities, key=lambda name: probabilities[name])
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:

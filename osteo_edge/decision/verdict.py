@@ -23,7 +23,6 @@ class Verdict:
     """What is said of one picture; see ``Prediction`` for the fields. The findings are the reasons for a referral."""
 
     mode: Mode
-    label: str
     label_set: tuple[str, ...]
     probabilities: Mapping[str, float]
     image_probabilities: Mapping[str, float]
@@ -44,13 +43,8 @@ def decide(manifest: Manifest, logits: NDArray[np.floating], person: Person) -> 
     if fusion is None or not person.values or person.missing:
         labels = label_set(image, manifest.conformal)
         findings = (*_unproven(manifest.is_proven), *_not_sure(labels, manifest.conformal.coverage))
-        return Verdict(Mode.IMAGE, likeliest(image), labels, image, image, _NOTHING, findings, tuple(_left_out(person)))
+        return Verdict(Mode.IMAGE, labels, image, image, _NOTHING, findings, tuple(_left_out(person)))
     return _decide_with(fusion, manifest, logits, image, person.values)
-
-
-def likeliest(probabilities: Mapping[str, float]) -> str:
-    """The label of the highest probability, the first of equals."""
-    return max(probabilities, key=lambda name: probabilities[name])
 
 
 _NOTHING: Mapping[str, float] = FrozenMapping()
@@ -73,7 +67,7 @@ def _decide_with(
     )
     used = FrozenMapping({name: values[name] for name in by_name if name in values})
     notes = () if fusion.image_adds else (_rests_on([by_name[name] for name in used], heeds_picture=weighs_picture(fusion)),)
-    return Verdict(Mode.FUSED, likeliest(fused), labels, fused, image, used, findings, notes)
+    return Verdict(Mode.FUSED, labels, fused, image, used, findings, notes)
 
 
 def _named(manifest: Manifest, probabilities: NDArray[np.float64]) -> Mapping[str, float]:

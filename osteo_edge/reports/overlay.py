@@ -14,7 +14,7 @@ from osteo_edge.images.region import Box
 from osteo_edge.labels import Mode, Status
 from osteo_edge.prediction import Knee, Prediction
 from osteo_edge.radiograph import Radiograph
-from osteo_edge.reports.wording import BURNED_IN, sentence
+from osteo_edge.reports.wording import BURNED_IN
 from osteo_edge.storage import write_file
 
 Picture = NDArray[np.uint8]
@@ -101,7 +101,7 @@ def _frame(canvas: Picture, box: Box, number: int) -> None:
 def _caption(prediction: Prediction, width: int) -> Picture:
     alone = " alone" if prediction.mode is Mode.FUSED else ""
     sentences = [
-        sentence(prediction),
+        prediction.message,
         f"Orange: raises the score of the class that the picture{alone} is likeliest to belong to; blue: lowers it.",
         f"{BURNED_IN}. {prediction.model.bundle} {prediction.model.version}",
     ]

@@ -12,18 +12,19 @@ from osteo_edge.labels import BoneStatus
 from osteo_edge.prediction import Knee, Prediction
 from osteo_edge.printable import printable
 from osteo_edge.records import to_plain
-from osteo_edge.reports.wording import sentence
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 CSV_COLUMNS = (
     "source",
     "sha256",
     "status",
+    "message",
     "reasons",
     "notes",
     "mode",
     "label",
+    "likeliest",
     "label_set",
     *(f"p_{status.value}" for status in BoneStatus),
     *(f"image_p_{status.value}" for status in BoneStatus),
@@ -38,6 +39,7 @@ CSV_COLUMNS = (
     "members",
     "members_answered",
     "intended_use",
+    "overlay",
 )
 
 
@@ -48,11 +50,12 @@ def to_dict(prediction: Prediction) -> dict[str, Any]:
         "source": prediction.source,
         "sha256": prediction.digest,
         "status": prediction.status.value,
-        "message": sentence(prediction),
+        "message": prediction.message,
         "findings": to_plain(prediction.findings),
         "notes": to_plain(prediction.notes),
         "mode": prediction.mode.value if prediction.mode else None,
         "label": prediction.label,
+        "likeliest": prediction.likeliest,
         "label_set": list(prediction.label_set),
         "probabilities": _rounded(prediction.probabilities),
         "image_probabilities": _rounded(prediction.image_probabilities),
@@ -65,17 +68,23 @@ def to_dict(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def to_row(prediction: Prediction) -> list[str]:
-    """The CSV row, in the order of ``CSV_COLUMNS``; lists are joined by ``;``."""
+def to_row(prediction: Prediction, *, overlay: str | None = None) -> list[str]:
+    """The CSV row, in the order of ``CSV_COLUMNS``; lists are joined by ``;``.
+
+    Args:
+        overlay: name of the overlay picture; the cell is empty where there is none.
+    """
     model = prediction.model
     return [
         _cell(prediction.source),
         prediction.digest or "",
         prediction.status.value,
+        _cell(prediction.message),
         ";".join(finding.code for finding in prediction.findings),
         ";".join(note.code for note in prediction.notes),
         prediction.mode.value if prediction.mode else "",
         prediction.label or "",
+        prediction.likeliest or "",
         ";".join(prediction.label_set),
         *_probability_cells(prediction.probabilities),
         *_probability_cells(prediction.image_probabilities),
@@ -90,6 +99,7 @@ def to_row(prediction: Prediction) -> list[str]:
         str(model.members),
         str(prediction.members_answered),
         prediction.intended_use,
+        _cell(overlay or ""),
     ]
 
 
@@ -98,9 +108,9 @@ def _probability_cells(probabilities: Mapping[str, float]) -> list[str]:
     return ["" if probability is None else f"{probability:.6f}" for probability in found]
 
 
-def _cell(source: str) -> str:
-    """A path that no spreadsheet takes for a formula, without line ends or escapes."""
-    return printable(f"./{source}" if source.startswith(("=", "+", "@")) else source)
+def _cell(text: str) -> str:
+    """A path or sentence that no spreadsheet takes for a formula, without line ends or escapes."""
+    return printable(f"./{text}" if text.startswith(("=", "+", "@")) else text)
 
 
 def _knee(knee: Knee) -> dict[str, Any]:

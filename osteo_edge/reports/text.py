@@ -8,12 +8,11 @@ from osteo_edge.covariates import SEX
 from osteo_edge.labels import Mode, Status
 from osteo_edge.prediction import Knee, Prediction
 from osteo_edge.printable import printable
-from osteo_edge.reports.wording import sentence
 
 
 def to_text(prediction: Prediction, *, overlay: str | None = None) -> str:
     """Several lines, without a final newline."""
-    lines = [f"{printable(prediction.source)}: {prediction.status.value}", f"  {sentence(prediction)}"]
+    lines = [f"{printable(prediction.source)}: {prediction.status.value}", f"  {printable(prediction.message)}"]
     lines += [f"  reason        {printable(finding.message)} [{finding.code}]" for finding in prediction.findings]
     lines += [f"  note          {printable(note.message)} [{note.code}]" for note in prediction.notes]
     if prediction.status is not Status.REJECTED:
@@ -48,7 +47,7 @@ def _value(name: str, value: float) -> str:
 
 def _label(prediction: Prediction) -> str:
     if prediction.status is Status.REFERRED:
-        return f"none; cannot be ruled out: {', '.join(prediction.label_set)} (likeliest: {prediction.label})"
+        return f"none; cannot be ruled out: {', '.join(prediction.label_set)} (likeliest: {prediction.likeliest})"
     return str(prediction.label)
 
 

@@ -14,7 +14,7 @@ from osteo_edge.bundle import MANIFEST, MANIFEST_DIGEST, manifest_digest_line
 from osteo_edge.errors import InferenceError, InputError, QualityRejected, ReportError
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.prediction import Prediction
-from osteo_edge.reports.wording import NOT_SURE, sentence
+from osteo_edge.reports.wording import NOT_SURE
 
 MEMBER = open_bundle().manifest.members[0]
 FILES = [(engine, precision) for engine, by_precision in MEMBER.files.items() for precision in by_precision]
@@ -139,7 +139,7 @@ def test_a_bundle_that_was_not_shown_to_work_refers_every_picture(
     prediction = OsteoPredictor(bundle_copy).predict(example)
     assert (prediction.status, len(prediction.label_set)) == (status, 1)
     assert ("unproven" in [finding.code for finding in prediction.findings]) is not is_proven
-    assert (sentence(prediction) == NOT_SURE) is not is_proven
+    assert (prediction.message == NOT_SURE) is not is_proven
 
 
 def test_one_path_is_not_taken_for_several(predictor: OsteoPredictor, example: Path) -> None:

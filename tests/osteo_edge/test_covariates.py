@@ -21,7 +21,7 @@ from osteo_edge.manifest import Fusion
 from osteo_edge.records import parse_record
 from osteo_edge.reports.structured import CSV_COLUMNS, to_row
 from osteo_edge.reports.text import to_text
-from osteo_edge.reports.wording import HIGHER_CHANCE, NOT_LEARNT, sentence
+from osteo_edge.reports.wording import HIGHER_CHANCE, NOT_LEARNT
 from tests.making import add_fusion, fusion, remove_fusion, rewrite_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,9 +82,9 @@ def test_the_text_says_what_the_answer_rests_on(predictor: OsteoPredictor, bundl
     fused = predictor.predict(example, **YOUNG_MAN)
     said = "This answer rests on age and sex; the picture was not shown to add to it."
     assert codes(fused.notes) == ["picture_adds_nothing"]
-    assert said in sentence(fused)
+    assert said in fused.message
     assert said in to_text(fused)
-    assert said not in sentence(predictor.predict(example))
+    assert said not in predictor.predict(example).message
     adding = OsteoPredictor(add_fusion(bundle_copy, image_adds=True)).predict(example, **YOUNG_MAN)
     assert adding.notes == ()
     assert "rests on" not in to_text(adding)
@@ -94,7 +94,7 @@ def test_the_text_says_what_the_answer_rests_on(predictor: OsteoPredictor, bundl
 def test_an_answer_in_which_the_picture_has_no_weight_says_so(bundle_copy: Path, example: Path) -> None:
     kernel = [[0.0] * 3] * 3 + fusion()["kernel"][3:]
     fused = OsteoPredictor(add_fusion(bundle_copy, kernel=kernel)).predict(example, **YOUNG_MAN)
-    assert sentence(fused).endswith("This answer rests on age and sex alone; the picture has no weight in it.")
+    assert fused.message.endswith("This answer rests on age and sex alone; the picture has no weight in it.")
 
 
 def test_nobody_is_told_of_a_class_that_was_never_seen_at_this_age(predictor: OsteoPredictor, example: Path) -> None:
@@ -102,7 +102,7 @@ def test_nobody_is_told_of_a_class_that_was_never_seen_at_this_age(predictor: Os
     assert fused.status is Status.REFERRED
     assert codes(fused.findings)[0] == "outside_support"
     assert "held no radiograph labelled normal of a person over 49 years of age" in fused.findings[0].message
-    assert sentence(fused) == NOT_LEARNT
+    assert fused.message == NOT_LEARNT
     assert fused.probabilities["normal"] < fusion()["conformal"]["min_probability"]
     assert fused.label_set[0] == "normal"
     very_old = predictor.predict(example, age_years=90, sex="male")
@@ -116,7 +116,7 @@ def test_with_support_everywhere_the_sets_speak(bundle_copy: Path, example: Path
     predictor = OsteoPredictor(add_fusion(bundle_copy, covariates=WITHOUT_SUPPORT))
     fused = predictor.predict(example, age_years=90, sex="female")
     assert fused.label_set == ("osteoporosis",)
-    assert sentence(fused).startswith(HIGHER_CHANCE)
+    assert fused.message.startswith(HIGHER_CHANCE)
 
 
 def test_support_is_judged_only_for_what_is_known() -> None:
@@ -202,7 +202,7 @@ def test_an_overlay_can_be_drawn_of_a_fused_answer(predictor: OsteoPredictor, ex
 
 def test_the_verdict_needs_no_picture() -> None:
     verdict = decide(open_bundle().manifest, np.array([0.0, 0.0, 9.0]), Person())
-    assert (verdict.label, verdict.label_set, codes(verdict.findings)) == ("osteoporosis", ("osteoporosis",), ["unproven"])
+    assert (verdict.label_set, codes(verdict.findings)) == (("osteoporosis",), ["unproven"])
 
 
 def test_words_are_enumerated() -> None:

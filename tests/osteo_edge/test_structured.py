@@ -1,0 +1,84 @@
+"""An answer for machines and on one line: only what is reported is a label, and no text holds a terminal's controls."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from osteo_edge import Mode, Prediction, Status
+from osteo_edge.images.quality import Finding
+from osteo_edge.mapping import FrozenMapping
+from osteo_edge.prediction import ModelIdentity
+from osteo_edge.reports.structured import CSV_COLUMNS, to_row
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = json.loads((ROOT / "osteo_edge/reports/prediction.schema.json").read_text())
+SCORES = FrozenMapping({"normal": 0.2, "osteopenia": 0.1, "osteoporosis": 0.7})
+REPORTED = Prediction(
+    source="image.png",
+    digest="0" * 64,
+    status=Status.REPORTED,
+    findings=(),
+    notes=(),
+    mode=Mode.IMAGE,
+    probabilities=SCORES,
+    image_probabilities=SCORES,
+    label_set=("osteoporosis",),
+    covariates_used=FrozenMapping(),
+    members_answered=1,
+    knees=(),
+    timings_ms=FrozenMapping({"read": 1.0}),
+    model=ModelIdentity("b", "1", "0" * 64, "onnxruntime", "fp32", 1),
+    intended_use="research",
+)
+REFERRED = replace(REPORTED, status=Status.REFERRED, findings=(Finding("unproven", "not shown to tell more than chance"),))
+NOTHING = FrozenMapping[float]()
+REJECTED = replace(
+    REPORTED,
+    status=Status.REJECTED,
+    findings=(Finding("truncated", "the PNG file is truncated"),),
+    mode=None,
+    probabilities=NOTHING,
+    image_probabilities=NOTHING,
+    label_set=(),
+)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "label", "likeliest"),
+    [(REPORTED, "osteoporosis", "osteoporosis"), (REFERRED, None, "osteoporosis"), (REJECTED, None, None)],
+)
+def test_only_a_reported_class_is_a_label(prediction: Prediction, label: str | None, likeliest: str | None) -> None:
+    assert (prediction.label, prediction.likeliest) == (label, likeliest)
+    plain = prediction.to_dict()
+    jsonschema.validate(plain, SCHEMA)
+    assert (plain["schema_version"], plain["label"], plain["likeliest"]) == (3, label, likeliest)
+    row = dict(zip(CSV_COLUMNS, to_row(prediction), strict=True))
+    assert (row["label"], row["likeliest"]) == (label or "", likeliest or "")
+    assert plain["message"] == row["message"] == prediction.message
+
+
+def test_text_is_one_line_with_the_sentence() -> None:
+    assert str(REFERRED).startswith("image.png: referred - This test cannot tell")
+    assert str(REJECTED).startswith("image.png: rejected - This picture cannot be read")
+    assert str(REPORTED) == f"image.png: reported - {REPORTED.message}"
+
+
+@pytest.mark.parametrize("source", ["a\nb.png", "\x1b[31mred.png", "\u202egnp.exe", "\udcff.png", "a\u2028b"])
+def test_text_holds_no_control_of_a_terminal(source: str) -> None:
+    for prediction in (REFERRED, replace(REJECTED, findings=(Finding("x", f"no {source}"),))):
+        assert str(replace(prediction, source=source)).isprintable()
+
+
+@pytest.mark.parametrize(("overlay", "cell"), [(None, ""), ("a.overlay.png", "a.overlay.png"), ("=a\nb.png", "./=a\\nb.png")])
+def test_a_row_names_the_overlay(overlay: str | None, cell: str) -> None:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows([CSV_COLUMNS, to_row(REPORTED, overlay=overlay)])
+    (row,) = csv.DictReader(io.StringIO(buffer.getvalue()))
+    assert row["overlay"] == cell
