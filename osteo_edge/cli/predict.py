@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from osteo_edge.predictor import OsteoPredictor
 
 _STDIN = "-"
-MAX_STEM_BYTES = 100
 _EPILOG = """\b
 Examples:
   osteo-edge predict image.png
@@ -80,9 +79,9 @@ def command(
 
     names = [picture.name for picture in inputs]
     people = read_people(age_years, sex, covariates, table, names)
-    overlays = _make_folder(folder or Path()) if explain else None
+    overlays = _made(folder or Path()) if explain else None
     write = {"text": _write_text, "json": _write_json, "csv": _write_csv}[style]
-    codes = []
+    codes = [exit_codes.OUTPUT] if explain and overlays is None else []
     with OsteoPredictor(model) as predictor:
         check_people(people, predictor, names)
         given = [people.of(name) for name in names]
@@ -180,18 +179,14 @@ def _answer(prediction: Prediction, overlays: Path | None) -> _Answer:
     code = exit_codes.of_finding(prediction.findings[0].code) if prediction.findings else exit_codes.ANSWERED
     if overlays is None or not prediction.knees:
         return _Answer(prediction, None, code)
-    target = overlays / _overlay_name(prediction)
+    from osteo_edge.reports.overlay import overlay_name
+
+    target = overlays / overlay_name(prediction)
     try:
         return _Answer(prediction, prediction.save_overlay(target), code)
     except ReportError as error:
         click.echo(f"osteo-edge: {printable(str(error))}", err=True)
         return _Answer(prediction, None, exit_codes.OUTPUT)
-
-
-def _overlay_name(prediction: Prediction) -> str:
-    """The digest keeps pictures of one name in different folders apart; a long name is cut to leave room for it."""
-    stem = os.fsencode(Path(prediction.source).stem.strip("-") or "stdin")[:MAX_STEM_BYTES]
-    return f"{stem.decode(errors='ignore')}-{(prediction.digest or '')[:8]}.overlay.png"
 
 
 def _predict(predictor: OsteoPredictor, picture: _Input, person: Given, *, explain: bool) -> Prediction:
@@ -208,11 +203,14 @@ def _predict(predictor: OsteoPredictor, picture: _Input, person: Given, *, expla
         return predictor.reject(picture.name, error)
 
 
-def _make_folder(folder: Path) -> Path:
+def _made(folder: Path) -> Path | None:
+    """The folder for overlays; None, which is told, where it cannot be: the answers are worth having without them."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ReportError(f"the folder {folder} cannot be made: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: characters that no folder's name can have
+        reason = error.strerror if isinstance(error, OSError) else error
+        click.echo(f"osteo-edge: {printable(f'the folder {folder} cannot be made: {reason}; no overlay is written')}", err=True)
+        return None
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from osteo_edge.errors import ReportError
 from osteo_edge.images.greys import grey_range
 from osteo_edge.images.region import Box
+from osteo_edge.integrity import sha256_hex
 from osteo_edge.labels import Mode, Status
 from osteo_edge.prediction import Knee, Prediction
 from osteo_edge.radiograph import Radiograph
@@ -20,6 +22,7 @@ from osteo_edge.storage import write_file
 Picture = NDArray[np.uint8]
 
 MAX_SIDE_PX = 1600
+_MAX_STEM_BYTES = 100
 _MIN_WIDTH_PX = 900
 _STRONGEST_TINT = 0.55
 _FOR_BGR = (40.0, 140.0, 255.0)
@@ -42,6 +45,26 @@ def save_overlay(prediction: Prediction, path: Path) -> Path:
     except OSError as error:
         raise ReportError(f"the overlay cannot be written to {path}: {error.strerror}") from error
     return path
+
+
+def overlay_name(prediction: Prediction) -> str:
+    """A file name for the picture's overlay: the picture's own name, harmless and cut to 100 bytes, and what tells it apart.
+
+    The twelve digits come from where the picture lies and from its bytes: pictures of one name in different folders, and the
+    same bytes in two places, have overlays of their own, and an answer given again replaces its older overlay. What a terminal
+    or a file manager does not show as it is (line ends, escapes, marks that turn the direction of writing) is ``_``.
+    """
+    stem = Path(prediction.source).stem.strip("-. ") or "stdin"
+    shown = "".join(character if character.isprintable() else "_" for character in stem)
+    place = f"{_place(prediction.source)}\0{prediction.digest}".encode(errors="surrogatepass")
+    return f"{shown.encode()[:_MAX_STEM_BYTES].decode(errors='ignore')}-{sha256_hex(place)[:12]}.overlay.png"
+
+
+def _place(source: str) -> str:
+    try:
+        return os.path.abspath(source)
+    except OSError:  # the working folder was removed
+        return source
 
 
 def draw_overlay(prediction: Prediction) -> Picture:

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -215,6 +216,50 @@ def test_an_overlay_that_cannot_be_written_keeps_the_answer(tmp_path: Path, exam
     assert "cannot be written" in done.stderr
     assert answers(done)[0]["probabilities"] == answered["probabilities"]
     assert [path.name for path in target.iterdir()] == [overlay.name]
+
+
+def in_the_way(tmp_path: Path) -> Path:
+    (tmp_path / "file").write_text("a file where a folder should be")
+    return tmp_path / "file" / "overlays"
+
+
+def read_only(tmp_path: Path) -> Path:
+    """A folder of another kind of file system that nobody can write to, not even the administrator."""
+    return Path("/proc/self/overlays")
+
+
+def a_folder_without_room(tmp_path: Path) -> Path:
+    """Nothing can be made in /proc itself, although it is there."""
+    return Path("/proc")
+
+
+@pytest.mark.parametrize("place", [in_the_way, read_only, a_folder_without_room])
+def test_a_folder_that_takes_no_overlay_keeps_the_answers(tmp_path: Path, example: Path, place: Callable[[Path], Path]) -> None:
+    (tmp_path / "small.png").write_bytes(cv2.imencode(".png", np.zeros((20, 20), np.uint8))[1].tobytes())
+    done = osteo_edge("predict", "--explain", "--output", place(tmp_path), "--format", "json", example, tmp_path / "small.png")
+    assert done.returncode == 7
+    assert [len(record["probabilities"]) for record in answers(done)] == [3, 0]
+    assert all("overlay" not in record for record in answers(done))
+    assert done.stderr.count("\n") == 1, "said once"
+    assert done.stderr.startswith("osteo-edge: the ")
+    assert str(place(tmp_path)) in done.stderr
+
+
+def test_an_overlay_for_each_picture_of_one_name_or_of_the_same_bytes(tmp_path: Path, example: Path) -> None:
+    """Each has its own, even where the bytes are the same: the person that they are of may be another."""
+    pictures = [
+        tmp_path / name for name in ("a/knee.png", "b/knee.png", "b/knee.tif", f"b/{'k' * 120}1.png", f"b/{'k' * 120}2.png")
+    ]
+    for path in pictures:
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(example, path)
+    command = ("predict", "--explain", "--output", tmp_path / "o", "--format", "json")
+    names = [record["overlay"] for record in answers(osteo_edge(*command, *pictures))]
+    # The same name was given from two working folders.
+    names += [answers(osteo_edge(*command, "knee.png", cwd=tmp_path / folder))[0]["overlay"] for folder in "ab"]
+    assert names[5:] == names[:2], "what is answered again replaces its older overlay"
+    assert sorted(str(path) for path in (tmp_path / "o").iterdir()) == sorted(set(names))
+    assert len(set(names)) == 5
 
 
 def test_a_long_name_can_be_explained(tmp_path: Path, example: Path) -> None:
