@@ -7,30 +7,30 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.errors import ReportError
 from osteo_edge.images.greys import grey_range
 from osteo_edge.images.region import Box
 from osteo_edge.integrity import sha256_hex
-from osteo_edge.labels import Mode, Status
+from osteo_edge.labels import Laterality, Mode, Status
 from osteo_edge.prediction import Knee, Prediction
 from osteo_edge.radiograph import Radiograph
+from osteo_edge.reports.lettering import BACKGROUND_BGR, Colour, Letters, Picture
+from osteo_edge.reports.text import known, scores
 from osteo_edge.reports.wording import BURNED_IN
 from osteo_edge.storage import write_file
 
-Picture = NDArray[np.uint8]
-
 MAX_SIDE_PX = 1600
 _MAX_STEM_BYTES = 100
-_MIN_WIDTH_PX = 900
+_ENLARGED_WIDTH_PX = 900
+# A narrower film gets a margin, so that the caption keeps to a few lines.
+_MIN_WIDTH_PX = 640
 _STRONGEST_TINT = 0.55
-_FOR_BGR = (40.0, 140.0, 255.0)
-_AGAINST_BGR = (255.0, 150.0, 60.0)
+_FOR_BGR = (40, 140, 255)
+_AGAINST_BGR = (255, 150, 60)
 _BOX_BGR = (80, 220, 120)
 _TEXT_BGR = (235, 235, 235)
-_LINE_PX = 26
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_SIDES = {Laterality.RIGHT: "R?", Laterality.LEFT: "L?"}
 
 
 def save_overlay(prediction: Prediction, path: Path) -> Path:
@@ -68,7 +68,7 @@ def _place(source: str) -> str:
 
 
 def draw_overlay(prediction: Prediction) -> Picture:
-    """The overlay, (height, width, 3) uint8 BGR: at most 1600 px a side, with a caption below.
+    """The overlay, (height, width, 3) uint8 BGR: the film, at most 1600 px a side, and a caption below it.
 
     Raises:
         ReportError: the picture was rejected, or not explained.
@@ -79,19 +79,36 @@ def draw_overlay(prediction: Prediction) -> Picture:
     scale = _scale(radiograph)
     canvas = _as_picture(radiograph, scale)
     strongest = max((float(np.abs(knee.saliency).max()) for knee in prediction.knees if knee.saliency is not None), default=0)
-    for number, knee in enumerate(prediction.knees, start=1):
-        _tint(canvas, knee, scale, strongest)
-        _frame(canvas, _scaled(knee.box, scale), number)
-    return np.vstack([canvas, _caption(prediction, canvas.shape[1])])
+    boxes = [_scaled(knee.box, scale) for knee in prediction.knees]
+    for knee, box in zip(prediction.knees, boxes, strict=True):
+        _tint(canvas, knee, box, strongest)
+    seen = [_clipped(box, canvas) for box in boxes]
+    for box in seen:
+        cv2.rectangle(canvas, (box.x0 + 1, box.y0 + 1), (box.x1 - 2, box.y1 - 2), _BOX_BGR, 2)
+    film, margin_px = _with_margins(canvas)
+    letters = Letters(min(max(film.shape[1] / 1600, 0.55), 0.85))
+    for number, (knee, box) in enumerate(zip(prediction.knees, seen, strict=True), start=1):
+        shifted = Box(box.x0 + margin_px, box.y0, box.x1 + margin_px, box.y1)
+        _entitle(film, shifted, f"knee {number}: {_side(knee)}", letters)
+    return np.vstack([film, _caption(prediction, film.shape[1], letters)])
 
 
 def _scale(radiograph: Radiograph) -> float:
     longest = max(radiograph.width_px, radiograph.height_px)
-    return min(MAX_SIDE_PX / longest, max(1.0, _MIN_WIDTH_PX / radiograph.width_px))
+    return min(MAX_SIDE_PX / longest, max(1.0, _ENLARGED_WIDTH_PX / radiograph.width_px))
+
+
+def _with_margins(canvas: Picture) -> tuple[Picture, int]:
+    """A narrow film between margins; and the width of the left one."""
+    missing = max(0, _MIN_WIDTH_PX - canvas.shape[1])
+    left = missing // 2
+    wide = np.full((canvas.shape[0], canvas.shape[1] + missing, 3), BACKGROUND_BGR, np.uint8)
+    wide[:, left : left + canvas.shape[1]] = canvas
+    return wide, left
 
 
 def _as_picture(radiograph: Radiograph, scale: float) -> Picture:
-    size = (round(radiograph.width_px * scale), round(radiograph.height_px * scale))
+    size = (max(1, round(radiograph.width_px * scale)), max(1, round(radiograph.height_px * scale)))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     small = cv2.resize(radiograph.pixels, size, interpolation=interpolation)
     low, high = grey_range(small, 0.5, 99.5)
@@ -99,55 +116,71 @@ def _as_picture(radiograph: Radiograph, scale: float) -> Picture:
     return np.repeat(grey[..., np.newaxis], 3, axis=2)
 
 
-def _tint(canvas: Picture, knee: Knee, scale: float, strongest: float) -> None:
+def _tint(canvas: Picture, knee: Knee, box: Box, strongest: float) -> None:
     """Blend orange where the score speaks for the class, blue where it speaks against it, in place."""
     if knee.saliency is None or strongest <= 0:
         return
-    box = _scaled(knee.box, scale)
     full = cv2.resize(knee.saliency, (box.width, box.height), interpolation=cv2.INTER_CUBIC) / strongest
-    height, width = canvas.shape[:2]
-    left, top, right, bottom = max(box.x0, 0), max(box.y0, 0), min(box.x1, width), min(box.y1, height)
-    share = np.clip(full[top - box.y0 : bottom - box.y0, left - box.x0 : right - box.x0], -1, 1)[..., np.newaxis]
+    seen = _clipped(box, canvas)
+    share = np.clip(full[seen.y0 - box.y0 : seen.y1 - box.y0, seen.x0 - box.x0 : seen.x1 - box.x0], -1, 1)[..., np.newaxis]
     colour = np.where(share > 0, np.array(_FOR_BGR, np.float32), np.array(_AGAINST_BGR, np.float32))
     weight = np.abs(share) * _STRONGEST_TINT
-    inside = canvas[top:bottom, left:right]
+    inside = canvas[seen.y0 : seen.y1, seen.x0 : seen.x1]
     inside[:] = (inside * (1 - weight) + colour * weight).astype(np.uint8)
 
 
-def _frame(canvas: Picture, box: Box, number: int) -> None:
-    corner = (max(box.x0, 1), max(box.y0, 1))
-    opposite = (min(box.x1, canvas.shape[1] - 2), min(box.y1, canvas.shape[0] - 2))
-    cv2.rectangle(canvas, corner, opposite, _BOX_BGR, 2)
-    cv2.putText(canvas, f"knee {number}", (corner[0] + 8, corner[1] + 24), _FONT, 0.7, _BOX_BGR, 2, cv2.LINE_AA)
+def _entitle(film: Picture, box: Box, title: str, letters: Letters) -> None:
+    """A title below the box, or inside where there is no room below: markers of the side usually stand above a knee."""
+    lines = letters.wrap(title, max(box.width, film.shape[1] // 4) - 16)
+    height = letters.line_px * len(lines) + 6
+    width = max(map(letters.width_px, lines)) + 16
+    has_room = box.y1 + height <= film.shape[0]
+    top = box.y1 if has_room else max(0, box.y1 - height - 3)
+    left = max(0, min(box.x0 + (0 if has_room else 3), film.shape[1] - width))
+    plate = film[top : top + height, left : left + width]
+    plate[:] = (plate * 0.4).astype(np.uint8)
+    letters.draw(film, lines, left + 8, top + 3, _BOX_BGR)
 
 
-def _caption(prediction: Prediction, width: int) -> Picture:
-    alone = " alone" if prediction.mode is Mode.FUSED else ""
-    sentences = [
-        prediction.message,
-        f"Orange: raises the score of the class that the picture{alone} is likeliest to belong to; blue: lowers it.",
-        f"{BURNED_IN}. {prediction.model.bundle} {prediction.model.version}",
+def _side(knee: Knee) -> str:
+    side = knee.joint.laterality
+    return f"{_SIDES[side]} (from the fibula)" if side else "side not known"
+
+
+def _caption(prediction: Prediction, width: int, letters: Letters) -> Picture:
+    code = max(prediction.image_probabilities, key=lambda name: prediction.image_probabilities[name])
+    model = prediction.model
+    paragraphs: list[tuple[Colour, str]] = [
+        (_TEXT_BGR, prediction.message),
+        (_FOR_BGR, f"Orange: speaks for '{code}' (research code), the likeliest from the picture alone."),
+        (_AGAINST_BGR, f"Blue: speaks against '{code}'."),
+        *((_TEXT_BGR, told) for told in _scores(prediction)),
+        (_TEXT_BGR, f"{BURNED_IN}. {model.bundle} {model.version}, picture {(prediction.digest or '')[:8]}"),
     ]
-    lines = [line for text in sentences for line in _wrapped(text, width - 24)]
-    strip = np.zeros((_LINE_PX * len(lines) + 14, width, 3), np.uint8)
-    for row, line in enumerate(lines, start=1):
-        cv2.putText(strip, line, (12, _LINE_PX * row), _FONT, 0.6, _TEXT_BGR, 1, cv2.LINE_AA)
+    lines = [(colour, line) for colour, text in paragraphs for line in letters.wrap(text, width - 24)]
+    strip = np.full((letters.line_px * len(lines) + 16, width, 3), BACKGROUND_BGR, np.uint8)
+    for row, (colour, line) in enumerate(lines):
+        letters.draw(strip, [line], 12, 8 + row * letters.line_px, colour)
     return strip
 
 
-def _wrapped(text: str, width_px: int) -> list[str]:
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if cv2.getTextSize(longer, _FONT, 0.6, 1)[0][0] <= width_px or not lines[-1]:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
+def _scores(prediction: Prediction) -> list[str]:
+    alone = f"Scores (research) of the picture alone: {scores(prediction.image_probabilities)}."
+    if prediction.mode is not Mode.FUSED:
+        return [alone]
+    return [alone, f"Together with {known(prediction)}: {scores(prediction.probabilities)}."]
+
+
+def _clipped(box: Box, canvas: Picture) -> Box:
+    """The part of the box that lies on the canvas, never empty."""
+    height, width = canvas.shape[:2]
+    x0, y0 = min(max(box.x0, 0), width - 1), min(max(box.y0, 0), height - 1)
+    return Box(x0, y0, max(min(box.x1, width), x0 + 1), max(min(box.y1, height), y0 + 1))
 
 
 def _scaled(box: Box, scale: float) -> Box:
-    return Box(round(box.x0 * scale), round(box.y0 * scale), round(box.x1 * scale), round(box.y1 * scale))
+    x0, y0 = round(box.x0 * scale), round(box.y0 * scale)
+    return Box(x0, y0, max(round(box.x1 * scale), x0 + 1), max(round(box.y1 * scale), y0 + 1))
 
 
 def _encode(picture: Picture, path: Path) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from osteo_edge.covariates import SEX
+from osteo_edge.covariates import AGE, SEX
 from osteo_edge.labels import Mode, Status
 from osteo_edge.prediction import Knee, Prediction
 from osteo_edge.printable import printable
@@ -31,12 +31,29 @@ def to_text(prediction: Prediction, *, overlay: str | None = None) -> str:
     return "\n".join(lines)
 
 
+def scores(probabilities: Mapping[str, float]) -> str:
+    """Two decimals: radiographs that differ by less are not told apart by what a bundle was measured on."""
+    return ", ".join(f"{label} {_score(probability)}" for label, probability in probabilities.items())
+
+
+def _score(probability: float) -> str:
+    return f"{probability:.2f}" if probability >= 0.005 else "<0.01"
+
+
+def known(prediction: Prediction) -> str:
+    """What took part beside the picture, for example ``age 67, sex female``."""
+    return ", ".join(f"{_name(name)} {_value(name, value)}" for name, value in prediction.covariates_used.items())
+
+
 def _fused(prediction: Prediction) -> list[str]:
     """What went in besides the picture, and what the picture alone says; nothing where it is alone."""
     if prediction.mode is not Mode.FUSED:
         return []
-    used = ", ".join(f"{name} {_value(name, value)}" for name, value in prediction.covariates_used.items())
-    return [f"  together with {used}", f"  picture alone {_probabilities(prediction.image_probabilities)}"]
+    return [f"  together with {known(prediction)}", f"  picture alone {_probabilities(prediction.image_probabilities)}"]
+
+
+def _name(covariate: str) -> str:
+    return "age" if covariate == AGE else covariate.replace("_", " ")
 
 
 def _value(name: str, value: float) -> str:

@@ -93,7 +93,7 @@ def test_a_table_of_any_spreadsheet_is_read(bundle: Path, folder: Path, header: 
 def test_text_shows_both_and_a_referral_outside_of_the_support(bundle: Path, example: Path) -> None:
     done = predict("--bundle", bundle, "--age", "67", "--sex", "female", example)
     assert done.returncode == 4
-    for part in ("[outside_support]", "together with age_years 67, sex female", "picture alone", "[picture_adds_nothing]"):
+    for part in ("[outside_support]", "together with age 67, sex female", "picture alone", "[picture_adds_nothing]"):
         assert part in done.stdout
 
 
