@@ -44,12 +44,12 @@ dist/%.zip: train/results/%/run.json train/results/%/fusion.json export/results/
 		--plan export/results/$*/plan.json --unlabelled $(DATA)/knee_unlabelled \
 		--output dist/$* --coverage 0.9 --zip --force
 
-.venv-run/installed: pyproject.toml constraints.txt $(shell find osteo_edge -type f -not -path "*/__pycache__/*")
+.venv-run/installed: pyproject.toml setup.py constraints.txt $(shell find osteo_edge -type f -not -path "*/__pycache__/*")
 	$(PYTHON) -m venv .venv-run
 	.venv-run/bin/pip install --quiet --constraint constraints.txt --force-reinstall .
 	touch $@
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@

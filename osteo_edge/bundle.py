@@ -107,8 +107,18 @@ def _read_signature(read: Callable[[str, int], bytes]) -> bytes | None:
 
 
 def embedded_bundles() -> tuple[str, ...]:
-    """Names of the bundles inside the package, sorted."""
-    return _bundles_in(EMBEDDED_FOLDER)
+    """Names of the bundles inside the package, sorted.
+
+    Raises:
+        BundleNotFoundError: the package was imported from an archive, in which no bundle can be read.
+    """
+    names = _bundles_in(EMBEDDED_FOLDER)
+    if not names and (archive := _archive_around(EMBEDDED_FOLDER)):
+        raise BundleNotFoundError(
+            f"osteo-edge was imported from the archive {archive}, which is not supported: its bundles are read from a folder; "
+            "install it (pip install), or freeze the program with PyInstaller into one folder"
+        )
+    return names
 
 
 def installed_bundles() -> tuple[str, ...]:
@@ -140,6 +150,11 @@ def _bundles_in(folder: Path) -> tuple[str, ...]:
     except OSError:
         return ()
     return tuple(sorted(name for name in names if name[0] != "." and os.path.isfile(folder / name / MANIFEST)))
+
+
+def _archive_around(folder: Path) -> Path | None:
+    """The file that is said to hold the folder, as a wheel on the search path or a zipped program does."""
+    return next((parent for parent in folder.parents if os.path.isfile(parent)), None)
 
 
 def manifest_digest_line(digest: str) -> bytes:

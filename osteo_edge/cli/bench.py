@@ -130,6 +130,10 @@ def command(
         if any((pictures, bundles, engines, precisions, threads, budget, target)):
             raise click.UsageError("--compare measures nothing; give it with its two files alone")
         return _compare(*compared)
+    if getattr(sys, "frozen", False):  # sys.executable is the frozen program itself, which would start again and again
+        raise click.UsageError(
+            "bench measures fresh Python processes, which a frozen program cannot start; install osteo-edge with pip to use it"
+        )
     from osteo_edge.benchmark.interruption import sigterm_as_interrupt
     from osteo_edge.benchmark.measure import PROFILES, SEED, plan
     from osteo_edge.benchmark.records import Settings, require_writable

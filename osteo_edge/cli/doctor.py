@@ -18,7 +18,7 @@ from osteo_edge.errors import OsteoEdgeError
 if TYPE_CHECKING:
     from osteo_edge.bundle import Bundle
 
-_PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "ai-edge-litert", "tflite-runtime", "click")
+PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "ai-edge-litert", "tflite-runtime", "click")
 
 
 @click.command("doctor", cls=Command, epilog="\b\nExample: osteo-edge doctor")
@@ -42,7 +42,7 @@ def _machine() -> dict[str, Any]:
         "osteo_edge": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
-        "packages": {name: _version_of(name) for name in _PACKAGES},
+        "packages": {name: _version_of(name) for name in PACKAGES},
         "processor": to_plain(processor()),
         "threads": available_threads(),
         "engines": {name: is_installed(name) for name in ENGINE_NAMES},

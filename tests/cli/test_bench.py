@@ -307,3 +307,14 @@ def test_no_file_of_the_current_folder_is_imported(
     (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
     monkeypatch.chdir(tmp_path)
     assert run(capfd, *SHORTER, "--threads", 1)[0] == 0
+
+
+def test_a_frozen_program_says_that_it_cannot_measure(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ``sys.executable`` is the program itself, which a measured process would start again."""
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    code, text, error = run(capfd, *SHORTER)
+    assert (code, text) == (2, "")
+    assert "a frozen program cannot start" in error
+    assert "install osteo-edge with pip" in error
