@@ -6,11 +6,13 @@ Importing this package loads neither numpy, OpenCV nor an engine; the public nam
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # type checkers know better; the command line has signals to take before it imports more
 if TYPE_CHECKING:
+    from typing import Any
+
     from osteo_edge.bundle import Bundle, embedded_bundles, installed_bundles, open_bundle
     from osteo_edge.errors import (
         BundleError,

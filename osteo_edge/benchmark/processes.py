@@ -19,6 +19,7 @@ from osteo_edge.benchmark.interruption import held_back
 from osteo_edge.benchmark.limits import Confinement
 from osteo_edge.benchmark.records import ColdRun
 from osteo_edge.benchmark.worker import Job, as_line
+from osteo_edge.chatter import is_chatter
 
 # The search path is handed over, so that the worker is the same osteo-edge, and no file of the current folder is imported.
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from osteo_edge.benchmark.worker import main; main()"
@@ -125,7 +126,8 @@ class _Running:
     def failure(self) -> ProcessFailure:
         """What is known of the end."""
         self._errors.seek(0)
-        last = (self._errors.read().decode(errors="replace").strip().splitlines() or [""])[-1]
+        lines = [line for line in self._errors.read().strip().splitlines() if not is_chatter(line)]
+        last = lines[-1].decode(errors="replace") if lines else ""
         if self.code == -signal.SIGKILL and self._confinement.kills() > self._kills_before:
             reason = "the kernel ended it for going over the limit"
         elif self.code < 0:

@@ -1,109 +1,110 @@
-"""The command line's entry: one module a command, imported when it is asked for."""
+"""The command line's entry: signals, standard streams and environment are set before anything else is loaded."""
 
 from __future__ import annotations
 
-import errno
 import os
-import shlex
+import signal
 import sys
-from importlib import import_module
 
-import click
+TYPE_CHECKING = False  # type checkers know better; the import would make the time longer in which nobody takes Ctrl-C
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
 
-from osteo_edge import __version__
-from osteo_edge.cli import exit_codes
-from osteo_edge.cli.help import Group
-from osteo_edge.errors import OsteoEdgeError
-from osteo_edge.printable import printable
-
-_COMMANDS = {"predict": "predict", "bundles": "bundles", "tune": "tune", "bench": "bench", "doctor": "doctor"}
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPIPE)
-_PURPOSE = (
-    "osteo-edge screens knee radiographs for low bone density. It is a research screening aid, not a medical device "
-    "and not a diagnosis; only DXA measures bone density."
-)
+_UNTIL_IMPORTED_S = 0.005
+_BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
 
 
-class _CommandsOnDemand(Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        command: click.Command = import_module(f"osteo_edge.cli.{_COMMANDS[cmd_name]}").command
-        return command
-
-    def _suggestion(self, ctx: click.Context, name: str) -> str:
-        """A path instead of a command is what a newcomer tries first."""
-        if os.path.exists(name):
-            return f" For an answer to a picture or a folder: osteo-edge predict {printable(shlex.quote(name))}"
-        return super()._suggestion(ctx, name)
-
-
-@click.group(
-    cls=_CommandsOnDemand,
-    help=_PURPOSE,
-    epilog="\b\nExample: osteo-edge predict image.png",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-@click.version_option(__version__, prog_name="osteo-edge", message=f"%(prog)s %(version)s\n{_PURPOSE}")
-@click.option("--verbose", is_flag=True, help="Show the traceback of a fault of osteo-edge itself on standard error.")
-def cli(verbose: bool) -> None:
-    """Every command is a module of its own."""
-
-
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line and end the process with a code of ``exit_codes``."""
-    # Read by OpenCV when it is loaded: it logs refused files on standard error, whose reason is in our answer, and
-    # allocates up to a gigapixel for a header that we may have read otherwise than it does.
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(50_000_000))
-    code = _flushed(_run(sys.argv[1:]))
+    _take_interruptions()
+    _open_closed_streams()
+    _prepare_libraries()
+    from osteo_edge.cli.standard_error import leave_chatter_out
+
+    end = leave_chatter_out()
+    code = _flushed(_run_interruptibly(sys.argv[1:]))
+    end()
     # Taking numpy, OpenCV and the engine apart again would cost a tenth of a cold prediction and free nothing
     # that the system does not free at once.
     os._exit(code)
 
 
-def _run(arguments: list[str]) -> int:
-    if sys.stdout is None or sys.stderr is None:
-        return exit_codes.OUTPUT  # closed by the caller: nobody could be told anything
+def _take_interruptions() -> None:
+    """Ctrl-C ends the process at once, but within a command; ignored, as by a shell in the background, it stays ignored."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _leave)
+
+
+def _leave(number: int = signal.SIGINT, frame: FrameType | None = None) -> NoReturn:
     try:
-        return cli.main(arguments, prog_name="osteo-edge", standalone_mode=False) or exit_codes.ANSWERED
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.Abort:
-        return _told("interrupted", exit_codes.INTERRUPTED)
-    except click.ClickException as error:
-        error.show()
-        return exit_codes.USAGE
-    except OsteoEdgeError as error:
-        return _told(str(error), exit_codes.of_error(error))
-    except SystemExit:
-        return exit_codes.OUTPUT  # click's way out when the reader of our output went away, as `head` does
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            return _told(f"the output cannot be written: {error.strerror}", exit_codes.OUTPUT)
-        return _internal_fault(error, arguments)
-    except Exception as error:
-        return _internal_fault(error, arguments)
+        os.write(sys.stderr.fileno(), b"osteo-edge: interrupted\n")
+    finally:
+        os._exit(128 + signal.SIGINT)
 
 
-def _internal_fault(error: Exception, arguments: list[str]) -> int:
-    if "--verbose" in arguments:
-        import traceback
+def _unwind(number: int, frame: FrameType | None) -> None:
+    """Let the command end what must be done whole; a second interruption ends it at once.
 
-        traceback.print_exception(error)
-    return _told(
-        f"a fault of osteo-edge itself ({type(error).__name__}: {str(error)[:200]}); "
-        "'osteo-edge --verbose ...' tells more; please report it",
-        exit_codes.INTERNAL,
-    )
+    An import is finished first: many a library takes an exception there for a fault of its own.
+    """
+    if _is_importing(frame):
+        signal.signal(signal.SIGALRM, _unwind)
+        signal.setitimer(signal.ITIMER_REAL, _UNTIL_IMPORTED_S)
+        return
+    signal.signal(signal.SIGINT, _leave)
+    raise KeyboardInterrupt
 
 
-def _told(message: str, code: int) -> int:
-    click.echo(f"osteo-edge: {printable(message)}", err=True)
-    return code
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_globals.get("__name__") != "importlib._bootstrap":
+        frame = frame.f_back
+    return frame is not None
+
+
+def _run_interruptibly(arguments: list[str]) -> int:
+    is_taken = signal.getsignal(signal.SIGINT) is _leave
+    try:
+        if is_taken:
+            signal.signal(signal.SIGINT, _unwind)
+        code = _run(arguments)
+        if is_taken:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # one that was waiting for an import comes too late
+            signal.signal(signal.SIGINT, _leave)
+        return code
+    except KeyboardInterrupt:  # while something else was being told
+        _leave()
+
+
+def _open_closed_streams() -> None:
+    """A file that is opened later would otherwise become standard error, and libraries write there."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+
+
+def _prepare_libraries() -> None:
+    """Read by the libraries when they are loaded."""
+    # OpenCV logs refused files on standard error, whose reason is in our answer.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    # It allocates up to a gigapixel for a header that we may have read otherwise than it does. A limit of the user's
+    # would refuse what we read, or take what we do not.
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(50_000_000)
+    for side in ("WIDTH", "HEIGHT"):
+        os.environ.pop(f"OPENCV_IO_MAX_IMAGE_{side}", None)
+    # Its matrices here are small, and starting its threads takes longer than they save.
+    if not any(name in os.environ for name in _BLAS_THREADS):
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+
+def _run(arguments: list[str]) -> int:
+    from osteo_edge.cli.group import run
+
+    return run(arguments)
 
 
 def _flushed(code: int) -> int:
@@ -111,5 +112,7 @@ def _flushed(code: int) -> int:
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
     except OSError:  # a full disk, or a reader that went away
+        from osteo_edge.cli import exit_codes
+
         return exit_codes.OUTPUT
     return code

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,10 +19,6 @@ except ImportError:
 
 if TYPE_CHECKING:
     from osteo_edge.engines.base import Picture
-
-_STANDARD_ERROR = 2
-_GREETING = b"INFO: "
-_redirecting = threading.Lock()
 
 
 class LitertEngine:
@@ -72,9 +65,8 @@ class LitertEngine:
 
     def _open(self, model: bytes) -> SignatureRunner:
         try:
-            with _without_greeting():
-                interpreter = Interpreter(model_content=model, num_threads=self._threads)
-                interpreter.allocate_tensors()
+            interpreter = Interpreter(model_content=model, num_threads=self._threads)
+            interpreter.allocate_tensors()
             return interpreter.get_signature_runner()
         except Exception as error:  # the bindings raise ValueError, RuntimeError and SystemError for a bad model
             raise InferenceError(f"LiteRT cannot load the model: {_first_line(error)}") from error
@@ -89,30 +81,3 @@ def _specs(details: Mapping[str, Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
-@contextmanager
-def _without_greeting() -> Iterator[None]:
-    """Keep LiteRT's word that it has started off standard error, which no setting of its own does.
-
-    Whatever else is written there meanwhile, by any thread, is passed on afterwards.
-    """
-    if not hasattr(os, "memfd_create"):  # Linux alone
-        yield
-        return
-    with _redirecting, os.fdopen(os.memfd_create("litert"), "rb") as kept:
-        try:
-            error = os.dup(_STANDARD_ERROR)
-        except OSError:  # closed: nobody reads it
-            yield
-            return
-        try:
-            os.dup2(kept.fileno(), _STANDARD_ERROR)
-            yield
-        finally:
-            os.dup2(error, _STANDARD_ERROR)
-            os.close(error)
-            kept.seek(0)
-            for line in kept:
-                if not line.startswith(_GREETING):
-                    os.write(_STANDARD_ERROR, line)

@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from osteo_edge.cli.main import cli
+from osteo_edge.cli.group import cli
 
 
 def every_command(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
