@@ -12,6 +12,7 @@ from export.members import ExportedMember
 from export.origin import Origin
 from osteo_edge.bundle import DEFAULT_BUNDLE
 from osteo_edge.covariates import enumerate_words, spoken
+from osteo_edge.decision.conformal import TIE
 from osteo_edge.decision.fusion import weighs_picture
 from osteo_edge.manifest import Fusion, Manifest, Member, Metric, RegionProfile
 
@@ -279,7 +280,7 @@ def _whether_the_picture_adds(fusion: Fusion) -> str:
     weightless = "" if weighs_picture(fusion) else " Its fitted model gives the picture no weight at all."
     return (
         "**The picture was not shown to add to what the covariates tell**: the interval of its gain in macro AUC does not "
-        f"lie above zero. An answer of this kind rests on the covariates, and says so.{weightless}"
+        f"lie above zero. An answer of this kind is referred, and says what it rests on.{weightless}"
     )
 
 
@@ -304,8 +305,9 @@ def _label_sets(manifest: Manifest, metrics: Mapping[str, Any]) -> list[str]:
         "",
         f"Every class with a probability of at least {conformal.min_probability:.3f} stays in the answer's set, so that it "
         f"holds the true class for about {conformal.coverage:.0%} of pictures like those of the training set (fitted on "
-        f"{conformal.calibration_size} out-of-fold radiographs; an average, not a promise for each class). A set of more than "
-        "one class is reported as 'referred'.",
+        f"{conformal.calibration_size} out-of-fold radiographs; an average, not a promise for each class). So does a class "
+        f"within {TIE:g} of the likeliest, and what lies between two that stay. A set of more than one class is reported as "
+        "'referred'.",
     ]
     if not manifest.is_proven:
         lines += [

@@ -16,6 +16,10 @@ SEX = "sex"
 Value = float | str | None
 Given = Mapping[str, Value]
 
+# Below it no picture is answered: training held none of growing bones.
+ADULT_AGE_YEARS = 18.0
+_OLDEST_YEARS = 120.0
+
 _OTHER_NAMES: Mapping[str, str] = {"age": AGE}
 _WORDS: Mapping[str, Mapping[str, float]] = {
     "sex": {"female": 1.0, "f": 1.0, "male": 0.0, "m": 0.0},
@@ -30,13 +34,21 @@ class Person:
 
     Attributes:
         values: covariate -> number; sex is 1 for female, yes is 1.
-        unused: names of what was given to a bundle that answers from the picture alone.
+        unused: names of what was given and the bundle was not made for.
         missing: what the bundle asks for besides, before it takes the values into account; empty when nothing was given.
+        age_years: where it was given, to any bundle; it decides what is advised.
+        sex: ``female`` or ``male``, where it was given, to any bundle; likewise.
     """
 
     values: Mapping[str, float] = field(default_factory=FrozenMapping)
     unused: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    age_years: float | None = None
+    sex: str | None = None
+
+    @property
+    def is_child(self) -> bool:
+        return self.age_years is not None and self.age_years < ADULT_AGE_YEARS
 
 
 def gather(age_years: float | None, sex: str | None, covariates: Given | None) -> dict[str, Value]:
@@ -57,19 +69,27 @@ def gather(age_years: float | None, sex: str | None, covariates: Given | None) -
 def describe(fusion: Fusion | None, given: Given) -> Person:
     """Check ``given`` against what the bundle knows; ``age`` is ``age_years``.
 
+    Age and sex are checked for every bundle, since the advice follows from them. A child's age is none that a bundle
+    takes; it is for ``decision.verdict.refuse`` to answer, and no error.
+
     Raises:
         CovariateError: an unknown name, or a value that is no number, no answer, or out of range.
     """
     given = _under_known_names(given)
-    if fusion is None:
-        return Person(unused=tuple(given))
-    known = {covariate.name: covariate for covariate in fusion.covariates}
+    known = {covariate.name: covariate for covariate in fusion.covariates} if fusion else {}
     for name in given:
-        if name not in known:
+        if fusion and name not in known and name not in (AGE, SEX):
             raise CovariateError(f"this bundle knows no covariate {name[:60]!r}; it knows {', '.join(known)}")
-    values = {name: to_number(known[name], value) for name, value in given.items()}
-    missing = tuple(name for name in fusion.required if name not in values) if values else ()
-    return Person(FrozenMapping(values), missing=missing)
+    is_child = AGE in given and _ANYBODY_S_AGE.low <= _read(_ANYBODY_S_AGE, given[AGE]) < ADULT_AGE_YEARS
+    usable = [name for name in given if name in known and not (is_child and name == AGE)]
+    values = {name: to_number(known[name], given[name]) for name in usable}
+    return Person(
+        FrozenMapping(values),
+        unused=tuple(name for name in given if name not in known),
+        missing=tuple(name for name in fusion.required if name not in values) if fusion and values else (),
+        age_years=to_number(_ANYBODY_S_AGE, given[AGE]) if AGE in given else None,
+        sex=("female" if to_number(_ANYBODY_S_SEX, given[SEX]) else "male") if SEX in given else None,
+    )
 
 
 def to_number(covariate: Covariate, value: Value) -> float:
@@ -124,3 +144,8 @@ def _read(covariate: Covariate, value: Value) -> float:
 
 def _shown(value: Value) -> str:
     return repr(value)[:40]
+
+
+# What no person's age and sex can be outside of, whatever the bundle; the lowest age leaves room for 0.67 to be a slip of 67.
+_ANYBODY_S_AGE = Covariate(AGE, "number", "years", 1.0, _OLDEST_YEARS, 0.0, 1.0, FrozenMapping())
+_ANYBODY_S_SEX = Covariate(SEX, "sex", "", 0.0, 1.0, 0.0, 1.0, FrozenMapping())

@@ -249,6 +249,7 @@ class Manifest:
     """The whole manifest; see the class of each field.
 
     Attributes:
+        labels: in order of falling bone density, as ``BoneStatus`` has them; label sets rely on it.
         members: run in this order; each has a name of its own, and one engine at least has files of all of them.
         choices: what ``auto`` means on this device: the first that fits it and whose engine is installed.
         ensemble: how the members' scores become one; ``mean`` where there is one member.

@@ -77,6 +77,7 @@ class Prediction:
         members_answered: networks that were run; a cascade stops when it is sure.
         knees: left to right in the picture.
         timings_ms: stage -> milliseconds of wall clock; takes no part in comparing two answers.
+        age_years, sex: of the person where they were given, whether or not they took part; the advice follows from them.
         radiograph: kept for the overlay, only when an explanation was asked for.
     """
 
@@ -95,6 +96,8 @@ class Prediction:
     timings_ms: Mapping[str, float] = field(compare=False)
     model: ModelIdentity
     intended_use: str
+    age_years: float | None = None
+    sex: str | None = None
     radiograph: Radiograph | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -109,10 +112,10 @@ class Prediction:
 
     @property
     def message(self) -> str:
-        """What a person is told of the picture; see ``osteo_edge/reports/wording.py``."""
-        from osteo_edge.reports.wording import sentence
+        """What a person is told of the picture: the answer, its reason and the next step, as ``reports.wording`` gives them."""
+        from osteo_edge.reports import wording
 
-        return sentence(self)
+        return wording.message(self)
 
     def __str__(self) -> str:
         """One line for people, without escapes: the source, the status and the sentence."""

@@ -18,9 +18,9 @@ from osteo_edge.covariates import Given, Person, describe, gather
 from osteo_edge.decision.ensemble import combine, is_sure, shares
 from osteo_edge.decision.explanation import laid_together, read_head_weights, saliency, union
 from osteo_edge.decision.scores import likeliest, mean_logits, softmax
-from osteo_edge.decision.verdict import decide
+from osteo_edge.decision.verdict import decide, refuse
 from osteo_edge.errors import ImageTooLargeError, IncompatibleBundleError, InferenceError, InputError
-from osteo_edge.images import quality, reader
+from osteo_edge.images import orientation, quality, reader
 from osteo_edge.images.preprocess import prepare
 from osteo_edge.images.quality import Finding
 from osteo_edge.images.reader import ImageSource
@@ -192,13 +192,14 @@ class OsteoPredictor:
                 return _Look(question, name, None, clock, findings=(_as_finding(error),))
         look = _Look(question, radiograph.source, radiograph.digest, clock)
         with clock.stage("quality"):
-            findings = quality.assess(radiograph, self.bundle.manifest.quality)
+            findings = (*refuse(question.person), *quality.assess(radiograph, self.bundle.manifest.quality))
         if findings:
             return replace(look, findings=findings)
         with clock.stage("region"):
             joints = self._finder.find(radiograph.pixels)
-        if not joints:
-            return replace(look, findings=(quality.no_knee(),))
+            findings = () if joints else (orientation.why_no_knee(self._finder, radiograph.pixels),)
+        if findings:
+            return replace(look, findings=findings)
         with clock.stage("prepare"):
             tensors = self._prepare(radiograph, joints)
         return replace(look, joints=joints, tensors=tensors, radiograph=radiograph if question.explain else None)
@@ -294,6 +295,8 @@ class OsteoPredictor:
             timings_ms=_NOTHING,  # the decision's own time is not over
             model=self.model,
             intended_use=manifest.intended_use,
+            age_years=look.question.person.age_years,
+            sex=look.question.person.sex,
             radiograph=look.radiograph,
         )
 

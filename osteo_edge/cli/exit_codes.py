@@ -38,6 +38,8 @@ INTERNAL = 70
 INTERRUPTED = 130
 TERMINATED = 143
 
+_UNFIT = ("too_small", "constant", "no_knee", "upside_down", "sideways", "inverted", "immature")
+_REFERRED = ("not_sure", "unproven", "outside_support", "picture_adds_nothing")
 _GRAVEST_FIRST = (OUTPUT, UNREADABLE, TOO_LARGE, NO_ANSWER, ANSWERED)
 
 
@@ -63,7 +65,7 @@ def of_finding(code: str) -> int:
     """The exit code for the first finding of a rejected or referred picture."""
     if code in ("too_many_pixels", "too_many_bytes"):
         return TOO_LARGE
-    return NO_ANSWER if code in ("too_small", "constant", "no_knee", "not_sure", "unproven", "outside_support") else UNREADABLE
+    return NO_ANSWER if code in _UNFIT or code in _REFERRED else UNREADABLE
 
 
 def gravest(codes: Iterable[int]) -> int:

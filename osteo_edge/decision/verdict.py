@@ -9,13 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.covariates import Person, enumerate_words, spoken
-from osteo_edge.decision.conformal import label_set
+from osteo_edge.decision.conformal import label_set, nearly_likeliest, without_gap
 from osteo_edge.decision.scores import softmax
 from osteo_edge.images.quality import Finding
 from osteo_edge.labels import Mode
 from osteo_edge.manifest import Covariate, Fusion, Manifest
 from osteo_edge.mapping import FrozenMapping
-from osteo_edge.reports.wording import NOT_SUPPORTED, PICTURE_ADDS_NOTHING, UNPROVEN
+from osteo_edge.reports.wording import (
+    IMMATURE,
+    NOT_SUPPORTED,
+    PICTURE_ADDS_NOTHING,
+    PICTURE_DISAGREES,
+    UNPROVEN,
+    UNSURE,
+    direction,
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,11 @@ class Verdict:
     notes: tuple[Finding, ...]
 
 
+def refuse(person: Person) -> tuple[Finding, ...]:
+    """Reasons, if any, why no picture of this person is answered, whatever the bundle and before it is asked."""
+    return (Finding(IMMATURE, "this test has not learnt from bones that still grow"),) if person.is_child else ()
+
+
 def decide(manifest: Manifest, logits: NDArray[np.floating], person: Person) -> Verdict:
     """Judge one picture.
 
@@ -44,29 +57,31 @@ def decide(manifest: Manifest, logits: NDArray[np.floating], person: Person) -> 
         labels = label_set(image, manifest.conformal)
         findings = (*_unproven(manifest.is_proven), *_not_sure(labels, manifest.conformal.coverage))
         return Verdict(Mode.IMAGE, labels, image, image, _NOTHING, findings, tuple(_left_out(person)))
-    return _decide_with(fusion, manifest, logits, image, person.values)
+    return _decide_with(fusion, manifest, logits, image, person)
 
 
 _NOTHING: Mapping[str, float] = FrozenMapping()
 
 
 def _decide_with(
-    fusion: Fusion, manifest: Manifest, logits: NDArray[np.floating], image: Mapping[str, float], values: Mapping[str, float]
+    fusion: Fusion, manifest: Manifest, logits: NDArray[np.floating], image: Mapping[str, float], person: Person
 ) -> Verdict:
     from osteo_edge.decision.fusion import fuse, outside_support, weighs_picture
 
+    values = person.values
     fused = _named(manifest, softmax(fuse(fusion, logits, values)))
     told_apart, unsupported = label_set(fused, fusion.conformal), outside_support(fusion, values)
     # What training never saw for such a person cannot be ruled out either.
-    labels = tuple(name for name in manifest.labels if name in told_apart or name in {label for _, label in unsupported})
+    labels = without_gap({*told_apart, *(label for _, label in unsupported)}, manifest.labels)
     by_name = {covariate.name: covariate for covariate in fusion.covariates}
+    used = FrozenMapping({name: values[name] for name in by_name if name in values})
     findings = (
         *_unproven(fusion.is_proven),
         *(_unsupported(by_name[name], label, values[name]) for name, label in unsupported),
+        *_adds_nothing(fusion, [by_name[name] for name in used], heeds_picture=weighs_picture(fusion)),
         *_not_sure(told_apart, fusion.conformal.coverage, evidence="the picture and what is known of the person do"),
     )
-    used = FrozenMapping({name: values[name] for name in by_name if name in values})
-    notes = () if fusion.image_adds else (_rests_on([by_name[name] for name in used], heeds_picture=weighs_picture(fusion)),)
+    notes = (*_disagrees(image, labels), *_left_out(person))
     return Verdict(Mode.FUSED, labels, fused, image, used, findings, notes)
 
 
@@ -86,7 +101,7 @@ def _unproven(is_proven: bool) -> Iterator[Finding]:
 def _not_sure(labels: tuple[str, ...], coverage: float, *, evidence: str = "the picture does") -> Iterator[Finding]:
     if len(labels) > 1:
         told = f"{evidence} not tell {' from '.join(labels)} at the bundle's coverage of {coverage:.0%}"
-        yield Finding("not_sure", told)
+        yield Finding(UNSURE, told)
 
 
 def _unsupported(covariate: Covariate, label: str, value: float) -> Finding:
@@ -104,18 +119,29 @@ def _such(covariate: Covariate, label: str, value: float) -> str:
     return f"{limit} {covariate.unit} of age" if covariate.name == "age_years" else f"with {spoken(covariate)} {limit}"
 
 
-def _rests_on(covariates: list[Covariate], *, heeds_picture: bool) -> Finding:
+def _adds_nothing(fusion: Fusion, covariates: list[Covariate], *, heeds_picture: bool) -> Iterator[Finding]:
+    """What the answer rests on where that is not the picture; the sentence for people begins with it."""
+    if fusion.image_adds:
+        return
     known = enumerate_words([spoken(covariate) for covariate in covariates])
-    if not heeds_picture:
-        return Finding(PICTURE_ADDS_NOTHING, f"this answer rests on {known} alone; the picture has no weight in it")
-    return Finding(PICTURE_ADDS_NOTHING, f"this answer rests on {known}; the picture was not shown to add to it")
+    if heeds_picture:
+        yield Finding(PICTURE_ADDS_NOTHING, f"from {known} (the picture was not shown to add to that)")
+    else:
+        yield Finding(PICTURE_ADDS_NOTHING, f"from {known} alone (the picture does not count in it)")
+
+
+def _disagrees(image: Mapping[str, float], labels: tuple[str, ...]) -> Iterator[Finding]:
+    """Where the classes that remain say one thing, and what is likeliest from the picture alone says the opposite."""
+    told, of_picture = direction(labels), direction(nearly_likeliest(image))
+    if told and of_picture and told is not of_picture:
+        yield Finding(PICTURE_DISAGREES, "the picture's own score points the other way")
 
 
 def _left_out(person: Person) -> Iterator[Finding]:
     """What was given and took no part is told, never passed over."""
     if person.unused:
         given = enumerate_words(person.unused)
-        yield Finding("covariates_not_used", f"this bundle answers from the picture alone; not used: {given}")
+        yield Finding("covariates_not_used", f"this bundle was made to answer without them; not used: {given}")
     if person.missing:
         wanted = enumerate_words(person.missing)
         told = f"the answer is from the picture alone; to use what is known of the person, also give {wanted}"

@@ -26,11 +26,6 @@ def assess(radiograph: Radiograph, limits: QualityLimits) -> tuple[Finding, ...]
     return tuple(finding for finding in (_too_small(radiograph, limits), _constant(radiograph, limits)) if finding)
 
 
-def no_knee() -> Finding:
-    """The finding for a picture in which the finder saw no knee joint."""
-    return Finding("no_knee", "no knee joint was found in this picture")
-
-
 def _too_small(radiograph: Radiograph, limits: QualityLimits) -> Finding | None:
     shorter = min(radiograph.width_px, radiograph.height_px)
     if shorter >= limits.min_side_px:

@@ -56,11 +56,12 @@ def table(folder: Path, *lines: str) -> Path:
 def test_options_give_a_fused_answer(bundle: Path, example: Path) -> None:
     known = ["--age", "40", "--sex", "male", "--covariate", "prior_fracture=no"]
     done = predict("--bundle", bundle, "--format", "json", *known, example)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 4, done.stderr
     record = json.loads(done.stdout)
     jsonschema.validate(record, SCHEMA)
     assert (record["mode"], record["covariates_used"]) == ("fused", {"age_years": 40, "sex": 0, "prior_fracture": 0})
-    assert "rests on age, sex and prior fracture; the picture was not shown to add to it" in record["message"]
+    assert (record["status"], record["label"], record["likeliest"]) == ("referred", None, "normal")
+    assert record["message"].startswith("From age, sex and prior fracture (the picture was not shown to add to that): no sign")
     piped = json.loads(predict("--bundle", bundle, "--format", "json", *known, "-", stdin=example.read_bytes()).stdout)
     assert piped["probabilities"] == record["probabilities"]
 
@@ -105,7 +106,8 @@ def test_a_bundle_of_pictures_alone_says_that_it_did_not_use_them(bundle_copy: P
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--age", "7"], "age_years must be 18 to 110 years"),
+        (["--age", "0.5"], "age_years must be 18 to 110 years"),
+        (["--age", "130"], "age_years must be 18 to 110 years"),
         (["--age", "nan"], "age_years must be a number"),
         (["--age", "old"], "--age"),
         (["--sex", "other"], "--sex"),
@@ -121,6 +123,16 @@ def test_wrong_values_are_usage_errors_before_any_answer(bundle: Path, example: 
     done = predict("--bundle", bundle, *options, example)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+def test_a_child_gets_no_answer(bundle: Path, bundle_copy: Path, example: Path) -> None:
+    for folder in (bundle, remove_fusion(bundle_copy)):
+        done = predict("--bundle", folder, "--format", "json", "--age", "8", example)
+        record = json.loads(done.stdout)
+        jsonschema.validate(record, SCHEMA)
+        assert (done.returncode, record["status"], record["likeliest"]) == (4, "rejected", None)
+        assert [finding["code"] for finding in record["findings"]] == ["immature"]
+        assert record["message"].startswith("Below 18 years of age no answer is given.")
 
 
 def test_covariates_are_of_one_person(bundle: Path, folder: Path, example: Path) -> None:

@@ -12,22 +12,26 @@ import numpy as np
 import pytest
 
 from osteo_edge import Mode, OsteoPredictor, Status, open_bundle
-from osteo_edge.covariates import Person, enumerate_words
+from osteo_edge.covariates import Person, describe, enumerate_words
 from osteo_edge.decision.fusion import design, fuse, outside_support
 from osteo_edge.decision.scores import softmax
 from osteo_edge.decision.verdict import decide
-from osteo_edge.errors import CovariateError, ManifestError
+from osteo_edge.errors import CovariateError, InputError, ManifestError
 from osteo_edge.manifest import Fusion
 from osteo_edge.records import parse_record
 from osteo_edge.reports.structured import CSV_COLUMNS, to_row
 from osteo_edge.reports.text import to_text
-from osteo_edge.reports.wording import HIGHER_CHANCE, NOT_LEARNT
 from tests.making import add_fusion, fusion, remove_fusion, rewrite_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "osteo_edge/reports/prediction.schema.json").read_text())
 OLD_WOMAN = {"age_years": 67.0, "sex": "female"}
 YOUNG_MAN = {"age_years": 40.0, "sex": "male"}
+WITHOUT_AGE: dict[str, Any] = {
+    "covariates": fusion()["covariates"][2:],
+    "required": ["prior_fracture"],
+    "kernel": [row for place, row in enumerate(fusion()["kernel"]) if place in (0, 1, 2, 5, 8)],
+}
 WITHOUT_SUPPORT = [covariate | {"support": {}} for covariate in fusion()["covariates"]]
 
 
@@ -68,33 +72,69 @@ def test_each_mode_has_its_own_proof_and_label_sets(predictor: OsteoPredictor, e
     assert codes(alone.findings)[0] == "unproven"
     assert "unproven" not in codes(fused.findings)
     assert alone.status is Status.REFERRED
-    assert fused.status is Status.REPORTED
     assert fused.label_set == ("normal",)
 
 
 def test_an_unproven_fusion_refers_every_picture(bundle_copy: Path, example: Path) -> None:
     folder = rewrite_manifest(add_fusion(bundle_copy, is_proven=False), lambda manifest: manifest.update(is_proven=True))
     prediction = OsteoPredictor(folder).predict(example, **YOUNG_MAN)
-    assert (prediction.status, codes(prediction.findings)) == (Status.REFERRED, ["unproven"])
+    assert (prediction.status, codes(prediction.findings)[0]) == (Status.REFERRED, "unproven")
+    assert "this test cannot tell. The test was not shown to tell more than chance." in prediction.message
 
 
-def test_the_text_says_what_the_answer_rests_on(predictor: OsteoPredictor, bundle_copy: Path, example: Path) -> None:
-    fused = predictor.predict(example, **YOUNG_MAN)
-    said = "This answer rests on age and sex; the picture was not shown to add to it."
-    assert codes(fused.notes) == ["picture_adds_nothing"]
-    assert said in fused.message
-    assert said in to_text(fused)
-    assert said not in predictor.predict(example).message
-    adding = OsteoPredictor(add_fusion(bundle_copy, image_adds=True)).predict(example, **YOUNG_MAN)
-    assert adding.notes == ()
-    assert "rests on" not in to_text(adding)
-    assert "picture alone" in to_text(adding)
+WITHOUT_WEIGHT = [[0.0] * 3] * 3 + fusion()["kernel"][3:]
 
 
-def test_an_answer_in_which_the_picture_has_no_weight_says_so(bundle_copy: Path, example: Path) -> None:
-    kernel = [[0.0] * 3] * 3 + fusion()["kernel"][3:]
-    fused = OsteoPredictor(add_fusion(bundle_copy, kernel=kernel)).predict(example, **YOUNG_MAN)
-    assert fused.message.endswith("This answer rests on age and sex alone; the picture has no weight in it.")
+def test_an_answer_to_which_the_picture_adds_nothing_is_referred_and_begins_with_what_it_rests_on(
+    bundle_copy: Path, example: Path
+) -> None:
+    fused = OsteoPredictor(add_fusion(bundle_copy)).predict(example, **YOUNG_MAN)
+    assert (fused.status, codes(fused.findings), fused.label) == (Status.REFERRED, ["picture_adds_nothing"], None)
+    assert (fused.label_set, fused.likeliest) == (("normal",), "normal")
+    assert fused.message.startswith("From age and sex (the picture was not shown to add to that): no sign of low bone density;")
+    alone = OsteoPredictor(add_fusion(bundle_copy, kernel=WITHOUT_WEIGHT)).predict(example, **YOUNG_MAN)
+    assert (alone.status, codes(alone.findings)) == (Status.REFERRED, ["picture_adds_nothing"])
+    assert alone.message.startswith("From age and sex alone (the picture does not count in it): no sign of low bone density;")
+
+
+def test_an_answer_to_which_the_picture_adds_is_reported_as_one_of_both(bundle_copy: Path, example: Path) -> None:
+    fused = OsteoPredictor(add_fusion(bundle_copy, image_adds=True)).predict(example, **YOUNG_MAN)
+    assert (fused.status, fused.label, fused.findings) == (Status.REPORTED, "normal", ())
+    assert fused.message.startswith("No sign found by this test")
+    assert "rom age" not in to_text(fused)
+    assert "picture alone" in to_text(fused)
+
+
+SCORES_OF = {"normal": [4.0, 0.0, 0.0], "low": [0.0, 0.0, 4.0], "flat": [0.02, 0.01, 0.0]}
+
+
+@pytest.mark.parametrize(
+    ("picture", "age", "disagrees"),
+    [
+        ("low", 30, True),
+        ("normal", 30, False),
+        ("flat", 30, False),
+        ("normal", 100, True),
+        ("low", 100, False),
+        ("flat", 100, False),
+        ("low", 52, False),
+    ],
+)
+def test_a_picture_that_points_the_other_way_is_told(picture: str, age: float, disagrees: bool, bundle_copy: Path) -> None:
+    """At 30 age and sex say normal, at 100 osteoporosis, at 52 neither."""
+    folder = add_fusion(bundle_copy, covariates=WITHOUT_SUPPORT, kernel=WITHOUT_WEIGHT)
+    manifest = open_bundle(folder).manifest
+    verdict = decide(manifest, np.array(SCORES_OF[picture]), describe(manifest.fusion, {"age_years": age, "sex": "female"}))
+    assert ("picture_disagrees" in codes(verdict.notes)) is disagrees
+    assert "picture_adds_nothing" in codes(verdict.findings)
+
+
+def test_the_sentence_says_that_the_picture_points_the_other_way(bundle_copy: Path, example: Path) -> None:
+    folder = add_fusion(bundle_copy, covariates=WITHOUT_SUPPORT, kernel=WITHOUT_WEIGHT)
+    with OsteoPredictor(folder) as predictor:
+        opposed = [one for one in (predictor.predict(example, age_years=age, sex="female") for age in (30, 100)) if one.notes]
+    (fused,) = opposed  # whichever class the picture suggests, it is against one of the two
+    assert fused.message.count("The picture's own score points the other way.") == 1
 
 
 def test_nobody_is_told_of_a_class_that_was_never_seen_at_this_age(predictor: OsteoPredictor, example: Path) -> None:
@@ -102,7 +142,8 @@ def test_nobody_is_told_of_a_class_that_was_never_seen_at_this_age(predictor: Os
     assert fused.status is Status.REFERRED
     assert codes(fused.findings)[0] == "outside_support"
     assert "held no radiograph labelled normal of a person over 49 years of age" in fused.findings[0].message
-    assert fused.message == NOT_LEARNT
+    assert fused.message.startswith("This test has not learnt from persons like this one and cannot tell.")
+    assert fused.message.endswith("DXA is advised for women of 65 and over.")
     assert fused.probabilities["normal"] < fusion()["conformal"]["min_probability"]
     assert fused.label_set[0] == "normal"
     very_old = predictor.predict(example, age_years=90, sex="male")
@@ -116,7 +157,7 @@ def test_with_support_everywhere_the_sets_speak(bundle_copy: Path, example: Path
     predictor = OsteoPredictor(add_fusion(bundle_copy, covariates=WITHOUT_SUPPORT))
     fused = predictor.predict(example, age_years=90, sex="female")
     assert fused.label_set == ("osteoporosis",)
-    assert fused.message.startswith(HIGHER_CHANCE)
+    assert fused.message.startswith("From age and sex (the picture was not shown to add to that): higher chance of low bone")
 
 
 def test_support_is_judged_only_for_what_is_known() -> None:
@@ -127,7 +168,8 @@ def test_support_is_judged_only_for_what_is_known() -> None:
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"age_years": 7}, r"age_years must be 18 to 110 years, not 7"),
+        ({"age_years": 0.5}, r"age_years must be 18 to 110 years, not 0.5"),
+        ({"age_years": 130}, r"age_years must be 18 to 110 years, not 130"),
         ({"age_years": 1e9}, "age_years must be 18 to 110"),
         ({"age_years": math.nan}, "age_years must be a number"),
         ({"covariates": {"age_years": "old"}}, "age_years must be a number"),
@@ -146,6 +188,53 @@ def test_a_value_that_cannot_be_is_told_before_the_picture_is_read(
     with pytest.raises(CovariateError, match=named) as raised:
         predictor.predict("missing.png", **given)
     assert isinstance(raised.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"age_years": 0.5}, "age_years must be 1 to 120 years, not 0.5"),
+        ({"age_years": 130}, "age_years must be 1 to 120 years, not 130"),
+        ({"age_years": math.nan}, "age_years must be a number"),
+        ({"age_years": "old"}, "age_years must be a number"),
+        ({"sex": "x"}, "sex must be female or male"),
+    ],
+)
+def test_age_and_sex_are_checked_whatever_the_bundle(bundle_copy: Path, given: dict[str, Any], named: str) -> None:
+    for folder in (remove_fusion(bundle_copy), add_fusion(bundle_copy, **WITHOUT_AGE)):
+        with pytest.raises(CovariateError, match=named):
+            describe(open_bundle(folder).manifest.fusion, given)
+
+
+def test_a_bundle_is_given_no_age_that_it_was_not_made_for(bundle_copy: Path, example: Path) -> None:
+    known = {"age_years": 67, "covariates": {"prior_fracture": "yes"}}
+    prediction = OsteoPredictor(add_fusion(bundle_copy, **WITHOUT_AGE)).predict(example, **known)
+    assert dict(prediction.covariates_used) == {"prior_fracture": 1}
+    assert (codes(prediction.notes)[-1], prediction.age_years) == ("covariates_not_used", 67)
+    assert prediction.notes[-1].message.endswith("not used: age_years")
+
+
+@pytest.mark.parametrize("age", [1, 8, 17, 17.99, "17"])
+def test_nobody_below_18_is_answered_whatever_the_bundle(bundle_copy: Path, example: Path, age: float) -> None:
+    for folder in (remove_fusion(bundle_copy), add_fusion(bundle_copy, **WITHOUT_AGE), add_fusion(bundle_copy)):
+        for sex in (None, "female"):
+            with OsteoPredictor(folder) as predictor:
+                prediction = predictor.predict(example, age_years=age, sex=sex)
+            assert (prediction.status, codes(prediction.findings)) == (Status.REJECTED, ["immature"])
+            assert (prediction.label, prediction.likeliest, prediction.knees) == (None, None, ())
+            assert prediction.digest
+            assert "run" not in prediction.timings_ms
+            assert prediction.message == (
+                "Below 18 years of age no answer is given. This test has not learnt from bones that still grow. Ask a doctor."
+            )
+
+
+def test_a_child_s_picture_is_read_first_and_an_adult_s_answered(bundle_copy: Path, example: Path) -> None:
+    with OsteoPredictor(remove_fusion(bundle_copy)) as predictor:
+        with pytest.raises(InputError):
+            predictor.predict("missing.png", age_years=8)
+        for age in (None, 18, 18.0, "18", 120):
+            assert predictor.predict(example, age_years=age).status is Status.REFERRED
 
 
 @pytest.mark.parametrize("yes", ["yes", "Yes ", True, 1, 1.0, "1"])
@@ -188,7 +277,7 @@ def test_json_and_csv_tell_the_mode(predictor: OsteoPredictor, example: Path) ->
         assert len(to_row(prediction)) == len(CSV_COLUMNS)
     plain, row = fused.to_dict(), dict(zip(CSV_COLUMNS, to_row(fused), strict=True))
     assert (plain["mode"], plain["covariates_used"]) == ("fused", {"age_years": 67, "sex": 1})
-    assert (row["mode"], row["covariates_used"], row["notes"]) == ("fused", "age_years=67;sex=1", "picture_adds_nothing")
+    assert (row["mode"], row["covariates_used"]) == ("fused", "age_years=67;sex=1")
     assert float(row["image_p_normal"]) == plain["image_probabilities"]["normal"]
     assert rejected.to_dict()["mode"] is None
 

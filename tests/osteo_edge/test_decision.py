@@ -6,12 +6,21 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from osteo_edge.decision.conformal import label_set
+from osteo_edge import BoneStatus, open_bundle
+from osteo_edge.decision.conformal import TIE, label_set, without_gap
 from osteo_edge.decision.explanation import read_head_weights, saliency
 from osteo_edge.decision.scores import mean_logits, softmax
 from osteo_edge.errors import ManifestError
 from osteo_edge.manifest import Conformal
+
+LABELS = ("normal", "osteopenia", "osteoporosis")
+
+
+def named(probabilities: tuple[float, ...]) -> dict[str, float]:
+    return dict(zip(LABELS, probabilities, strict=True))
 
 
 def test_softmax_sums_to_one_and_survives_large_scores() -> None:
@@ -34,12 +43,54 @@ def test_the_picture_is_the_mean_of_its_knees() -> None:
     ],
 )
 def test_label_set_holds_what_cannot_be_ruled_out(probabilities: tuple[float, ...], expected: tuple[str, ...]) -> None:
-    named = dict(zip(("normal", "osteopenia", "osteoporosis"), probabilities, strict=True))
-    assert label_set(named, Conformal(0.9, 0.2, 100)) == expected
+    assert label_set(named(probabilities), Conformal(0.9, 0.2, 100)) == expected
 
 
-def test_label_set_is_never_empty() -> None:
-    assert label_set({"normal": 0.3, "osteopenia": 0.36, "osteoporosis": 0.34}, Conformal(0.5, 0.9, 10)) == ("osteopenia",)
+@pytest.mark.parametrize(
+    ("probabilities", "expected"),
+    [
+        ((0.334, 0.333, 0.333), LABELS),
+        ((0.36, 0.33, 0.31), LABELS),
+        ((0.30, 0.36, 0.34), ("osteopenia", "osteoporosis")),
+        ((0.45, 0.10, 0.45), LABELS),
+        ((0.48, 0.44, 0.08), ("normal", "osteopenia")),
+        ((0.10, 0.80, 0.10), ("osteopenia",)),
+    ],
+)
+def test_what_cannot_be_told_from_the_likeliest_class_remains_whatever_the_threshold(
+    probabilities: tuple[float, ...], expected: tuple[str, ...]
+) -> None:
+    assert label_set(named(probabilities), Conformal(0.5, 0.99, 10)) == expected
+
+
+def test_what_lies_between_two_remaining_classes_remains() -> None:
+    assert label_set(named((0.5, 0.1, 0.4)), Conformal(0.9, 0.3, 100)) == LABELS
+
+
+scores = st.lists(st.floats(0, 1), min_size=3, max_size=3).filter(lambda numbers: sum(numbers) > 1e-6)
+
+
+@given(scores, st.floats(0, 1), st.floats(0, TIE))
+def test_a_label_set_is_never_empty_has_no_gap_and_leaves_ties_in(
+    numbers: list[float], threshold: float, spread: float
+) -> None:
+    shares = tuple(number / sum(numbers) for number in numbers)
+    kept = label_set(named(shares), Conformal(0.9, threshold, 100))
+    places = [LABELS.index(label) for label in kept]
+    assert places == list(range(places[0], places[-1] + 1))
+    for label, share in named(shares).items():
+        assert label in kept or (share < threshold and share < max(shares) - TIE)
+    nearly_flat = named(tuple(0.3 + spread * number for number in numbers))
+    assert label_set(nearly_flat, Conformal(0.9, threshold, 100)) == LABELS
+
+
+def test_a_gap_is_filled_in_the_order_of_the_labels() -> None:
+    assert without_gap({"c", "a"}, "abcd") == ("a", "b", "c")
+    assert without_gap((), "abcd") == ()
+
+
+def test_the_order_of_the_labels_is_that_of_falling_bone_density() -> None:
+    assert tuple(BoneStatus) == LABELS == open_bundle().manifest.labels
 
 
 def test_saliency_is_each_place_s_share_of_the_logit() -> None:

@@ -67,6 +67,7 @@ def test_only_a_reported_class_is_a_label(prediction: Prediction, label: str | N
 def test_text_is_one_line_with_the_sentence() -> None:
     assert str(REFERRED).startswith("image.png: referred - This test cannot tell")
     assert str(REJECTED).startswith("image.png: rejected - This picture cannot be read")
+    assert str(REJECTED).endswith("This picture cannot be read. The PNG file is truncated.")
     assert str(REPORTED) == f"image.png: reported - {REPORTED.message}"
 
 
