@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from osteo_edge.errors import BundleNotFoundError, IntegrityError
 from osteo_edge.integrity import read_regular_file, require_digest, sha256_hex
@@ -65,11 +65,27 @@ class Bundle:
             yield path
 
     def refuse_unlisted(self) -> None:
-        """Raise IntegrityError for a file that is not part of the bundle."""
-        for path in sorted(self.root.rglob("*")):
-            name = path.relative_to(self.root).as_posix()
-            if (path.is_symlink() or not path.is_dir()) and name not in self.listed:
-                raise IntegrityError(f"{name} in {self.root} is not listed in the manifest; remove it")
+        """Raise IntegrityError for a file or folder that is not part of the bundle.
+
+        Only folders of listed files are looked into, so that their depth is that of the manifest's paths.
+        """
+        parents = {parent.as_posix() for path in self.listed for parent in PurePosixPath(path).parents}
+        for folder in sorted(parents):
+            for name, is_folder in _entries(self.root, folder):
+                if name not in (parents if is_folder else self.listed):
+                    raise IntegrityError(f"{name} in {self.root} is not listed in the manifest; remove it")
+
+
+def _entries(root: Path, folder: str) -> list[tuple[str, bool]]:
+    """Path in the bundle of each entry, sorted, and whether it is a folder; a link is none. A missing folder is empty."""
+    try:
+        with os.scandir(root / folder) as entries:
+            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    except (FileNotFoundError, NotADirectoryError):  # what is missing there is told when it is read
+        return []
+    except OSError as error:
+        raise IntegrityError(f"the folder {folder} in {root} cannot be listed: {error.strerror}") from error
+    return sorted(((PurePosixPath(folder) / name).as_posix(), is_folder) for name, is_folder in found)
 
 
 def open_bundle(name_or_path: str | Path = DEFAULT_BUNDLE) -> Bundle:

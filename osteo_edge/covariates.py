@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from osteo_edge.errors import CovariateError
@@ -56,14 +56,15 @@ def gather(age_years: float | None, sex: str | None, covariates: Given | None) -
 
     Raises:
         CovariateError: age or sex was given twice, be it as ``age`` and as ``age_years``.
+        TypeError: the covariates are no mapping of names.
     """
-    given = _under_known_names(covariates or {})
+    given = _under_known_names({} if covariates is None else covariates)
     for name, value in ((AGE, age_years), (SEX, sex)):
         if value is not None and given.get(name) is not None:
             raise CovariateError(f"{name} was given twice")
         if value is not None:
             given[name] = value
-    return {name: value for name, value in given.items() if value is not None and value != ""}
+    return {name: value for name, value in given.items() if value is not None and not (isinstance(value, str) and value == "")}
 
 
 def describe(fusion: Fusion | None, given: Given) -> Person:
@@ -74,6 +75,7 @@ def describe(fusion: Fusion | None, given: Given) -> Person:
 
     Raises:
         CovariateError: an unknown name, or a value that is no number, no answer, or out of range.
+        TypeError: no mapping of names.
     """
     given = _under_known_names(given)
     known = {covariate.name: covariate for covariate in fusion.covariates} if fusion else {}
@@ -117,6 +119,8 @@ def enumerate_words(words: Collection[str]) -> str:
 
 
 def _under_known_names(given: Given) -> dict[str, Value]:
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise TypeError('covariates must be a mapping of names to values, for example {"bmi": 24.5}')
     renamed: dict[str, Value] = {}
     for name, value in given.items():
         known = _OTHER_NAMES.get(name, name)
@@ -129,21 +133,28 @@ def _under_known_names(given: Given) -> dict[str, Value]:
 def _read(covariate: Covariate, value: Value) -> float:
     words = _WORDS.get(covariate.kind)
     if words is not None:
-        text = str(int(value)) if isinstance(value, (int, float)) and value in (0, 1) else str(value).strip().lower()
+        text = str(int(value)) if isinstance(value, (int, float)) and value in (0, 1) else _written(value).strip().lower()
         if text not in words:
             raise CovariateError(f"{covariate.name} must be {_ASKED_FOR[covariate.kind]}, not {_shown(value)}")
         return words[text]
     try:
         number = math.nan if isinstance(value, bool) or value is None else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise CovariateError(f"{covariate.name} must be a number, not {_shown(value)}; leave it out where it is not known")
     return number
 
 
+def _written(value: Value, write: Callable[[object], str] = str) -> str:
+    try:
+        return write(value)
+    except ValueError:  # Python writes no whole number of thousands of digits
+        return "a number of thousands of digits"
+
+
 def _shown(value: Value) -> str:
-    return repr(value)[:40]
+    return " ".join(_written(value, repr).split())[:40]
 
 
 # What no person's age and sex can be outside of, whatever the bundle; the lowest age leaves room for 0.67 to be a slip of 67.

@@ -30,6 +30,8 @@ from __future__ import annotations
 import copyreg
 from typing import Any
 
+from osteo_edge.printable import printable
+
 
 class OsteoEdgeError(Exception):
     """Base of every error of this package.
@@ -41,6 +43,10 @@ class OsteoEdgeError(Exception):
         # An exception's own way calls the constructor with the message alone. One that asks for more then fails while it is
         # unpickled, and a process pool is broken by it, or waits for ever.
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
+    def __str__(self) -> str:
+        """One line, in which names from files and manifests cannot steer a terminal."""
+        return printable(super().__str__())
 
 
 class InputError(OsteoEdgeError):

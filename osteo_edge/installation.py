@@ -8,7 +8,6 @@ paths that were checked, so that no name inside an archive decides where anythin
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import struct
 import tempfile
@@ -32,6 +31,7 @@ from osteo_edge.bundle import (
     user_folder,
 )
 from osteo_edge.errors import BundleNotFoundError, InstallationError, IntegrityError
+from osteo_edge.folders import remove_folder
 from osteo_edge.integrity import read_regular_file, require_digest
 from osteo_edge.manifest import MAX_MANIFEST_BYTES
 
@@ -124,7 +124,7 @@ def folder_beside(target: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
 
 
 def _require_user_folder() -> Path:
@@ -160,7 +160,7 @@ def _writing(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(f"{_UNFINISHED}*"):
             if left.is_dir() and not left.is_symlink() and time.time() - left.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
+                remove_folder(left)
         yield
     except OSError as error:
         raise InstallationError(f"bundles cannot be written to or removed from {folder}: {error.strerror}") from error

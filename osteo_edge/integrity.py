@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
 from pathlib import Path
 
 from osteo_edge.errors import IntegrityError
+
+_PIECE_BYTES = 1 << 16
 
 
 def sha256_hex(data: bytes) -> str:
@@ -32,9 +35,11 @@ def read_regular_file(root: Path, relative: str, *, max_bytes: int) -> bytes:
                 raise IntegrityError(f"{relative} in {root} is a link; a bundle holds plain files only")
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
                 raise IntegrityError(f"{relative} in {root} is not a regular file")
-            data = file.read(max_bytes + 1)
+            # Asked for a limit, Python first takes that much memory.
+            data = file.read(min(status.st_size, max_bytes) + 1)
     except FileNotFoundError as error:
         raise IntegrityError(f"{relative} is missing in {root}; install the bundle again") from error
     except OSError as error:
@@ -42,6 +47,31 @@ def read_regular_file(root: Path, relative: str, *, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise IntegrityError(f"{relative} in {root} is larger than it should be; install the bundle again")
     return data
+
+
+def read_up_to(path: Path, max_bytes: int) -> bytes:
+    """The first bytes of what a user named: a file, or a pipe or a device, of whose size the system tells nothing.
+
+    A named pipe that nobody writes to is empty.
+
+    Returns:
+        all of it, or ``max_bytes`` and one byte where it holds more.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error)) from error
+    try:
+        os.set_blocking(descriptor, True)
+        data = bytearray()
+        while len(data) <= max_bytes and (piece := os.read(descriptor, min(_PIECE_BYTES, max_bytes + 1 - len(data)))):
+            data += piece
+        return bytes(data)
+    finally:
+        os.close(descriptor)
 
 
 def require_digest(data: bytes, *, sha256: str, size: int, path: str) -> bytes:

@@ -313,8 +313,9 @@ def is_safe_path(path: str) -> bool:
 def _refuse_other_schema(plain: object) -> None:
     version = plain.get("schema_version") if isinstance(plain, dict) else None
     if version != SCHEMA_VERSION or isinstance(version, bool):
+        shown = str(version)[:20] if isinstance(version, int) else "no number"
         raise IncompatibleBundleError(
-            f"manifest.json: schema_version is {str(version)[:20]}, this version of osteo-edge reads {SCHEMA_VERSION}; "
+            f"manifest.json: schema_version is {shown}, this version of osteo-edge reads {SCHEMA_VERSION}; "
             "use a bundle made for it"
         )
 

@@ -47,10 +47,12 @@ class LoadingModel:
             BundleError: missing, damaged or incompatible.
             EngineUnavailableError: the engine is not installed.
             ValueError: threads or workers is not 1 to 256.
+            TypeError: an argument of another kind.
         """
+        _require_kinds(bundle, engine=engine, precision=precision)
         for name, number in (("threads", threads), ("workers", workers)):
-            if number is not None and not 1 <= number <= MAX_THREADS:
-                raise ValueError(f"{name} must be 1 to {MAX_THREADS}, not {number}")
+            if not (number is None and name == "threads"):
+                _require_number(name, number)
         self.bundle = open_bundle(bundle)
         manifest = self.bundle.manifest
         self.workers = workers
@@ -96,6 +98,22 @@ class LoadingModel:
             "a predictor holds a loaded engine and can be neither pickled nor copied; let each worker process make its own "
             "(an initializer of the pool), send it the pictures, and take back the predictions"
         )
+
+
+def _require_kinds(bundle: object, **names: object) -> None:
+    if not isinstance(bundle, (str, Path)):
+        raise TypeError(f"bundle must be a name or a path, not {type(bundle).__name__}")
+    for argument, value in names.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{argument} must be a name, not {type(value).__name__}")
+
+
+def _require_number(name: str, number: object) -> None:
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(f"{name} must be a whole number, not {type(number).__name__}")
+    if not 1 <= number <= MAX_THREADS:
+        shown = number if abs(number) < 10**9 else "such a number"  # Python writes none of thousands of digits
+        raise ValueError(f"{name} must be 1 to {MAX_THREADS}, not {shown}")
 
 
 class _LoadingEngine:

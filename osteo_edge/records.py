@@ -14,7 +14,10 @@ from osteo_edge.mapping import FrozenMapping
 
 Record = TypeVar("Record")
 
-MAX_NUMBER = 1e300
+# Products of a few such numbers stay finite.
+MAX_NUMBER = 1e30
+# As far as every reader of JSON keeps them apart.
+MAX_INTEGER = 2**53
 
 
 def parse_json(data: bytes, *, what: str) -> Any:
@@ -107,10 +110,12 @@ def _parse_mapping(hint: Any, value: Any, where: str) -> Mapping[str, Any]:
 def _parse_scalar(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         if not -MAX_NUMBER <= value <= MAX_NUMBER:  # NaN too
-            raise ManifestError(f"{where} must be a finite number")
+            raise ManifestError(f"{where} must be a finite number, at most {MAX_NUMBER:g} in size")
         return float(value)
     if type(value) is not hint:
         raise ManifestError(f"{where} must be {hint.__name__}, not {_kind(value)}")
+    if hint is int and not -MAX_INTEGER <= value <= MAX_INTEGER:
+        raise ManifestError(f"{where} must be at most 2**53 in size")
     return value
 
 
@@ -130,4 +135,4 @@ def _kind(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    return repr(value)[:60]
+    return _kind(value) if isinstance(value, (dict, list)) else repr(value)[:60]

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from osteo_edge.errors import EngineError, IncompatibleBundleError, ManifestError, SelfTestError
+from osteo_edge.errors import EngineError, IncompatibleBundleError, InputError, ManifestError, SelfTestError
 from osteo_edge.records import parse_json, parse_record
 
 if TYPE_CHECKING:
@@ -93,10 +93,8 @@ def run_self_test(bundle: Bundle, *, engines: Collection[EngineName] | None = No
         EngineUnavailableError: no engine that the bundle has a file for is installed.
         BundleError: the record is not there, not what its schema asks for, or a file of the bundle is damaged.
     """
-    from osteo_edge.images import reader
-
     expected = _read_expected(bundle)
-    pixels = reader.read(bundle.read(expected.picture)).pixels
+    pixels = _read_picture(bundle, expected)
     results = [_test_finder(bundle, expected, pixels)]
     answers: dict[str, Mapping[str, float]] = {}
     for member in bundle.manifest.members:
@@ -134,9 +132,24 @@ def _read_expected(bundle: Bundle) -> Expected:
     for path, file in (*expected.files.items(), *expected.together.items()):
         if set(file.probabilities) != set(bundle.manifest.labels):
             raise ManifestError(f"{EXPECTED}: the probabilities of {path} must name the bundle's labels")
-    if not expected.joints or min(joint.width_px for joint in expected.joints) <= 0:
-        raise ManifestError(f"{EXPECTED}: joints must hold at least one joint, each with a width above 0")
+    if not expected.joints:
+        raise ManifestError(f"{EXPECTED}: joints must hold at least one joint")
     return expected
+
+
+def _read_picture(bundle: Bundle, expected: Expected) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """The reference picture, on which the recorded joints must lie."""
+    from osteo_edge.images import reader
+
+    try:
+        pixels = reader.read(bundle.read(expected.picture)).pixels
+    except InputError as error:
+        raise ManifestError(f"{expected.picture} is no picture for a self-test: {error}") from error
+    height, width = pixels.shape
+    for joint in expected.joints:
+        if not (0 <= joint.x_px <= width and 0 <= joint.y_px <= height and 1 <= joint.width_px <= 2 * width):
+            raise ManifestError(f"{EXPECTED}: joints must lie on the picture, each with a width of 1 px to twice the picture's")
+    return pixels
 
 
 def model_files(member: Member) -> Iterator[EngineChoice]:
@@ -157,10 +170,8 @@ def reference_tensors(bundle: Bundle) -> tuple[list[Picture], ...]:
     Raises:
         BundleError: as ``run_self_test``.
     """
-    from osteo_edge.images import reader
-
     expected = _read_expected(bundle)
-    pixels = reader.read(bundle.read(expected.picture)).pixels
+    pixels = _read_picture(bundle, expected)
     return tuple(_prepare(member, expected.joints, pixels) for member in bundle.manifest.members)
 
 

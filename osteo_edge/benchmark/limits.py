@@ -25,6 +25,7 @@ from osteo_edge.benchmark.interruption import held_back
 from osteo_edge.benchmark.records import LimitInForce, LimitKind
 
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
+_MAX_BYTES = 1 << 53
 _MEMBERSHIPS = Path("/proc/self/cgroup")
 # For the kernel to take a killed process out of its cgroup.
 _UNTIL_EMPTY_S = 2.0
@@ -64,9 +65,10 @@ def parse_bytes(text: str) -> int:
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     unit = _UNITS.get(found[2].upper()) if found else None
-    if found is None or unit is None or not (size := round(float(found[1]) * unit)):
-        raise ValueError(f"{text!r} is no size of memory; write for example 512MB, 1GB or 4GB")
-    return size
+    size = float(found[1]) * unit if found and unit else 0.0
+    if not 1 <= size <= _MAX_BYTES:
+        raise ValueError(f"{text[:40]!r} is no size of memory; write for example 512MB, 1GB or 4GB")
+    return round(size)
 
 
 @contextmanager

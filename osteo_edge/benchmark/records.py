@@ -12,10 +12,12 @@ from typing import Literal
 from osteo_edge.benchmark.statistics import Summary
 from osteo_edge.engines.tuning import Circumstances
 from osteo_edge.errors import ManifestError, ReportError
+from osteo_edge.integrity import read_up_to
 from osteo_edge.records import parse_json, parse_record, to_plain
 from osteo_edge.storage import write_file
 
 SCHEMA_VERSION = 1
+MAX_REPORT_BYTES = 64 << 20
 
 LimitKind = Literal["cgroup", "cgroup_v1", "rlimit_data"]
 Status = Literal["complete", "interrupted", "failed"]
@@ -254,9 +256,9 @@ def require_writable(target: Path) -> None:
         ReportError: its folder is missing or may not be written to, or a folder is in its place.
     """
     folder = target.parent
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise ReportError(f"{target} cannot be written: {folder} is no folder; make it first")
-    if target.is_dir():
+    if os.path.isdir(target):
         raise ReportError(f"{target} cannot be written: it is a folder; name a file")
     if not os.access(folder, os.W_OK):
         raise ReportError(f"{target} cannot be written: the folder {folder} may not be written to; name another")
@@ -281,9 +283,12 @@ def read_report(path: Path) -> Report:
         ManifestError: it is no report, or one of another version.
     """
     try:
-        data = parse_json(path.read_bytes(), what=path.name)
+        data = read_up_to(path, MAX_REPORT_BYTES)
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error.strerror}") from error
-    if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
+    if len(data) > MAX_REPORT_BYTES:
+        raise ManifestError(f"{path} is larger than {MAX_REPORT_BYTES >> 20} MiB, and so no report")
+    plain = parse_json(data, what=path.name)
+    if not isinstance(plain, dict) or plain.get("schema_version") != SCHEMA_VERSION:
         raise ManifestError(f"{path.name} is not version {SCHEMA_VERSION} of what 'osteo-edge bench --json' writes")
-    return parse_record(Report, data, where=path.name)
+    return parse_record(Report, plain, where=path.name)

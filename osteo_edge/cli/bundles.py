@@ -13,6 +13,7 @@ from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle, embedded_bundles, installe
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Group
 from osteo_edge.errors import BundleError, SignatureError
+from osteo_edge.integrity import read_up_to
 from osteo_edge.printable import printable
 from osteo_edge.records import to_plain
 
@@ -45,8 +46,7 @@ def list_bundles() -> int:
 
 def _read_key(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(_MAX_KEY_BYTES)
+        return read_up_to(path, _MAX_KEY_BYTES)
     except OSError as error:
         raise SignatureError(f"{path} cannot be read: {error.strerror}") from error
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from osteo_edge.errors import CovariateError
+from osteo_edge.integrity import read_up_to
 
 if TYPE_CHECKING:
     from osteo_edge.covariates import Given
@@ -141,12 +142,13 @@ def _read_table(table: Path) -> dict[str, Given]:
 def _read_cells(table: Path) -> tuple[str, list[str], list[tuple[int, list[str]]]]:
     """The delimiter, the columns' names, and each row that is not empty with its line's number."""
     import csv
+    import io
 
     try:
-        if table.stat().st_size > MAX_TABLE_BYTES:
+        data = read_up_to(table, MAX_TABLE_BYTES)
+        if len(data) > MAX_TABLE_BYTES:
             raise click.UsageError(f"{table} is larger than {MAX_TABLE_BYTES >> 20} MiB")
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            lines = file.readlines()
+        lines = io.StringIO(data.decode("utf-8-sig"), newline="").readlines()
         delimiter = _delimiter(lines[0] if lines else "")
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         columns = [_column(name) for name in next(reader, [])]
@@ -177,5 +179,8 @@ def _value(text: str, delimiter: str) -> str:
 
 
 def _key(picture: str, folder: Path) -> str:
-    """The same picture under the same name; - is standard input."""
-    return picture if picture == "-" else os.path.realpath(folder / picture)
+    """The same picture under the same name; - is standard input. A name that no file can have stands for itself."""
+    try:
+        return picture if picture == "-" else os.path.realpath(folder / picture)
+    except ValueError:
+        return picture

@@ -19,6 +19,7 @@ from osteo_edge.cli.options import bundle_option, engine_options
 from osteo_edge.cli.person import check_people, person_options, read_people
 from osteo_edge.engines.select import available_threads
 from osteo_edge.errors import InputError, ReportError, UnreadableImageError
+from osteo_edge.folders import list_files
 from osteo_edge.model import LoadingModel
 from osteo_edge.printable import printable
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from osteo_edge.predictor import OsteoPredictor
 
 _STDIN = "-"
+MAX_SHOWN_PATH = 400
 _EPILOG = """\b
 Examples:
   osteo-edge predict image.png
@@ -152,16 +154,21 @@ def _expand(paths: Sequence[str], *, recursive: bool) -> Iterator[_Input]:
         if path == _STDIN or not os.path.isdir(path):
             yield _Input(path)
             continue
-        try:
-            found = sorted(Path(path).rglob("*") if recursive else Path(path).iterdir())
-        except OSError as error:
-            yield _Input(path, UnreadableImageError(f"the folder cannot be listed: {error.strerror}", code="permission"))
-            continue
-        files = [file for file in found if not os.path.isdir(file) and not file.name.startswith(".")]
-        if not files:
+        listing = list_files(Path(path), recursive=recursive)
+        for folder, error in listing.faults:
+            code = "permission" if isinstance(error, PermissionError) else "unreadable"
+            fault = UnreadableImageError(f"the folder cannot be listed: {error.strerror}", code=code)
+            yield _Input(_shortened(str(folder)), fault)
+        files = [file for file in listing.files if not file.name.startswith(".")]
+        if not (files or listing.faults):
             hint = "" if recursive else "; --recursive also reads the folders inside it"
             yield _Input(path, UnreadableImageError(f"the folder holds no files{hint}", code="empty_folder"))
         yield from (_Input(str(file)) for file in files)
+
+
+def _shortened(path: str) -> str:
+    """The beginning and the end of a path of thousands of characters."""
+    return path if len(path) <= MAX_SHOWN_PATH else f"{path[: MAX_SHOWN_PATH // 2]}...{path[-MAX_SHOWN_PATH // 2 :]}"
 
 
 def _predictions(

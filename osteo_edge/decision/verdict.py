@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from osteo_edge.covariates import Person, enumerate_words, spoken
 from osteo_edge.decision.conformal import label_set, nearly_likeliest, without_gap
 from osteo_edge.decision.scores import softmax
+from osteo_edge.errors import InferenceError
 from osteo_edge.images.quality import Finding
 from osteo_edge.labels import Mode
 from osteo_edge.manifest import Covariate, Fusion, Manifest
@@ -86,6 +87,8 @@ def _decide_with(
 
 
 def _named(manifest: Manifest, probabilities: NDArray[np.float64]) -> Mapping[str, float]:
+    if not np.isfinite(probabilities).all():
+        raise InferenceError("the bundle's numbers make a score that is not a number; run: osteo-edge doctor")
     return FrozenMapping(dict(zip(manifest.labels, probabilities.tolist(), strict=True)))
 
 

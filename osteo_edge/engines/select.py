@@ -118,7 +118,8 @@ def _choose_file(member: Member, engine: EngineName, precision: str) -> EngineCh
     wanted = member.default_precision[engine] if precision == AUTO else precision
     if wanted not in by_precision:
         raise IncompatibleBundleError(
-            f"{member.name} of this bundle has no {wanted} file for {engine}; it has {', '.join(by_precision)} (--precision)"
+            f"{member.name} of this bundle has no {wanted[:40]} file for {engine}; "
+            f"it has {', '.join(by_precision)} (--precision)"
         )
     return EngineChoice(engine, wanted, by_precision[wanted])
 
@@ -173,7 +174,7 @@ def _choose_engine(members: Sequence[Member]) -> EngineName:
 
 def _require_engine(engine: str) -> EngineName:
     if engine not in ENGINE_NAMES:
-        raise EngineUnavailableError(f"unknown engine {engine!r}; one of {', '.join(ENGINE_NAMES)}")
+        raise EngineUnavailableError(f"unknown engine {engine[:40]!r}; one of {', '.join(ENGINE_NAMES)}")
     if not is_installed(engine):
         raise EngineUnavailableError(f"{engine} is not installed; run: {_INSTALL[engine]}")
     return engine
