@@ -16,6 +16,7 @@ from benchmarks.contest import ROOT
 from export.errors import ExportError
 from export.portability.hidden import without_avx512
 from export.portability.places import has_avx512
+from osteo_edge.engines import telemetry
 
 Form = str
 NATIVE: Form = "native"
@@ -69,4 +70,4 @@ def _copy_libraries(package: Path, target: Path) -> None:
 
 def _environment(search: Sequence[Path]) -> dict[str, str]:
     path = os.pathsep.join(map(str, (*search, ROOT)))
-    return os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "ORT_DISABLE_TELEMETRY": "1"}
+    return os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", telemetry.SWITCH: "1"}

@@ -21,7 +21,6 @@ WHEEL_LIMIT_MB = 24
 
 # Read by TensorFlow when it is imported, which happens only inside the commands.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 

@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 
 from osteo_edge.bundle import DEFAULT_BUNDLE, EMBEDDED_FOLDER
+from osteo_edge.engines.telemetry import switch_off
+
+switch_off()  # before any test imports ONNX Runtime
+
 
 ROOT = Path(__file__).resolve().parents[1]
 

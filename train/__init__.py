@@ -8,3 +8,7 @@ runtime's own code), `split` (folds by patient), `backbones` and `network`, `reg
 `evaluate` and `conformal`, `figures`, `report` and `run` (what is left behind). `material` and `cache` hold what
 the folds share.
 """
+
+from osteo_edge.engines.telemetry import switch_off
+
+switch_off()  # of what is imported here, before it is

@@ -16,6 +16,7 @@ from typing import Any
 from export.errors import ExportError
 from export.portability.hidden import without_avx512
 from export.portability.records import Form
+from osteo_edge.engines import telemetry
 from osteo_edge.engines.device import Processor, processor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +70,7 @@ class Place:
     def environment(self) -> dict[str, str]:
         """Environment variables of programs that run there."""
         path = os.pathsep.join(map(str, (*self.search, ROOT)))
-        return os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "ORT_DISABLE_TELEMETRY": "1"}
+        return os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", telemetry.SWITCH: "1"}
 
 
 def native() -> Place:

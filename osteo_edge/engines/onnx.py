@@ -8,16 +8,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-# Official builds send telemetry and keep a device identifier in the user's home, unless this is set before
-# the import. A screening kiosk does neither.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from osteo_edge.engines.base import CLOSED, TensorSpec
+from osteo_edge.engines.telemetry import switch_off
 from osteo_edge.errors import InferenceError, IntegrityError
+
+switch_off()
+import onnxruntime as ort  # noqa: E402  not before
 
 if TYPE_CHECKING:
     from osteo_edge.engines.base import Picture

@@ -37,7 +37,7 @@ def error_classes() -> list[type[Exception]]:
 def _errors_in(path: Path) -> Iterator[str]:
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         bases = {ast.unparse(base).rpartition(".")[2] for base in node.bases} if isinstance(node, ast.ClassDef) else set()
-        if isinstance(node, ast.ClassDef) and any(base.endswith(("Error", "Exception")) for base in bases):
+        if isinstance(node, ast.ClassDef) and any(base.endswith(("Error", "Exception", "Warning")) for base in bases):
             yield node.name
 
 
