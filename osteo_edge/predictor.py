@@ -61,7 +61,8 @@ class OsteoPredictor:
             engine: ``auto``, ``onnxruntime`` or ``litert``.
             precision: ``auto``, ``fp32``, ``fp16`` or ``int8``, the same for all members. Both ``auto`` are what 'osteo-edge
                 tune' found on this device, else what the bundle chooses for such a processor, else each member's default.
-            threads: number of threads of the engine; all processors of the process by default.
+            threads: number of threads of the engine; by default one a processor that the process may use, by its affinity
+                and by the time that its container allows it.
             workers: pictures that ``predict_many`` answers side by side, among which the engine's threads are shared out. As
                 many as threads get through a list soonest; with one, a single picture is answered soonest.
 

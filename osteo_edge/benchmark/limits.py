@@ -23,10 +23,10 @@ from pathlib import Path
 
 from osteo_edge.benchmark.interruption import held_back
 from osteo_edge.benchmark.records import LimitInForce, LimitKind
+from osteo_edge.cgroups import ROOT, folders_v1, folders_v2, own_memberships
 
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 _MAX_BYTES = 1 << 53
-_MEMBERSHIPS = Path("/proc/self/cgroup")
 # For the kernel to take a killed process out of its cgroup.
 _UNTIL_EMPTY_S = 2.0
 _BETWEEN_TRIES_S = 0.01
@@ -72,9 +72,7 @@ def parse_bytes(text: str) -> int:
 
 
 @contextmanager
-def confinement(
-    limit_bytes: int | None, *, cgroups: Path = Path("/sys/fs/cgroup"), memberships: str | None = None
-) -> Iterator[Confinement]:
+def confinement(limit_bytes: int | None, *, cgroups: Path = ROOT, memberships: str | None = None) -> Iterator[Confinement]:
     """A limit for the processes that are started within the block; none for None.
 
     What still runs in the cgroup at the end of the block is killed, and the cgroup removed.
@@ -89,7 +87,7 @@ def confinement(
     group: _Cgroup | None = None
     try:
         with held_back():  # an interruption finds either no cgroup or one that is known
-            group = _make_cgroup(limit_bytes, cgroups, _own_memberships() if memberships is None else memberships)
+            group = _make_cgroup(limit_bytes, cgroups, own_memberships() if memberships is None else memberships)
         yield _by_cgroup(group, limit_bytes) if group else _by_rlimit(limit_bytes)
     finally:
         if group:
@@ -230,8 +228,9 @@ class _Cgroup:
 
 def _make_cgroup(limit_bytes: int, cgroups: Path, memberships: str) -> _Cgroup | None:
     """A new cgroup under the nearest one that takes a child from us, of version 2 before version 1."""
-    parents = [(parent, _V2) for parent in _parents_v2(cgroups, memberships)]
-    parents += [(parent, _V1) for parent in _parents_v1(cgroups, memberships)]
+    parents = [(parent, _V2) for parent in folders_v2(cgroups, memberships) if _hands_memory_down(parent)]
+    # Under one above our own of version 1, the limits of ours would not hold.
+    parents += [(parent, _V1) for parent in folders_v1("memory", cgroups, memberships)[:1]]
     for parent, files in parents:
         group = _Cgroup(parent / f"osteo-edge-bench-{os.getpid()}", files)
         try:
@@ -245,39 +244,11 @@ def _make_cgroup(limit_bytes: int, cgroups: Path, memberships: str) -> _Cgroup |
     return None
 
 
-def _parents_v2(cgroups: Path, memberships: str) -> Iterator[Path]:
-    """Our own cgroup and those above it, where they hand memory down."""
-    own = next((line.removeprefix("0::") for line in memberships.splitlines() if line.startswith("0::")), None)
-    if own is not None:
-        nearest = cgroups / own.lstrip("/")
-        above = (parent for parent in (nearest, *nearest.parents) if parent.is_relative_to(cgroups))
-        yield from (parent for parent in above if _hands_memory_down(parent))
-
-
-def _parents_v1(cgroups: Path, memberships: str) -> Iterator[Path]:
-    """Our own cgroup of the memory controller alone: under one above it, the limits of ours would not hold.
-
-    In a container the path may be that of the host, and the mount our own cgroup.
-    """
-    fields = (line.split(":", 2) for line in memberships.splitlines())
-    own = next((path for _, controllers, path in fields if "memory" in controllers.split(",")), None)
-    if own is not None:
-        nearest = cgroups / "memory" / own.lstrip("/")
-        yield nearest if nearest.is_dir() else cgroups / "memory"
-
-
 def _hands_memory_down(cgroup: Path) -> bool:
     try:
         return "memory" in (cgroup / "cgroup.subtree_control").read_text().split()
     except OSError:
         return False
-
-
-def _own_memberships() -> str:
-    try:
-        return _MEMBERSHIPS.read_text()
-    except OSError:
-        return ""
 
 
 def _read_int(path: Path) -> int | None:

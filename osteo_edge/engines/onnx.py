@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,13 +76,26 @@ def _as_file(model: bytes) -> Iterator[str | bytes]:
     The caller's bytes are best let go after the session was made: a block so large, given back before, makes glibc keep
     what the session needs only while it loads.
     """
-    if not hasattr(os, "memfd_create") or not os.path.isdir(_DESCRIPTORS):
+    try:
+        file = _write_to_memory(model)
+    except (AttributeError, OSError):  # not Linux; or forbidden, by a sandbox or by a limit on the size of files
         yield model
         return
-    with os.fdopen(os.memfd_create("model", os.MFD_CLOEXEC), "wb") as file:
-        file.write(model)
-        file.flush()
+    with file:
         yield f"{_DESCRIPTORS}/{file.fileno()}"
+
+
+def _write_to_memory(model: bytes) -> BinaryIO:
+    file = os.fdopen(os.memfd_create("model", os.MFD_CLOEXEC), "wb", buffering=0)
+    try:
+        left = memoryview(model)
+        while left:
+            left = left[file.write(left) :]
+        with open(f"{_DESCRIPTORS}/{file.fileno()}", "rb"):
+            return file  # the runtime will find it by this name as well
+    except BaseException:
+        file.close()
+        raise
 
 
 def _options(threads: int) -> ort.SessionOptions:

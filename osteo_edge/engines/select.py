@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from osteo_edge.bundle import Bundle
+from osteo_edge.cgroups import cpu_quota
 from osteo_edge.engines.base import Engine
 from osteo_edge.engines.device import processor
 from osteo_edge.errors import EngineUnavailableError, IncompatibleBundleError, InferenceError, IntegrityError
@@ -157,10 +159,20 @@ def _engine_class(name: EngineName) -> Callable[..., Engine]:
 
 
 def available_threads() -> int:
-    """Number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
+    """Number of processors that this process may use: by its affinity, and by the time that its control groups allow it.
+
+    A part of a processor counts as one: what is left of it is spent before the next period begins.
+    """
+    quota = cpu_quota()
+    processors = _processors()
+    return processors if quota is None else max(1, min(processors, math.ceil(quota)))
+
+
+def _processors() -> int:
+    try:
         return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
+    except (AttributeError, OSError):  # not Linux; or forbidden, as some sandboxes do
+        return os.cpu_count() or 1
 
 
 def _choose_engine(members: Sequence[Member]) -> EngineName:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 
@@ -31,6 +32,30 @@ def test_answers_are_the_same_where_there_are_no_files_in_memory(model: bytes, m
     monkeypatch.delattr(os, "memfd_create", raising=False)
     for name, values in answers(model).items():
         np.testing.assert_array_equal(values, by_file[name])
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS, errno.EMFILE])
+def test_answers_are_the_same_where_files_in_memory_are_forbidden(
+    model: bytes, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_file = answers(model)
+
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    for name, values in answers(model).items():
+        np.testing.assert_array_equal(values, by_file[name])
+
+
+def test_answers_are_the_same_where_no_file_has_a_name(model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without /proc, as in some sandboxes."""
+    by_file = answers(model)
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr("osteo_edge.engines.onnx._DESCRIPTORS", "/nowhere")
+    for name, values in answers(model).items():
+        np.testing.assert_array_equal(values, by_file[name])
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_no_file_stays_open(model: bytes) -> None:
