@@ -79,6 +79,9 @@ def name_of(call: ast.Call) -> str:
 
 
 def opens_for_writing(call: ast.Call) -> bool:
+    """By a name; ``closefd`` belongs to what is open already."""
+    if any(keyword.arg == "closefd" for keyword in call.keywords):
+        return False
     given = [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
     words = [one.value for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str)]
     return name_of(call) == "open" and any(set(word) <= set("rwxabt+") and set(word) & set("wxa+") for word in words)
