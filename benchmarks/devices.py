@@ -173,7 +173,7 @@ class Asked:
 
     @property
     def command(self) -> list[str]:
-        program = [sys.executable, "-m", "osteo_edge", "predict", "--format", "json", "--bundle", self.bundle]
+        program = [sys.executable, "-m", "osteo_edge", "predict", "--format", "jsonl", "--bundle", self.bundle]
         return [*program, "--engine", self.engine, "--precision", self.precision, *self.pictures]
 
 

@@ -48,7 +48,11 @@ class _CommandsOnDemand(Group):
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="osteo-edge", message=f"%(prog)s %(version)s\n{_PURPOSE}")
-@click.option("--verbose", is_flag=True, help="Show the traceback of a fault of osteo-edge itself on standard error.")
+@click.option(
+    "--verbose",
+    is_flag=True,
+    help="Tell more: with predict also scores and times; of a fault of osteo-edge itself the traceback.",
+)
 def cli(verbose: bool) -> None:
     """Every command is a module of its own."""
 

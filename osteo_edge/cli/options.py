@@ -18,6 +18,14 @@ bundle_option = click.option(
     help="An embedded or installed bundle, or a bundle's folder.",
 )
 
+verbose_option = click.option(
+    "--verbose",
+    "is_verbose",
+    is_flag=True,
+    callback=lambda context, _, value: value or bool(context.find_root().params.get("verbose")),
+    help="Also tell scores, boxes, times and the model; and the traceback of a fault of osteo-edge itself.",
+)
+
 
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --engine, --precision and --threads."""

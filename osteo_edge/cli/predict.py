@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +12,12 @@ import click
 
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Command
-from osteo_edge.cli.options import bundle_option, engine_options
+from osteo_edge.cli.inputs import STDIN, Input, Inputs, find_inputs
+from osteo_edge.cli.options import bundle_option, engine_options, verbose_option
 from osteo_edge.cli.person import check_people, person_options, read_people
+from osteo_edge.cli.writers import Answer, CsvWriter, JsonLinesWriter, JsonWriter, TextWriter, Writer
 from osteo_edge.engines.select import available_threads
 from osteo_edge.errors import InputError, ReportError, UnreadableImageError
-from osteo_edge.folders import list_files
 from osteo_edge.model import LoadingModel
 from osteo_edge.printable import printable
 
@@ -28,8 +26,7 @@ if TYPE_CHECKING:
     from osteo_edge.prediction import Prediction
     from osteo_edge.predictor import OsteoPredictor
 
-_STDIN = "-"
-MAX_SHOWN_PATH = 400
+_FORMATS = ("text", "json", "jsonl", "csv")
 _EPILOG = """\b
 Examples:
   osteo-edge predict image.png
@@ -43,13 +40,21 @@ For several pictures: the gravest, in the order 7, 3, 6, 4, 0."""
 
 @click.command("predict", cls=Command, epilog=_EPILOG)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH... | FOLDER | -")
-@click.option("--format", "style", type=click.Choice(["text", "json", "csv"]), default="text", show_default=True)
-@click.option("--recursive", is_flag=True, help="Also read the folders inside a folder.")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(_FORMATS),
+    default="text",
+    show_default=True,
+    help="json is one JSON value: an object for one path, an array for several or a folder; jsonl is an object a line.",
+)
+@click.option("--recursive", is_flag=True, help="Also read the folders inside a folder; links to folders are not followed.")
 @click.option("--explain", is_flag=True, help="Write an overlay picture for each answer.")
 @click.option("--output", "folder", type=click.Path(file_okay=False, path_type=Path), help="Folder for overlays [default: .].")
 @person_options
 @engine_options
 @bundle_option
+@verbose_option
 def command(
     paths: tuple[str, ...],
     style: str,
@@ -64,56 +69,53 @@ def command(
     precision: str,
     threads: int | None,
     bundle: str,
+    is_verbose: bool,
 ) -> int:
     """Screen radiographs: PNG, JPEG, TIFF or BMP, 8 or 16 bit.
 
     Each PATH is a picture, a folder of pictures, or - for standard input. What cannot be read gives a rejected
-    answer with its reason, and the run goes on. What is known of the person takes part in the answer where the bundle
-    was made for it ('osteo-edge bundles show'); else a note says that it did not.
+    answer with its reason, and the run goes on. Other files in a folder are passed over and counted.
+
+    What is known of the person takes part in the answer where the bundle was made for it ('osteo-edge bundles show'); else
+    a note says that it did not.
     """
     if folder is not None and not explain:
         raise click.UsageError("--output is the folder for overlays and needs --explain")
-    inputs = list(_expand(paths, recursive=recursive))
+    inputs = find_inputs(paths, recursive=recursive)
+    count = len(inputs.pictures)
     threads = threads or available_threads()
     # The engine starts to load first: numpy and OpenCV, the reading and the finding of the knees come meanwhile.
-    model = LoadingModel(bundle, engine=engine, precision=precision, threads=threads, workers=min(threads, len(inputs)))
+    model = LoadingModel(bundle, engine=engine, precision=precision, threads=threads, workers=min(threads, count))
     from osteo_edge.predictor import OsteoPredictor
 
-    names = [picture.name for picture in inputs]
+    names = [picture.name for picture in inputs.pictures]
     people = read_people(age_years, sex, covariates, table, names)
     overlays = _made(folder or Path()) if explain else None
-    write = {"text": _write_text, "json": _write_json, "csv": _write_csv}[style]
     codes = [exit_codes.OUTPUT] if explain and overlays is None else []
     with OsteoPredictor(model) as predictor:
         check_people(people, predictor, names)
         given = [people.of(name) for name in names]
-        predictions = _predictions(predictor, inputs, given, explain=explain)
-        for number, (prediction, bar) in enumerate(_with_progress(predictions, len(inputs))):
-            answer = _answer(prediction, overlays)
-            model.wait()  # a damaged model is told before any answer, even to a picture that did not need it
-            bar.clear()
-            write(answer, is_first=number == 0)
-            codes.append(answer.exit_code)
+        predictions = _predictions(predictor, inputs.pictures, given, explain=explain)
+        with _writer(style, inputs, is_verbose=is_verbose) as writer:
+            for prediction, bar in _with_progress(predictions, count):
+                answer = _answer(prediction, overlays)
+                model.wait()  # a damaged model is told before any answer, even to a picture that did not need it
+                bar.clear()
+                writer.write(answer)
+                codes.append(answer.exit_code)
+    from osteo_edge.reports.text import counted
+
+    if inputs.passed_over and style != "text":
+        click.echo(f"osteo-edge: {counted(inputs.passed_over, 'other file')} passed over", err=True)
     return exit_codes.gravest(codes)
 
 
-@dataclass(frozen=True)
-class _Input:
-    """A path, or a fault found before any picture could be opened."""
-
-    name: str
-    fault: InputError | None = None
-
-    @property
-    def is_file(self) -> bool:
-        return self.fault is None and self.name != _STDIN
-
-
-@dataclass(frozen=True)
-class _Answer:
-    prediction: Prediction
-    overlay: Path | None
-    exit_code: int
+def _writer(style: str, inputs: Inputs, *, is_verbose: bool) -> Writer:
+    if style == "json":
+        return JsonWriter(is_array=not inputs.is_one_path)
+    if style == "text":
+        return TextWriter(are_several=len(inputs.pictures) > 1, passed_over=inputs.passed_over, is_verbose=is_verbose)
+    return JsonLinesWriter() if style == "jsonl" else CsvWriter()
 
 
 class _Bar:
@@ -145,34 +147,8 @@ def _with_progress(predictions: Iterable[Prediction], count: int) -> Iterator[tu
     bar.finish()
 
 
-def _expand(paths: Sequence[str], *, recursive: bool) -> Iterator[_Input]:
-    """Folders as their files, sorted, hidden ones left out; everything else as it is."""
-    for path in paths:
-        if not path:
-            yield _Input(path, UnreadableImageError("the name is empty", code="not_found"))
-            continue
-        if path == _STDIN or not os.path.isdir(path):
-            yield _Input(path)
-            continue
-        listing = list_files(Path(path), recursive=recursive)
-        for folder, error in listing.faults:
-            code = "permission" if isinstance(error, PermissionError) else "unreadable"
-            fault = UnreadableImageError(f"the folder cannot be listed: {error.strerror}", code=code)
-            yield _Input(_shortened(str(folder)), fault)
-        files = [file for file in listing.files if not file.name.startswith(".")]
-        if not (files or listing.faults):
-            hint = "" if recursive else "; --recursive also reads the folders inside it"
-            yield _Input(path, UnreadableImageError(f"the folder holds no files{hint}", code="empty_folder"))
-        yield from (_Input(str(file)) for file in files)
-
-
-def _shortened(path: str) -> str:
-    """The beginning and the end of a path of thousands of characters."""
-    return path if len(path) <= MAX_SHOWN_PATH else f"{path[: MAX_SHOWN_PATH // 2]}...{path[-MAX_SHOWN_PATH // 2 :]}"
-
-
 def _predictions(
-    predictor: OsteoPredictor, inputs: Sequence[_Input], given: Sequence[Given], *, explain: bool
+    predictor: OsteoPredictor, inputs: Sequence[Input], given: Sequence[Given], *, explain: bool
 ) -> Iterator[Prediction]:
     """In the inputs' order; files are read ahead, standard input when its turn comes."""
     files = [(picture.name, person) for picture, person in zip(inputs, given, strict=True) if picture.is_file]
@@ -182,21 +158,21 @@ def _predictions(
             yield next(of_files) if picture.is_file else _predict(predictor, picture, person, explain=explain)
 
 
-def _answer(prediction: Prediction, overlays: Path | None) -> _Answer:
+def _answer(prediction: Prediction, overlays: Path | None) -> Answer:
     code = exit_codes.of_finding(prediction.findings[0].code) if prediction.findings else exit_codes.ANSWERED
     if overlays is None or not prediction.knees:
-        return _Answer(prediction, None, code)
+        return Answer(prediction, None, code)
     from osteo_edge.reports.overlay import overlay_name
 
     target = overlays / overlay_name(prediction)
     try:
-        return _Answer(prediction, prediction.save_overlay(target), code)
+        return Answer(prediction, prediction.save_overlay(target), code)
     except ReportError as error:
         click.echo(f"osteo-edge: {printable(str(error))}", err=True)
-        return _Answer(prediction, None, exit_codes.OUTPUT)
+        return Answer(prediction, None, exit_codes.OUTPUT)
 
 
-def _predict(predictor: OsteoPredictor, picture: _Input, person: Given, *, explain: bool) -> Prediction:
+def _predict(predictor: OsteoPredictor, picture: Input, person: Given, *, explain: bool) -> Prediction:
     """For standard input, and for what was found faulty before it was opened."""
     try:
         if picture.fault:
@@ -205,7 +181,7 @@ def _predict(predictor: OsteoPredictor, picture: _Input, person: Given, *, expla
 
         if sys.stdin is None:
             raise UnreadableImageError("standard input is closed", code="unreadable")
-        return predictor.predict(read_stream(sys.stdin.buffer), explain=explain, source=_STDIN, covariates=person)
+        return predictor.predict(read_stream(sys.stdin.buffer), explain=explain, source=STDIN, covariates=person)
     except InputError as error:
         return predictor.reject(picture.name, error)
 
@@ -219,31 +195,3 @@ def _made(folder: Path) -> Path | None:
         click.echo(f"osteo-edge: {printable(f'the folder {folder} cannot be made: {reason}; no overlay is written')}", err=True)
         return None
     return folder
-
-
-def _write_text(answer: _Answer, *, is_first: bool) -> None:
-    from osteo_edge.reports.text import to_text
-
-    text = to_text(answer.prediction, overlay=str(answer.overlay) if answer.overlay else None)
-    click.echo(text if is_first else f"\n{text}")
-
-
-def _write_json(answer: _Answer, *, is_first: bool) -> None:
-    record = answer.prediction.to_dict()
-    if answer.overlay:
-        record["overlay"] = str(answer.overlay)
-    click.echo(json.dumps(record))
-
-
-def _write_csv(answer: _Answer, *, is_first: bool) -> None:
-    import csv
-    import io
-
-    from osteo_edge.reports.structured import CSV_COLUMNS, to_row
-
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    if is_first:
-        writer.writerow(CSV_COLUMNS)
-    writer.writerow(to_row(answer.prediction))
-    click.echo(buffer.getvalue(), nl=False)

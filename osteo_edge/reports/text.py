@@ -5,30 +5,95 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from osteo_edge.covariates import AGE, SEX
+from osteo_edge.images.quality import Finding
 from osteo_edge.labels import Mode, Status
 from osteo_edge.prediction import Knee, Prediction
 from osteo_edge.printable import printable
+from osteo_edge.reports.wording import SPOKEN_NOTES, answer, next_step, reason
 
 
-def to_text(prediction: Prediction, *, overlay: str | None = None) -> str:
-    """Several lines, without a final newline."""
-    lines = [f"{printable(prediction.source)}: {prediction.status.value}", f"  {printable(prediction.message)}"]
-    lines += [f"  reason        {printable(finding.message)} [{finding.code}]" for finding in prediction.findings]
-    lines += [f"  note          {printable(note.message)} [{note.code}]" for note in prediction.notes]
+def to_text(prediction: Prediction, *, overlay: str | None = None, is_verbose: bool = False) -> str:
+    """Some lines, without a final newline: the answer, why, what to do next, and what else is worth knowing.
+
+    The bundle's intended use belongs below them, once for all pictures.
+
+    Args:
+        overlay: name of the overlay picture, where one was written.
+        is_verbose: also codes, scores, boxes, times and what answered.
+    """
+    pieces = (("", answer(prediction)), ("Why: ", reason(prediction)), ("Next: ", next_step(prediction)))
+    lines = [f"{printable(prediction.source)}: {prediction.status.value}"]
+    lines += [f"  {name}{printable(text)}" for name, text in pieces if text]
+    lines += [f"  Note: {note}" for note in notes_of(prediction)]
+    if overlay:
+        lines.append(f"  Overlay: {printable(overlay)}")
+    return "\n".join([*lines, *(_details(prediction) if is_verbose else ())])
+
+
+def to_line(prediction: Prediction) -> str:
+    """The answer in one line, among others; see ``common_part`` for what is left out of it."""
+    text = prediction.message if _is_its_own(prediction) else answer(prediction)
+    return printable(f"{prediction.source}: {prediction.status.value} - {text}")
+
+
+def common_part(prediction: Prediction) -> str:
+    """The answer with why and what next, for all pictures that have it together; empty where its line says all."""
+    if _is_its_own(prediction):
+        return ""
+    rest = " ".join(filter(None, (reason(prediction), next_step(prediction))))
+    return f'"{answer(prediction)}" {rest}' if rest else ""
+
+
+def _is_its_own(prediction: Prediction) -> bool:
+    """What to do with a picture, or what is advised for a person of whom something is known, stands with that picture."""
+    is_of_somebody = prediction.age_years is not None or prediction.sex is not None
+    return prediction.status is Status.REJECTED or is_of_somebody
+
+
+def notes_of(prediction: Prediction) -> list[str]:
+    """What is worth knowing and the message does not say."""
+    return [printable(note.message) for note in prediction.notes if note.code not in SPOKEN_NOTES]
+
+
+def closing_line(statuses: Mapping[str, int], *, passed_over: int = 0) -> str:
+    """How many pictures got which answer, and how many files got none as they are no pictures.
+
+    Args:
+        statuses: status -> number of pictures.
+    """
+    by_status = ", ".join(f"{statuses.get(status.value, 0)} {status.value}" for status in Status)
+    others = f"; {counted(passed_over, 'other file')} passed over" if passed_over else ""
+    return f"{counted(sum(statuses.values()), 'picture')}: {by_status}{others}"
+
+
+def counted(number: int, what: str) -> str:
+    """``1 picture``, ``2 pictures``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _details(prediction: Prediction) -> list[str]:
+    model = prediction.model
+    lines = [f"  reason        {_coded(finding)}" for finding in prediction.findings]
+    lines += [f"  note          {_coded(note)}" for note in prediction.notes]
     if prediction.status is not Status.REJECTED:
-        lines.append(f"  research code {_label(prediction)}")
-        lines.append(f"  probabilities {_probabilities(prediction.probabilities)}")
+        lines += [f"  research code {_label(prediction)}", f"  scores        {scores(prediction.probabilities)}"]
         lines += _fused(prediction)
         lines += [_knee(number, knee) for number, knee in enumerate(prediction.knees, start=1)]
-        lines.append("  time          " + ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in prediction.timings_ms.items()))
-    if overlay:
-        lines.append(f"  overlay       {printable(overlay)}")
-    model = prediction.model
+    if prediction.digest:
+        lines.append(f"  picture       sha256 {prediction.digest}")
+    if prediction.timings_ms:
+        lines.append("  time          " + ", ".join(f"{stage} {_ms(ms)} ms" for stage, ms in prediction.timings_ms.items()))
     networks = f", {prediction.members_answered} of {model.members} networks" if model.members > 1 else ""
     identity = f"{model.bundle} {model.version} ({model.digest[:12]}), {model.engine} {model.precision}{networks}"
-    lines.append(f"  model         {identity}")
-    lines.append(f"  {prediction.intended_use}")
-    return "\n".join(lines)
+    return [*lines, f"  model         {printable(identity)}"]
+
+
+def _coded(finding: Finding) -> str:
+    return f"{printable(finding.message)} [{finding.code}]"
+
+
+def _ms(ms: float) -> str:
+    return f"{ms:.0f}" if ms >= 10 else f"{ms:.1f}"
 
 
 def scores(probabilities: Mapping[str, float]) -> str:
@@ -49,7 +114,7 @@ def _fused(prediction: Prediction) -> list[str]:
     """What went in besides the picture, and what the picture alone says; nothing where it is alone."""
     if prediction.mode is not Mode.FUSED:
         return []
-    return [f"  together with {known(prediction)}", f"  picture alone {_probabilities(prediction.image_probabilities)}"]
+    return [f"  together with {known(prediction)}", f"  picture alone {scores(prediction.image_probabilities)}"]
 
 
 def _name(covariate: str) -> str:
@@ -68,11 +133,7 @@ def _label(prediction: Prediction) -> str:
     return str(prediction.label)
 
 
-def _probabilities(probabilities: Mapping[str, float]) -> str:
-    return ", ".join(f"{label} {probability:.3f}" for label, probability in probabilities.items())
-
-
 def _knee(number: int, knee: Knee) -> str:
     box = knee.box
     side = f" ({knee.joint.laterality.value}?)" if knee.joint.laterality else ""
-    return f"  knee {number}{side:<9} box x {box.x0}..{box.x1}, y {box.y0}..{box.y1} px; {_probabilities(knee.probabilities)}"
+    return f"  knee {number}{side:<9} box x {box.x0}..{box.x1}, y {box.y0}..{box.y1} px; {scores(knee.probabilities)}"

@@ -24,6 +24,8 @@ PICTURE_ADDS_NOTHING: Final = "picture_adds_nothing"
 UNSURE: Final = "not_sure"
 PICTURE_DISAGREES: Final = "picture_disagrees"
 IMMATURE: Final = "immature"
+# Notes that a message says where they matter.
+SPOKEN_NOTES: Final = (PICTURE_ADDS_NOTHING, PICTURE_DISAGREES)
 
 _CANNOT_TELL: Final = "This test cannot tell from this picture."
 _NO_SIGN_FOUND: Final = "No sign found by this test; it misses cases."
@@ -67,6 +69,9 @@ UNFIT: Final[Mapping[str, tuple[str, str]]] = {
     "constant": ("This picture shows almost one single grey.", "Check how it was exposed and exported, and try again."),
     "too_many_pixels": ("This picture is too large.", "Save it with fewer pixels and try again."),
     "too_many_bytes": ("This file is too large.", "Save the picture as a smaller file and try again."),
+    "no_pictures": ("There is no picture in this folder.", ""),
+    "empty_folder": ("There is no picture in this folder.", ""),
+    "unlisted_folder": ("This folder cannot be read.", ""),
     IMMATURE: ("Below 18 years of age no answer is given.", "Ask a doctor."),
 }
 # Of these the finding's message only says the answer again.

@@ -40,7 +40,7 @@ def test_the_life_of_an_installed_bundle(other: Path, tmp_path: Path, example: P
     assert f"{NAME} (installed)" in osteo_edge(home, "bundles", "list").stdout
     assert osteo_edge(home, "bundles", "verify", NAME).returncode == 0
     assert osteo_edge(home, "bundles", "show", NAME).stdout.startswith("#")
-    assert NAME in osteo_edge(home, "predict", "--bundle", NAME, example).stdout
+    assert NAME in osteo_edge(home, "predict", "--verbose", "--bundle", NAME, example).stdout
     again = osteo_edge(home, "bundles", "install", other)
     assert (again.returncode, "--force" in again.stderr) == (5, True)
     assert osteo_edge(home, "bundles", "install", "--force", other).returncode == 0

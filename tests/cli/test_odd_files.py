@@ -98,5 +98,5 @@ def test_folders_without_end(example: Path, tmp_path: Path) -> None:
     remove_folder(tmp_path)
     assert done.returncode == 3
     assert "knee.png," in done.stdout
-    assert ",unreadable," in done.stdout
+    assert ",unlisted_folder," in done.stdout
     assert max(map(len, done.stdout.splitlines())) < 2000

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -48,7 +49,8 @@ def osteo_edge(*arguments: object, stdin: bytes = b"", cwd: Path | None = None) 
 
 
 def answers(done: subprocess.CompletedProcess[str]) -> list[dict]:
-    records = [json.loads(line) for line in done.stdout.splitlines()]
+    value = json.loads(done.stdout)
+    records = value if isinstance(value, list) else [value]
     for record in records:
         jsonschema.validate(record, SCHEMA)
     return records
@@ -56,7 +58,7 @@ def answers(done: subprocess.CompletedProcess[str]) -> list[dict]:
 
 @pytest.fixture
 def folder(tmp_path: Path, example: Path) -> Path:
-    """A good picture, a truncated one, a small one, and a text file."""
+    """A good picture, a truncated one, a small one, and two files that are none."""
     shutil.copy(example, tmp_path / "a_good.png")
     (tmp_path / "b_truncated.png").write_bytes(example.read_bytes()[:5000])
     cv2.imwrite(str(tmp_path / "c_small.png"), np.random.default_rng(0).integers(0, 255, (100, 100), np.uint8))
@@ -65,12 +67,55 @@ def folder(tmp_path: Path, example: Path) -> Path:
     return tmp_path
 
 
-def test_text_for_people(example: Path) -> None:
+def test_text_for_people_is_the_answer_why_and_the_use(example: Path) -> None:
     done = osteo_edge("predict", example)
     assert done.returncode in ANSWERED
-    for part in ("probabilities", "knee 1", "box x", "model", "time", open_bundle().manifest.intended_use):
-        assert part in done.stdout
     assert done.stderr == ""
+    first, *_, last = lines = done.stdout.splitlines()
+    assert first.startswith(f"{example}: ")
+    assert last == open_bundle().manifest.intended_use
+    assert [line.split(":")[0] for line in lines[2:4]] == ["  Why", "  Next"]
+    assert len(lines) == 6
+    for part in ("scores", "box", " ms", "sha256", "[", "normal 0", "onnx", "litert", "1 picture"):
+        assert part not in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["predict", "--verbose"], ["--verbose", "predict"]])
+def test_verbose_tells_the_rest(example: Path, arguments: list[str]) -> None:
+    done = osteo_edge(*arguments, example)
+    for part in (
+        "scores        normal 0.",
+        "knee 1",
+        "box x",
+        "model  ",
+        "time  ",
+        " ms",
+        "sha256",
+        "research code",
+        "[unproven]",
+    ):
+        assert part in done.stdout
+    assert re.findall(r"0\.\d{3,}", done.stdout) == []
+    assert done.stdout.endswith(open_bundle().manifest.intended_use + "\n")
+
+
+def test_several_pictures_get_a_line_each_and_one_closing_line(folder: Path, example: Path) -> None:
+    done = osteo_edge("predict", folder, "missing.png")
+    assert done.returncode == 3
+    lines = done.stdout.splitlines()
+    names = ["a_good.png", "b_truncated.png", "c_small.png", "missing.png"]
+    assert [Path(line.partition(": ")[0]).name for line in lines[:4]] == names
+    assert "truncated" in lines[1]
+    assert "no such file" in lines[3]
+    assert "DXA" not in "".join(lines[:4]), "what all have in common stands below"
+    assert lines[5].startswith('1 picture: "This test cannot tell from this picture." ')
+    assert "DXA" in lines[5]
+    assert done.stdout.count(open_bundle().manifest.intended_use) == 1
+    assert lines[-1] == "4 pictures: 0 reported, 1 referred, 3 rejected; 2 other files passed over"
+    verbose = osteo_edge("predict", "--verbose", folder).stdout
+    assert verbose.splitlines()[-1] == "3 pictures: 0 reported, 1 referred, 2 rejected; 2 other files passed over"
+    assert verbose.count(open_bundle().manifest.intended_use) == 1
+    assert "box x" in verbose
 
 
 def test_json_follows_its_schema(example: Path) -> None:
@@ -97,22 +142,37 @@ def test_a_mixed_folder_goes_on_and_ends_with_the_gravest_code(folder: Path) -> 
     done = osteo_edge("predict", "--format", "json", folder)
     assert done.returncode == 3
     records = answers(done)
-    assert [Path(record["source"]).name for record in records] == [
-        "a_good.png",
-        "b_truncated.png",
-        "c_small.png",
-        "d_notes.txt",
-    ]
-    assert [record["findings"][0]["code"] for record in records[1:]] == ["truncated", "too_small", "unsupported_format"]
+    assert [Path(record["source"]).name for record in records] == ["a_good.png", "b_truncated.png", "c_small.png"]
+    assert [record["findings"][0]["code"] for record in records[1:]] == ["truncated", "too_small"]
+    assert done.stderr == "osteo-edge: 2 other files passed over\n"
     assert all(record["label"] is None and record["probabilities"] == {} for record in records[1:])
 
 
 def test_csv_has_one_row_a_picture(folder: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(osteo_edge("predict", "--format", "csv", folder).stdout)))
-    assert len(rows) == 4
-    assert [row["status"] for row in rows[1:]] == ["rejected"] * 3
+    assert len(rows) == 3
+    assert [row["status"] for row in rows[1:]] == ["rejected"] * 2
     assert rows[1]["label"] == rows[1]["p_normal"] == ""
     assert 0 < float(rows[0]["p_osteopenia"]) < 1
+    done = osteo_edge("predict", "--format", "csv", "--explain", "--output", folder / "o", folder)
+    good, *rejected = csv.DictReader(io.StringIO(done.stdout))
+    assert Path(good["overlay"]).is_file()
+    assert [row["overlay"] for row in rejected] == ["", ""]
+    assert good["message"] == rows[0]["message"] != ""
+
+
+def test_json_is_one_value_and_jsonl_an_object_a_line(folder: Path, example: Path) -> None:
+    one = json.loads(osteo_edge("predict", "--format", "json", example).stdout)
+    assert one["source"] == str(example)
+    several = json.loads(osteo_edge("predict", "--format", "json", example, example).stdout)
+    assert [record["source"] for record in several] == [str(example)] * 2
+    of_folder = json.loads(osteo_edge("predict", "--format", "json", folder).stdout)
+    lines = osteo_edge("predict", "--format", "jsonl", folder).stdout.splitlines()
+    assert [json.loads(line)["source"] for line in lines] == [record["source"] for record in of_folder]
+    for name in ("b_truncated.png", "c_small.png"):
+        (folder / name).unlink()
+    (alone,) = json.loads(osteo_edge("predict", "--format", "json", folder).stdout)
+    assert alone["source"] == str(folder / "a_good.png")
 
 
 def test_recursive_reads_inner_folders(tmp_path: Path, example: Path) -> None:

@@ -112,7 +112,7 @@ def predict(folder: Path) -> None:
             prediction = predictor.predict(PICTURE, covariates=known, explain=True)
             json.dumps(to_dict(prediction), allow_nan=False)
             to_row(prediction)
-            to_text(prediction)
+            to_text(prediction, is_verbose=True)
 
 
 @often(40)
