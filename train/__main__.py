@@ -22,6 +22,11 @@ _ELSEWHERE = {
     "ensemble": ("train.ensembles.commands", "ensemble", "Combine finished runs by stacking or otherwise."),
     "finder": ("train.finder.commands", "finder", "Make and judge the knee finder."),
     "holdout": ("train.holdout.commands", "holdout", "Train any backbone once, on one split, within a time budget."),
+    "label-sets": (
+        "train.reports.commands",
+        "label_sets",
+        "Count the label sets of finished runs again, by the rules of today.",
+    ),
     "papers": ("train.papers.commands", "papers", "Run the models of the four papers and write the report on them."),
     "pretrain": ("train.pretrain_command", "pretrain", "Teach a backbone the grade of osteoarthritis on unlabelled knees."),
     "report": ("train.reports.commands", "report", "Write a run's tables and its page."),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,9 @@ from osteo_edge.decision.conformal import label_set
 from osteo_edge.manifest import Conformal
 from osteo_edge.reports.wording import HIGHER_CHANCE, NO_SIGN, NOT_SURE, sentence_of
 from train.dataset import LABELS
+
+# More than the rounding of the scores in ``oof.json`` moves a probability.
+SCORES_ROUNDED_BY = 1e-4
 
 
 def fit_threshold(true_probabilities: NDArray[np.float64], coverage: float) -> Conformal:
@@ -48,6 +51,23 @@ def describe(labels: NDArray[np.int64], probabilities: NDArray[np.float64], cove
         "covered_share": float(covered.mean()),
         "covered_share_by_label": {label: float(covered[labels == place].mean()) for place, label in enumerate(LABELS)},
     }
+
+
+def describe_again(
+    recorded: Mapping[str, Any], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> dict[str, Any]:
+    """What ``describe`` says today of the pictures of an earlier record.
+
+    ``oof.json`` rounds its scores, and so would move the threshold, of which a bundle may hold the exact one: the record's
+    own is kept.
+
+    Raises:
+        ValueError: the record is of other scores.
+    """
+    described = describe(labels, probabilities, recorded["coverage"])
+    if abs(described["min_probability"] - recorded["min_probability"]) > SCORES_ROUNDED_BY:
+        raise ValueError(f"the label sets of {recorded['coverage']:.0%} were fitted on other scores")
+    return described | {"min_probability": recorded["min_probability"]}
 
 
 def _sentences_by_label(labels: NDArray[np.int64], sets: Sequence[tuple[str, ...]]) -> dict[str, dict[str, int]]:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.stats import bootstrap
@@ -31,7 +35,10 @@ from train.evaluate import (
     resamples,
     weighted_figures,
 )
+from train.reports.label_sets import count_again, described_today
+from train.run import RunError
 
+RESULTS = Path(__file__).parents[2] / "train" / "results"
 LABELS = np.array([0, 0, 1, 1, 2, 2])
 # Right, wrong (1), right, right, wrong (0), right.
 PROBABILITIES = np.array(
@@ -248,3 +255,31 @@ def test_conformal_description() -> None:
     # Two classes reach 0.3 in the second and the fifth picture alone.
     assert described["single_label_share"] == pytest.approx(4 / 6)
     assert described["covered_share_by_label"] == {"normal": 1.0, "osteopenia": 1.0, "osteoporosis": 1.0}
+
+
+RUNS = sorted(path.parent for path in RESULTS.glob("*/metrics.json") if (path.parent / "oof.json").is_file())
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+def test_committed_label_sets_are_those_that_the_runtime_shows(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    if "conformal" in metrics:
+        assert described_today(run, metrics) == metrics["conformal"]
+
+
+def test_label_sets_are_counted_again_with_the_thresholds_as_they_are(tmp_path: Path) -> None:
+    run = Path(shutil.copytree(RESULTS / "knee-mobilenet_v2", tmp_path / "run"))
+    metrics = json.loads((run / "metrics.json").read_text())
+    stale = [one | {"covered_share": 0.0, "single_labels": 0} for one in metrics["conformal"]]
+    (run / "metrics.json").write_text(json.dumps(metrics | {"conformal": stale}))
+    lines = count_again(run)
+    assert json.loads((run / "metrics.json").read_text()) == metrics
+    assert len(lines) == len(stale)
+    assert "(0.000 before)" in lines[0]
+
+
+def test_label_sets_of_other_scores_are_not_counted_again(tmp_path: Path) -> None:
+    run = Path(shutil.copytree(RESULTS / "knee-mobilenet_v2", tmp_path / "run"))
+    shutil.copy(RESULTS / "knee-resnet50v2" / "oof.json", run / "oof.json")
+    with pytest.raises(RunError, match="fitted on other scores"):
+        count_again(run)

@@ -1,4 +1,4 @@
-"""``python -m train compare`` and ``python -m train report``."""
+"""``python -m train compare``, ``python -m train label-sets`` and ``python -m train report``."""
 
 from __future__ import annotations
 
@@ -46,6 +46,23 @@ def compare(run_a: Path, run_b: Path, system: str, against: str | None, resample
     names = (f"{run_a.resolve().name}, {first.name}", f"{run_b.resolve().name}, {second.name}")
     comparison = compare_systems(first, second, names, count=resamples, seed=seed)
     click.echo(json.dumps(as_json(comparison), indent=1) if as_plain else as_text(comparison))
+
+
+@click.command("label-sets")
+@click.argument("runs", type=run_folder, nargs=-1, required=True, metavar="RUN...")
+@_one_line_errors
+def label_sets(runs: tuple[Path, ...]) -> None:
+    """Count the label sets of finished runs again, by the rules of today, and write metrics.json and the report.
+
+    Thresholds stay; scores are those of oof.json.
+    """
+    from train.reports.label_sets import count_again
+    from train.reports.writing import write_reports
+
+    for run in runs:
+        for line in count_again(run):
+            click.echo(f"{run}: {line}")
+        write_reports(run)
 
 
 @click.command()
