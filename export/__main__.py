@@ -200,12 +200,11 @@ def report(folder: Path, output: Path) -> None:
         from export.report.material import read_material
         from export.report.page import as_html
         from osteo_edge.bundle import open_bundle
-        from osteo_edge.storage import write_file
 
         page = as_html(read_material(open_bundle(str(folder))))
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
-            write_file(output, page.encode())
+            output.write_text(page, encoding="utf-8")
         except OSError as error:
             raise ExportError(f"{output} cannot be written ({error.strerror}); choose another --output") from error
     click.echo(output)

@@ -20,7 +20,7 @@ from osteo_edge.decision.explanation import laid_together, read_head_weights, sa
 from osteo_edge.decision.scores import likeliest, mean_logits, softmax
 from osteo_edge.decision.verdict import decide, refuse
 from osteo_edge.errors import ImageTooLargeError, IncompatibleBundleError, InferenceError, InputError
-from osteo_edge.images import quality, reader
+from osteo_edge.images import orientation, quality, reader
 from osteo_edge.images.preprocess import prepare
 from osteo_edge.images.quality import Finding
 from osteo_edge.images.reader import ImageSource
@@ -109,7 +109,8 @@ class OsteoPredictor:
         """Answer for one picture.
 
         Args:
-            image: path, bytes of a file, or array (H, W) or (H, W, 3) RGB of uint8 or uint16 with bone bright.
+            image: path, binary file object, bytes of a file, or array of uint8 or uint16 with bone bright: (H, W),
+                (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA without transparency.
             explain: also keep saliency and radiograph, for ``Prediction.save_overlay``.
             source: the name to give the picture.
             age_years, sex: of the person, where they are known; sex is ``female`` or ``male``.
@@ -121,6 +122,7 @@ class OsteoPredictor:
             CovariateError: a covariate that the bundle does not know, or a value out of its range.
             InputError: the picture cannot be read. What can be read but is unfit, or is too large to be read,
                 gives a prediction with status ``rejected``.
+            TypeError: the image is of none of these kinds.
             InferenceError: the engine failed.
         """
         person = self.describe(gather(age_years, sex, covariates))
@@ -144,7 +146,7 @@ class OsteoPredictor:
         Raises:
             TypeError: one path or picture was given instead of several.
         """
-        if isinstance(images, (str, bytes, Path, np.ndarray)):
+        if reader.is_picture(images):
             raise TypeError("predict_many takes several pictures, for example a list of paths; use predict for one")
         nobody = self.describe(gather(None, None, None))
         questions = (_Question(image, None, nobody, explain) for image in images)
@@ -180,7 +182,7 @@ class OsteoPredictor:
         try:
             return self._look(question)
         except InputError as error:
-            return _Look(question, _name_of(question.image), None, _Stopwatch(), findings=(_as_finding(error),))
+            return _Look(question, reader.name_of(question.image), None, _Stopwatch(), findings=(_as_finding(error),))
 
     def _look(self, question: _Question) -> _Look:
         """All that comes before the engine. Touches nothing of the predictor that changes: any thread may."""
@@ -189,7 +191,7 @@ class OsteoPredictor:
             try:
                 radiograph = reader.read(question.image, source=question.source)
             except ImageTooLargeError as error:
-                name = question.source or _name_of(question.image)
+                name = question.source or reader.name_of(question.image)
                 return _Look(question, name, None, clock, findings=(_as_finding(error),))
         look = _Look(question, radiograph.source, radiograph.digest, clock)
         with clock.stage("quality"):
@@ -198,17 +200,12 @@ class OsteoPredictor:
             return replace(look, findings=findings)
         with clock.stage("region"):
             joints = self._finder.find(radiograph.pixels)
-            findings = () if joints else (self._why_no_knee(radiograph),)
+            findings = () if joints else (orientation.why_no_knee(self._finder, radiograph.pixels),)
         if findings:
             return replace(look, findings=findings)
         with clock.stage("prepare"):
             tensors = self._prepare(radiograph, joints)
         return replace(look, joints=joints, tensors=tensors, radiograph=radiograph if question.explain else None)
-
-    def _why_no_knee(self, radiograph: Radiograph) -> Finding:
-        from osteo_edge.images import orientation  # where a knee was found nobody need wait for this import
-
-        return orientation.why_no_knee(self._finder, radiograph.pixels)
 
     def _answer(self, look: _Look) -> Prediction:
         if look.findings:
@@ -428,9 +425,3 @@ def _held_bytes(prediction: Prediction) -> int:
 
 def _as_finding(error: InputError) -> Finding:
     return Finding(error.code, str(error))
-
-
-def _name_of(image: ImageSource) -> str:
-    if isinstance(image, np.ndarray):
-        return "<array>"
-    return "<bytes>" if isinstance(image, bytes) else str(image)

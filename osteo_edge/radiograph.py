@@ -20,11 +20,13 @@ class Radiograph:
         source: the name by which the caller knows the picture.
         digest: SHA-256 of the bytes that were decoded (of the pixels, for an array). It stands for the pixels where two are
             compared or one is hashed.
+        coloured_share: share of the pixels that were plainly coloured before they were made grey.
     """
 
     pixels: NDArray[np.uint8] | NDArray[np.uint16] = field(repr=False, compare=False)
     source: str
     digest: str
+    coloured_share: float = 0.0
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Copied or unpickled: an array's own copy may be written to."""

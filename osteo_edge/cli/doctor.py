@@ -18,7 +18,7 @@ from osteo_edge.errors import OsteoEdgeError
 if TYPE_CHECKING:
     from osteo_edge.bundle import Bundle
 
-PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "ai-edge-litert", "tflite-runtime", "click")
+PACKAGES = ("numpy", "opencv-python-headless", "simplejpeg", "onnxruntime", "ai-edge-litert", "tflite-runtime", "click")
 
 
 @click.command("doctor", cls=Command, epilog="\b\nExample: osteo-edge doctor")

@@ -11,7 +11,7 @@ code meaning
 3    a picture is unreadable: missing, empty, not an image, truncated, or a folder without files
 4    a picture was read but not answered: rejected by a gate, or referred
 5    the bundle is missing, damaged, incompatible, or fails its self-test
-6    a picture is over the limits of pixels or bytes
+6    a picture is over the limits of pixels, bytes or parts
 7    an output could not be written; the answers were still printed
 8    the inference engine is missing or failed
 70   a fault of osteo-edge itself
@@ -38,7 +38,7 @@ INTERNAL = 70
 INTERRUPTED = 130
 TERMINATED = 143
 
-_UNFIT = ("too_small", "constant", "no_knee", "upside_down", "sideways", "inverted", "immature")
+_UNFIT = ("too_small", "constant", "colour", "no_knee", "upside_down", "sideways", "inverted", "immature")
 _REFERRED = ("not_sure", "unproven", "outside_support", "picture_adds_nothing")
 _GRAVEST_FIRST = (OUTPUT, UNREADABLE, TOO_LARGE, NO_ANSWER, ANSWERED)
 
@@ -63,7 +63,7 @@ def of_class(kind: type[OsteoEdgeError]) -> int:
 
 def of_finding(code: str) -> int:
     """The exit code for the first finding of a rejected or referred picture."""
-    if code in ("too_many_pixels", "too_many_bytes"):
+    if code in ("too_many_pixels", "too_many_bytes", "too_many_parts"):
         return TOO_LARGE
     return NO_ANSWER if code in _UNFIT or code in _REFERRED else UNREADABLE
 

@@ -8,12 +8,9 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
-from osteo_edge.errors import InputError, UnreadableImageError, UnsupportedImageError
-
-FormatName = Literal["PNG", "JPEG", "TIFF", "BMP"]
+from osteo_edge.errors import ImageTooLargeError, InputError, UnreadableImageError, UnsupportedImageError
+from osteo_edge.images.header import ImageHeader, several_pictures, unsupported_pixels
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _OTHER_FORMATS = (
@@ -28,34 +25,12 @@ _OTHER_FORMATS = (
     (b"MM\x00+", "BigTIFF"),
     (b"<", "a text or HTML file"),
 )
-# Start of frame markers of JPEG (ITU-T T.81, table B.1), without DHT (C4), JPG (C8) and DAC (CC).
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# Markers without a length (T.81, table B.1): none of them stands before a frame, and a reader that took one for
-# a segment would jump to another place than the decoder does.
-_JPEG_BARE = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})
+# Colour type -> channels that are decoded; a palette gives colours.
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
+# An encoder's chunks of pixels hold 8 KiB or more; as many of these would be a gigabyte.
+MAX_CHUNKS = 131_072
 _BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
-# TIFF 6.0, sections 8 and 18.
-_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_CHANNELS = 256, 257, 258, 262, 277
-_TIFF_PLANAR, _TIFF_EXTRA = 284, 338
-_TIFF_TYPE_SIZES = {1: 1, 3: 2, 4: 4}
-
-
-@dataclass(frozen=True)
-class ImageHeader:
-    """Format and size as stored, before the orientation is applied.
-
-    Attributes:
-        may_be_transparent: the file has an alpha channel or names a transparent colour.
-    """
-
-    format: FormatName
-    width_px: int
-    height_px: int
-    may_be_transparent: bool = False
-
-    @property
-    def pixels(self) -> int:
-        return self.width_px * self.height_px
+_BMP_RGB, _BMP_MASKS = 0, 3
 
 
 def read_header(data: bytes) -> ImageHeader:
@@ -83,9 +58,13 @@ def _parser_of(data: bytes) -> Callable[[bytes], ImageHeader]:
     if data.startswith(_PNG_SIGNATURE):
         return _read_png
     if data.startswith(b"\xff\xd8\xff"):
-        return _read_jpeg
+        from osteo_edge.images.jpeg import read_jpeg  # what is not needed for a picture is not loaded
+
+        return read_jpeg
     if data[:4] in (b"II*\x00", b"MM\x00*"):
-        return _read_tiff
+        from osteo_edge.images.tiff import read_tiff
+
+        return read_tiff
     if data.startswith(b"BM"):
         return _read_bmp
     raise _unsupported(data)
@@ -100,11 +79,15 @@ def _unsupported(data: bytes) -> InputError:
 
 
 def _read_png(data: bytes) -> ImageHeader:
-    width, height = struct.unpack_from(">II", data, 16)
-    may_be_transparent = data[25] in (4, 6)  # colour types with an alpha channel
+    if data[12:16] != b"IHDR":
+        raise UnreadableImageError("the PNG file is damaged (no header)", code="damaged")
+    width, height, bits, colour_type = struct.unpack_from(">IIBB", data, 16)
+    if colour_type not in _PNG_CHANNELS:
+        raise UnreadableImageError("the PNG file is damaged (no such colour type)", code="damaged")
+    may_be_transparent = colour_type in (4, 6)
     offset, kind = len(_PNG_SIGNATURE), b""
     view = memoryview(data)
-    while kind != b"IEND":
+    for _ in range(MAX_CHUNKS):
         if offset + 12 > len(data):
             raise UnreadableImageError("the PNG file is truncated", code="truncated")
         (length,) = struct.unpack_from(">I", data, offset)
@@ -115,71 +98,36 @@ def _read_png(data: bytes) -> ImageHeader:
         if zlib.crc32(view[offset + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
             raise UnreadableImageError("the PNG file is damaged (wrong checksum)", code="damaged")
         if kind == b"acTL":
-            raise _several_pictures("an animated PNG")
+            raise several_pictures("an animated PNG")
+        if kind == b"IEND":
+            memory_bytes = width * height * _PNG_CHANNELS[colour_type] * (2 if bits == 16 else 1)
+            return ImageHeader("PNG", width, height, memory_bytes, may_be_transparent, bool(colour_type & 2))
         may_be_transparent |= kind == b"tRNS"
         offset = end + 4
-    return ImageHeader("PNG", width, height, may_be_transparent)
-
-
-def _read_jpeg(data: bytes) -> ImageHeader:
-    offset = 2
-    while True:
-        while data[offset] == 0xFF and data[offset + 1] == 0xFF:  # fill bytes, T.81 B.1.1.2
-            offset += 1
-        marker = data[offset + 1]
-        if data[offset] != 0xFF or marker in _JPEG_BARE:
-            raise UnreadableImageError("the JPEG file is damaged (no frame found)", code="damaged")
-        if marker in _JPEG_FRAMES:
-            height, width = struct.unpack_from(">HH", data, offset + 5)
-            return ImageHeader("JPEG", width, height)
-        (length,) = struct.unpack_from(">H", data, offset + 2)
-        offset += 2 + length
+    raise ImageTooLargeError(f"the PNG has more than {MAX_CHUNKS} chunks", code="too_many_parts")
 
 
 def _read_bmp(data: bytes) -> ImageHeader:
-    (header_size,) = struct.unpack_from("<I", data, 14)
+    pixels_at, header_size = struct.unpack_from("<II", data, 10)
     if header_size not in _BMP_HEADER_SIZES:
         raise UnreadableImageError("this is not a BMP file, or a damaged one", code="damaged")
     if header_size == 12:  # the OS/2 form has 16-bit sizes
-        width, height = struct.unpack_from("<HH", data, 18)
+        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
+        compression, entry_size = _BMP_RGB, 3
     else:
-        width, height = struct.unpack_from("<ii", data, 18)
-    return ImageHeader("BMP", abs(width), abs(height))
-
-
-def _read_tiff(data: bytes) -> ImageHeader:
-    order = "<" if data[:2] == b"II" else ">"
-    (directory,) = struct.unpack_from(order + "I", data, 4)
-    (count,) = struct.unpack_from(order + "H", data, directory)
-    tags = dict(_tiff_tag(data, order, directory + 2 + 12 * index) for index in range(count))
-    (following,) = struct.unpack_from(order + "I", data, directory + 2 + 12 * count)
-    if following:
-        raise _several_pictures("a TIFF with several pages")
-    _refuse_misread_tiff(tags)
-    may_be_transparent = tags.get(_TIFF_EXTRA) in (1, 2)  # associated or unassociated alpha
-    return ImageHeader("TIFF", tags.get(_TIFF_WIDTH, 0), tags.get(_TIFF_HEIGHT, 0), may_be_transparent)
-
-
-def _refuse_misread_tiff(tags: dict[int, int]) -> None:
-    """What OpenCV decodes to other pixels without a word: inverted greys, and colours that lie apart."""
-    if tags.get(_TIFF_PHOTOMETRIC) == 0 and tags.get(_TIFF_BITS, 1) > 8:
-        raise UnsupportedImageError(
-            "this is a TIFF of more than 8 bit with white as zero; export it with black as zero", code="unsupported_pixels"
-        )
-    if tags.get(_TIFF_PLANAR) == 2 and tags.get(_TIFF_CHANNELS, 1) > 1:
-        raise UnsupportedImageError(
-            "this is a TIFF with separate colour planes; export it as one grey plane", code="unsupported_pixels"
-        )
-
-
-def _tiff_tag(data: bytes, order: str, offset: int) -> tuple[int, int]:
-    """Number and first value of a directory entry (TIFF 6.0, section 2); 0 for values stored elsewhere."""
-    tag, kind, count = struct.unpack_from(order + "HHI", data, offset)
-    size = _TIFF_TYPE_SIZES.get(kind, 0)
-    if not size or size * count > 4:
-        return tag, 0
-    return tag, struct.unpack_from(order + {1: "B", 2: "H", 4: "I"}[size], data, offset + 8)[0]
-
-
-def _several_pictures(what: str) -> InputError:
-    return UnsupportedImageError(f"this is {what}; export one picture a file", code="multi_frame")
+        width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
+        entry_size = 4
+    height = abs(height)
+    if compression not in (_BMP_RGB, _BMP_MASKS):
+        raise UnsupportedImageError("this is a compressed BMP; export it as PNG", code="unsupported_format")
+    if bits not in (1, 4, 8, 16, 24, 32):
+        raise unsupported_pixels(f"a BMP of {bits} bit", "export it as PNG")
+    if width < 1:
+        raise UnreadableImageError("the file's header gives no size", code="damaged")
+    if pixels_at + -(-width * bits // 32) * 4 * height > len(data):
+        raise UnreadableImageError("the BMP file is truncated", code="truncated")
+    has_alpha = bits == 32 and header_size >= 56 and struct.unpack_from("<I", data, 66)[0] != 0
+    palette = data[14 + header_size : min(pixels_at, 14 + header_size + (entry_size << bits))] if bits <= 8 else b""
+    is_coloured = bits > 8 or not palette[::entry_size] == palette[1::entry_size] == palette[2::entry_size]
+    memory_bytes = width * height * (4 if has_alpha else 3 if is_coloured else 1)
+    return ImageHeader("BMP", width, height, memory_bytes, has_alpha, is_coloured)

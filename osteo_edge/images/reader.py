@@ -1,63 +1,94 @@
-"""From a path, bytes or an array to a ``Radiograph``."""
+"""From a path, a file, bytes or an array to a ``Radiograph``."""
 
 from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.errors import ImageTooLargeError, UnreadableImageError, UnsupportedImageError
+from osteo_edge.images.colour import coloured_share, single_plane
 from osteo_edge.images.formats import read_header
+from osteo_edge.images.header import ImageHeader
+from osteo_edge.images.tail import require_no_cut
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.radiograph import Radiograph
 
 MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 40_000_000
+# What 16-bit colours of 40 megapixels take; a grey radiograph of this size takes a third or less.
+MAX_MEMORY_BYTES = 256 << 20
+_CHUNK_BYTES = 1 << 20
 
-ImageSource = str | Path | bytes | NDArray[np.uint8] | NDArray[np.uint16]
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Pixels
 
 
 def read(image: ImageSource, *, source: str | None = None) -> Radiograph:
     """Read one radiograph.
 
     Args:
-        image: a path; the bytes of a PNG, JPEG, TIFF or BMP file; or an array (H, W) or (H, W, 3) RGB of
-            uint8 or uint16 with bone bright.
-        source: the name to give it; by default the path, ``"<bytes>"`` or ``"<array>"``.
+        image: a path; a PNG, JPEG, TIFF or BMP file as a binary file object, or its bytes; or an array of uint8 or uint16
+            with bone bright: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA without transparency.
+        source: the name to give it; by default the path, a file's name, ``"<file>"``, ``"<bytes>"`` or ``"<array>"``.
 
     Raises:
-        UnreadableImageError: missing, empty, truncated, damaged, or not allowed to be read.
-        UnsupportedImageError: another format, several pictures, transparency, or another data type.
-        ImageTooLargeError: over 64 MiB or 40 megapixels; found without decoding.
+        UnreadableImageError: missing, empty, truncated, damaged, or not allowed to be read; a path that cannot be one.
+        UnsupportedImageError: another format, several pictures, transparency, or another data type or shape.
+        ImageTooLargeError: over 64 MiB, 40 megapixels, or what these take in memory; found without decoding.
+        TypeError: none of these kinds.
     """
     if isinstance(image, np.ndarray):
-        return _from_array(image, source or "<array>")
-    if isinstance(image, bytes):
-        return decode(image, source=source or "<bytes>")
-    if isinstance(image, (str, Path)):
-        return decode(_read_file(Path(image)), source=source or str(image))
-    raise UnsupportedImageError(f"a path, bytes or an array is read, not {type(image).__name__}", code="unsupported_type")
+        return _from_array(image, source or name_of(image))
+    return decode(_bytes_of(image), source=source or name_of(image))
+
+
+def name_of(image: ImageSource) -> str:
+    """The name that a picture has of itself."""
+    if isinstance(image, np.ndarray):
+        return "<array>"
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return "<bytes>"
+    if isinstance(image, (str, os.PathLike)):
+        return os.fsdecode(image)
+    name = getattr(image, "name", None)
+    return name if isinstance(name, str) and name else "<file>"
+
+
+def is_picture(image: object) -> bool:
+    """Whether this is of a kind that ``read`` takes, whatever it holds."""
+    kinds = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray)
+    return isinstance(image, kinds) or hasattr(image, "read")
 
 
 def read_stream(stream: BinaryIO) -> bytes:
-    """Read a stream such as standard input up to the limit.
+    """Read a stream such as standard input, or a file object, up to the limit.
 
     Raises:
         ImageTooLargeError: it holds more than 64 MiB.
         UnreadableImageError: it cannot be read, or has nothing to read yet.
+        TypeError: it gives text.
     """
-    try:
-        data = stream.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise UnreadableImageError(f"the data cannot be read ({error.strerror})", code="unreadable") from error
-    if data is None:
-        raise UnreadableImageError("there is nothing to read yet", code="unreadable")
-    return _require_size(data)
+    parts: list[bytes] = []
+    left = MAX_FILE_BYTES + 1
+    while left > 0:
+        try:
+            part = stream.read(min(left, _CHUNK_BYTES))
+        except (OSError, ValueError) as error:  # a ValueError: the file was closed
+            raise UnreadableImageError(f"the data cannot be read ({_reason(error)})", code="unreadable") from error
+        if part is None:
+            raise UnreadableImageError("there is nothing to read yet", code="unreadable")
+        if not isinstance(part, bytes):
+            raise TypeError(f"a file that is read must give bytes, not {type(part).__name__}; open it with mode 'rb'")
+        if not part:
+            break
+        parts.append(part)
+        left -= len(part)
+    return _require_size(b"".join(parts))
 
 
 def decode(data: bytes, *, source: str) -> Radiograph:
@@ -68,15 +99,35 @@ def decode(data: bytes, *, source: str) -> Radiograph:
     """
     header = read_header(_require_size(data))
     _require_pixels(header.pixels)
+    _require_memory(header.memory_bytes)
+    if header.format == "TIFF":
+        from osteo_edge.images.tiff import require_whole_strips
+
+        require_whole_strips(data)
     if header.may_be_transparent:
         _refuse_transparency(data)
-    pixels = _decode_grey(data)
+    pixels, share = _decode_jpeg(data, header) if header.format == "JPEG" else _decode_other(data, header)
     if pixels.size != header.pixels:
         raise UnreadableImageError("the picture's data and its header do not agree", code="damaged")
-    return _radiograph(pixels, source, sha256_hex(data))
+    return _radiograph(pixels, source, sha256_hex(data), share)
 
 
-def _read_file(path: Path) -> bytes:
+def _bytes_of(image: ImageSource) -> bytes:
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, (bytearray, memoryview)):
+        return _require_size(bytes(image))
+    if isinstance(image, (str, os.PathLike)):
+        return _read_file(os.fsdecode(image))
+    if hasattr(image, "read"):
+        return read_stream(cast(BinaryIO, image))
+    hint = "; give np.asarray(image)" if hasattr(image, "__array__") or hasattr(image, "__array_interface__") else ""
+    raise TypeError(
+        f"a path, a file opened with mode 'rb', the bytes of a file or an array is read, not {type(image).__name__}{hint}"
+    )
+
+
+def _read_file(path: str) -> bytes:
     try:
         # Non-blocking, so that a named pipe without a writer is refused instead of waited for.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -94,12 +145,33 @@ def _read_file(path: Path) -> bytes:
     except IsADirectoryError as error:
         raise UnreadableImageError("this is a folder, not a picture", code="not_regular") from error
     except (OSError, ValueError) as error:
-        raise UnreadableImageError(f"the file cannot be read ({error})", code="unreadable") from error
+        raise UnreadableImageError(f"the file cannot be read ({_reason(error)})", code="unreadable") from error
 
 
-def _decode_grey(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _reason(error: OSError | ValueError) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _decode_jpeg(data: bytes, header: ImageHeader) -> tuple[Pixels, float]:
+    from osteo_edge.images import jpeg
+
+    return jpeg.upright(jpeg.decode_grey(data), header.orientation), 0.0
+
+
+def _decode_other(data: bytes, header: ImageHeader) -> tuple[Pixels, float]:
+    """Upright grey pixels, and the share of coloured ones."""
+    colours = _imdecode(data, cv2.IMREAD_COLOR) if header.may_be_coloured else None
+    grey = None if colours is None else single_plane(colours)
+    if grey is None:
+        grey = _imdecode(data, cv2.IMREAD_GRAYSCALE)
+    if header.format in ("TIFF", "BMP"):
+        require_no_cut(grey)
+    return grey, 0.0 if colours is None else coloured_share(colours)
+
+
+def _imdecode(data: bytes, mode: int) -> Pixels:
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise UnreadableImageError("the picture data cannot be decoded", code="damaged") from error
     if pixels is None:
@@ -108,33 +180,59 @@ def _decode_grey(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
         raise UnsupportedImageError(
             f"pixels of type {pixels.dtype} are not read; export 8 or 16 bit greys", code="unsupported_pixels"
         )
-    return pixels  # type: ignore[return-value]
+    return cast(Pixels, pixels)
 
 
 def _refuse_transparency(data: bytes) -> None:
     """Transparent pixels have no agreed brightness: a decoder that drops the alpha channel invents one."""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is not None and pixels.ndim == 3 and pixels.shape[2] == 4:
-        opaque = 65535 if pixels.dtype == np.uint16 else 255
-        if pixels[..., 3].min() == opaque:
-            return
+    if pixels is not None and pixels.ndim == 3 and pixels.shape[2] == 4 and _is_opaque(pixels):
+        return
     raise UnsupportedImageError("the picture is partly transparent; export it without transparency", code="transparent")
+
+
+def _is_opaque(pixels: NDArray[np.generic]) -> bool:
+    return bool(pixels[..., 3].min() == (255 if pixels.dtype.itemsize == 1 else 65535))
 
 
 def _from_array(array: NDArray[np.generic], source: str) -> Radiograph:
     array = np.asarray(array)  # a matrix or masked array as what it holds
-    if array.dtype not in (np.uint8, np.uint16):
-        raise UnsupportedImageError(f"an array of uint8 or uint16 is read, not {array.dtype}", code="unsupported_pixels")
-    if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
-        raise UnsupportedImageError(f"an array (H, W) or (H, W, 3) is read, not {array.shape}", code="unsupported_shape")
+    if array.dtype.kind != "u" or array.dtype.itemsize > 2:
+        raise UnsupportedImageError(
+            f"an array of uint8 or uint16 is read, not {array.dtype}; {_conversion(array.dtype)}", code="unsupported_pixels"
+        )
+    if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))):
+        raise UnsupportedImageError(
+            f"an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) is read, not {array.shape}", code="unsupported_shape"
+        )
     _require_pixels(array.shape[0] * array.shape[1])
-    grey = array.copy() if array.ndim == 2 else cv2.cvtColor(np.ascontiguousarray(array), cv2.COLOR_RGB2GRAY)
-    return _radiograph(grey, source, sha256_hex(f"{grey.dtype}{grey.shape}".encode() + grey.tobytes()))  # type: ignore[arg-type]
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if array.ndim == 3 and array.shape[2] == 4 and not _is_opaque(array):
+        raise UnsupportedImageError("the picture is partly transparent; give it without transparency", code="transparent")
+    grey, share = _grey_of(array)
+    return _radiograph(grey, source, sha256_hex(f"{grey.dtype}{grey.shape}".encode() + grey.tobytes()), share)
 
 
-def _radiograph(pixels: NDArray[np.uint8] | NDArray[np.uint16], source: str, digest: str) -> Radiograph:
+def _grey_of(array: NDArray[np.generic]) -> tuple[Pixels, float]:
+    """A copy as grey pixels, and the share of coloured ones."""
+    if array.ndim == 2 or array.shape[2] == 1:
+        return cast(Pixels, array.reshape(array.shape[:2]).copy()), 0.0
+    colours = np.ascontiguousarray(array[..., :3])
+    return cast(Pixels, cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)), coloured_share(cast(Pixels, colours))
+
+
+def _conversion(kind: np.dtype[np.generic]) -> str:
+    """How an array of other numbers becomes one that is read."""
+    if kind.kind == "f":
+        return "give np.round(array * 65535).astype(np.uint16) if it holds 0 to 1"
+    if kind.kind == "b":
+        return "give array.astype(np.uint8) * 255"
+    return "give array.astype(np.uint16) if no number is below 0 or above 65535"
+
+
+def _radiograph(pixels: Pixels, source: str, digest: str, share: float) -> Radiograph:
     pixels.setflags(write=False)
-    return Radiograph(pixels=pixels, source=source, digest=digest)
+    return Radiograph(pixels=pixels, source=source, digest=digest, coloured_share=share)
 
 
 def _require_size(data: bytes) -> bytes:
@@ -147,4 +245,13 @@ def _require_pixels(pixels: int) -> None:
     if pixels > MAX_PIXELS:
         raise ImageTooLargeError(
             f"the picture has {pixels / 1e6:.1f} megapixels; at most {MAX_PIXELS // 1_000_000} are read", code="too_many_pixels"
+        )
+
+
+def _require_memory(size: int) -> None:
+    if size > MAX_MEMORY_BYTES:
+        raise ImageTooLargeError(
+            f"decoding the picture would take {size >> 20} MiB; at most {MAX_MEMORY_BYTES >> 20} are taken; "
+            "export it in grey, or smaller",
+            code="too_many_bytes",
         )

@@ -13,7 +13,7 @@ from osteo_edge import open_bundle
 from osteo_edge.engines.tuning import SCHEMA_VERSION, Tuning, circumstances, store_tuning
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("numpy", "cv2", "onnxruntime", "ai_edge_litert", "tflite_runtime", "tensorflow", "keras", "cryptography")
+HEAVY = ("numpy", "cv2", "simplejpeg", "onnxruntime", "ai_edge_litert", "tflite_runtime", "tensorflow", "keras", "cryptography")
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -69,3 +69,11 @@ def test_only_the_asked_for_engine_is_loaded() -> None:
     predictor = "from osteo_edge import OsteoPredictor; OsteoPredictor(engine={!r})"
     assert loaded_after(predictor.format("onnxruntime")) == {"numpy", "cv2", "onnxruntime"}
     assert loaded_after(predictor.format("litert")) == {"numpy", "cv2", "ai_edge_litert"}
+
+
+def test_the_decoder_of_jpegs_is_loaded_for_a_jpeg_alone(tmp_path: Path, example: Path) -> None:
+    jpeg = tmp_path / "knee.jpg"
+    turn = f"import cv2; cv2.imwrite({str(jpeg)!r}, cv2.imread({str(example)!r}, 0))"
+    read = "from osteo_edge.images.reader import read; read({!r})"
+    assert loaded_after(f"{turn}; {read.format(str(example))}") == {"numpy", "cv2"}
+    assert loaded_after(f"{turn}; {read.format(str(jpeg))}") == {"numpy", "cv2", "simplejpeg"}

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import struct
-import zlib
 
 import cv2
 import numpy as np
 import pytest
 
 from osteo_edge.errors import InputError
+from osteo_edge.images import formats
 from osteo_edge.images.formats import read_header
+from tests import pictures
+from tests.pictures import png_chunk, tiff
 
 PIXELS = (np.arange(40 * 30) % 251).astype(np.uint8).reshape(40, 30)
 
 
-def encoded(ending: str, pixels: np.ndarray = PIXELS) -> bytes:
-    done, data = cv2.imencode(ending, pixels)
-    assert done
-    return data.tobytes()
-
-
-def png_chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+def encoded(ending: str) -> bytes:
+    return pictures.encoded(ending, PIXELS)
 
 
 @pytest.mark.parametrize(("ending", "name"), [(".png", "PNG"), (".jpg", "JPEG"), (".tiff", "TIFF"), (".bmp", "BMP")])
@@ -32,10 +28,7 @@ def test_reads_format_and_size(ending: str, name: str) -> None:
 
 
 def test_reads_big_endian_tiff() -> None:
-    tags = [(256, 3, 1, struct.pack(">HH", 30, 0)), (257, 4, 1, struct.pack(">I", 40))]
-    directory = b"".join(struct.pack(">HHI", tag, kind, count) + value for tag, kind, count, value in tags)
-    data = b"MM\x00*" + struct.pack(">I", 8) + struct.pack(">H", 2) + directory + bytes(4)
-    assert read_header(data).pixels == 1200
+    assert read_header(tiff([PIXELS.tobytes()], 30, 40, order=">")).pixels == 1200
 
 
 @pytest.mark.parametrize(
@@ -93,24 +86,56 @@ def test_jpeg_segments_that_hide_another_frame_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tags", "code"),
+    ("bits", "colour_type", "a_pixel"),
+    [(1, 0, 1), (8, 0, 1), (16, 0, 2), (8, 2, 3), (16, 2, 6), (8, 3, 3), (16, 4, 8), (16, 6, 8)],
+)
+def test_what_a_png_takes_counts_its_channels_and_depth(bits: int, colour_type: int, a_pixel: int) -> None:
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 1000, 2000, bits, colour_type, 0, 0, 0))
+    data = b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IEND", b"")
+    assert read_header(data).memory_bytes == 2_000_000 * a_pixel
+
+
+def test_a_png_of_very_many_chunks_is_refused() -> None:
+    png = encoded(".png")
+    with pytest.raises(InputError) as caught:
+        read_header(png[:33] + png_chunk(b"tEXt", b"") * formats.MAX_CHUNKS + png[33:])
+    assert caught.value.code == "too_many_parts"
+
+
+def bmp(pixels: bytes, bits: int, *, compression: int = 0, palette: bytes = b"", header: bytes = b"") -> bytes:
+    """30 x 40; `header` replaces what follows the 40 bytes that all have."""
+    size = 40 + len(header)
+    at = 14 + size + len(palette)
+    start = b"BM" + struct.pack("<IHHI", at + len(pixels), 0, 0, at)
+    return start + struct.pack("<IiiHHIIiiII", size, 30, 40, 1, bits, compression, 0, 0, 0, 0, 0) + header + palette + pixels
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
     [
-        ({258: 16, 262: 0}, "unsupported_pixels"),
-        ({258: 8, 277: 3, 284: 2}, "unsupported_pixels"),
-        ({258: 16, 262: 1}, None),
-        ({258: 8, 262: 0}, None),
+        (bmp(bytes(32 * 40), 8, compression=1), "unsupported_format"),
+        (bmp(bytes(32 * 40), 4, compression=2), "unsupported_format"),
+        (bmp(bytes(32 * 40), 24, compression=5), "unsupported_format"),
+        (bmp(bytes(32 * 40), 2), "unsupported_pixels"),
+        (bmp(bytes(32 * 40), 64), "unsupported_pixels"),
+        (bmp(bytes(32 * 40 - 1), 8), "truncated"),
+        (bmp(bytes(92 * 40 - 1), 24), "truncated"),
     ],
 )
-def test_tiffs_that_the_decoder_misreads_are_refused(tags: dict[int, int], code: str | None) -> None:
-    entries = sorted(({256: 30, 257: 40} | tags).items())
-    directory = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in entries)
-    data = b"II*\x00" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4)
-    if code is None:
-        assert read_header(data).pixels == 1200
-        return
+def test_bmps_that_are_compressed_odd_or_cut_are_refused(data: bytes, code: str) -> None:
     with pytest.raises(InputError) as caught:
         read_header(data)
     assert caught.value.code == code
+
+
+def test_a_bmp_s_palette_and_alpha_are_seen() -> None:
+    greys = b"".join(bytes([level, level, level, 0]) for level in range(256))
+    assert not read_header(bmp(bytes(32 * 40), 8, palette=greys)).may_be_coloured
+    assert read_header(bmp(bytes(32 * 40), 8, palette=greys[:100] + b"\x07" + greys[101:])).may_be_coloured
+    assert read_header(bmp(bytes(92 * 40), 24)).may_be_coloured
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    assert read_header(bmp(bytes(120 * 40), 32, compression=3, header=masks)).may_be_transparent
+    assert not read_header(bmp(bytes(120 * 40), 32)).may_be_transparent
 
 
 def test_text_that_starts_like_a_bmp_is_no_picture() -> None:

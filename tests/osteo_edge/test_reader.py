@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import struct
 import zlib
@@ -109,14 +111,119 @@ def test_arrays_are_taken_as_they_are_and_copied() -> None:
         np.zeros((5, 5), bool),
         np.zeros((5,), np.uint8),
         np.zeros((0, 5), np.uint8),
-        np.zeros((5, 5, 4), np.uint8),
-        12,
-        None,
+        np.zeros((5, 5, 2), np.uint8),
+        np.zeros((5, 5, 4), np.uint8),  # wholly transparent
+        np.zeros((5, 5), np.int16),
+        np.zeros((5, 5), np.uint32),
+        np.zeros((5, 5), complex),
+        np.zeros((5, 5), object),
+        np.zeros((1, 5, 5), np.uint8),
     ],
 )
-def test_other_arrays_and_types_are_refused(bad: object) -> None:
+def test_other_arrays_are_refused(bad: np.ndarray) -> None:
     with pytest.raises(UnsupportedImageError):
+        reader.read(bad)
+
+
+@pytest.mark.parametrize("kind", [float, bool, np.int16])
+def test_arrays_of_other_numbers_are_told_how_to_become_one(kind: type) -> None:
+    with pytest.raises(UnsupportedImageError, match=r"astype\(np\.uint") as caught:
+        reader.read(np.zeros((5, 5), kind))
+    assert caught.value.code == "unsupported_pixels"
+
+
+class Pixels:
+    """What a picture of Pillow, or a tensor, has in common."""
+
+    __array_interface__ = None
+
+
+@pytest.mark.parametrize("bad", [12, None, ["a.png"], {"a": 1}, 3.5, Pixels(), io.StringIO("text")])
+def test_what_is_no_picture_at_all_is_a_type_error_that_says_what_is_one(bad: object) -> None:
+    with pytest.raises(TypeError, match="bytes"):
         reader.read(bad)  # type: ignore[arg-type]
+    if isinstance(bad, Pixels):
+        with pytest.raises(TypeError, match=r"np\.asarray\(image\)"):
+            reader.read(bad)  # type: ignore[arg-type]
+
+
+def test_paths_files_and_bytes_of_any_kind_give_one_picture(tmp_path: Path) -> None:
+    data = encoded(".png", GREYS)
+    path = tmp_path / "knee ü.png"
+    path.write_bytes(data)
+    (entry,) = os.scandir(os.fsencode(tmp_path))
+    with path.open("rb") as file, path.open("rb", buffering=0) as raw:
+        sources = [
+            (path, str(path)),
+            (str(path), str(path)),
+            (entry, str(path)),
+            (file, str(path)),
+            (raw, str(path)),
+            (io.BytesIO(data), "<file>"),
+            (data, "<bytes>"),
+            (bytearray(data), "<bytes>"),
+            (memoryview(data), "<bytes>"),
+            (memoryview(data[::-1])[::-1], "<bytes>"),
+        ]
+        for source, name in sources:
+            radiograph = reader.read(source)  # type: ignore[arg-type]
+            np.testing.assert_array_equal(radiograph.pixels, GREYS)
+            assert radiograph.source == name
+            assert radiograph.digest == hashlib.sha256(data).hexdigest()
+            assert reader.is_picture(source)
+
+
+def test_file_objects_are_read_with_a_cap_and_their_faults_are_told() -> None:
+    class Endless(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+            return len(buffer)
+
+    class Failing(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes | None:
+            raise OSError(5, "Input/output error")
+
+    class Waiting(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes | None:
+            return None
+
+    closed = io.BytesIO(b"x")
+    closed.close()
+    for file, code in (
+        (Endless(), "too_many_bytes"),
+        (Failing(), "unreadable"),
+        (Waiting(), "unreadable"),
+        (closed, "unreadable"),
+    ):
+        with pytest.raises(InputError) as caught:
+            reader.read(file)
+        assert caught.value.code == code
+
+
+def test_a_file_object_that_gives_little_at_a_time_is_read_whole() -> None:
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(min(size or 1, 7))
+
+    np.testing.assert_array_equal(reader.read(Slow(encoded(".png", GREYS))).pixels, GREYS)
+
+
+def test_arrays_with_a_channel_axis_and_other_byte_orders_are_the_same_picture() -> None:
+    grey = (GREYS >> 8).astype(np.uint8)
+    for array in (grey[..., None], np.dstack([grey] * 3), np.dstack([grey] * 3 + [np.full_like(grey, 255)])):
+        np.testing.assert_array_equal(reader.read(array).pixels, grey)
+        assert reader.read(array).digest == reader.read(grey).digest
+    swapped = reader.read(GREYS.astype(">u2"))
+    np.testing.assert_array_equal(swapped.pixels, GREYS)
+    assert swapped.digest == reader.read(GREYS).digest
+    opaque = np.dstack([GREYS] * 3 + [np.full_like(GREYS, 65535)])
+    np.testing.assert_array_equal(reader.read(opaque).pixels, GREYS)
+    opaque[3, 3, 3] = 65534
+    with pytest.raises(UnsupportedImageError) as caught:
+        reader.read(opaque)
+    assert caught.value.code == "transparent"
 
 
 def test_transparency_is_refused_but_an_opaque_alpha_channel_is_not() -> None:
@@ -179,10 +286,38 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, make, code: str) ->
     assert "\n" not in str(caught.value)
 
 
-def test_device_files_and_odd_names_are_refused() -> None:
-    for path in ("/dev/zero", "a\0b.png", "x" * 5000):
-        with pytest.raises(InputError):
+def test_device_files_and_odd_names_are_refused(tmp_path: Path) -> None:
+    loop = tmp_path / "loop.png"
+    loop.symlink_to(loop)
+    for path, code in (
+        ("/dev/zero", "not_regular"),
+        ("a\0b.png", "unreadable"),
+        ("x" * 5000, "unreadable"),
+        ("\udcff\ud800.png", "unreadable"),
+        (loop, "unreadable"),
+        ("", "not_found"),
+    ):
+        with pytest.raises(InputError) as caught:
             reader.read(path)
+        assert caught.value.code == code, path
+        assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_grows_while_it_is_read_is_read_to_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "growing.png"
+    data = encoded(".png", GREYS)
+    path.write_bytes(data)
+    measured = os.fstat
+
+    def grow(descriptor: int) -> os.stat_result:
+        status = measured(descriptor)
+        with path.open("ab") as file:
+            file.truncate(reader.MAX_FILE_BYTES + 1)
+        return status
+
+    monkeypatch.setattr(os, "fstat", grow)
+    with pytest.raises(ImageTooLargeError):
+        reader.read(path)
 
 
 def test_limits_hold_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,27 @@
+"""How much of a picture is coloured. A radiograph is grey, or a film that was scanned with a slight tint."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# Largest less smallest of red, green and blue, of 255. A blue-tinted film reaches 32.
+COLOURED_FROM = 48
+_SAMPLES_A_SIDE = 512
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+def single_plane(colours: Pixels) -> Pixels | None:
+    """One of three channels (H, W, 3) that are equal in every pixel; None where they are not."""
+    first, second, third = cv2.split(colours)
+    return first if np.array_equal(first, second) and np.array_equal(first, third) else None  # type: ignore[return-value]
+
+
+def coloured_share(colours: Pixels) -> float:
+    """Share of the pixels of (H, W, 3), in any order of the channels, that are plainly coloured; on a grid of samples."""
+    down, across = (max(1, side // _SAMPLES_A_SIDE) for side in colours.shape[:2])
+    sample = colours[::down, ::across]
+    most = int(np.iinfo(colours.dtype).max)
+    return float((sample.max(axis=2) - sample.min(axis=2) > COLOURED_FROM * most // 255).mean())

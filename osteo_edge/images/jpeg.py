@@ -1,0 +1,236 @@
+"""JPEG: what its markers say (ITU-T T.81, annex B), and its grey pixels with the decoder's warnings heard.
+
+OpenCV lets libjpeg print its warnings to standard error and answers all the same; simplejpeg's strict mode raises them.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from osteo_edge.errors import ImageTooLargeError, InputError, UnreadableImageError, UnsupportedImageError
+from osteo_edge.images.header import ImageHeader, several_pictures, unsupported_pixels
+from osteo_edge.images.tiff import exif_orientation, images_of_mpo
+
+# An encoder writes about ten; each costs a pass over all blocks, 19 ms at 40 megapixels, however few bytes it has.
+MAX_SCANS = 100
+# Segments hold at most 64 KiB: a large colour profile and notes are a few hundred.
+MAX_SEGMENTS = 2_000
+
+_SOI, _EOI, _SOS, _DRI, _APP1, _APP2 = 0xD8, 0xD9, 0xDA, 0xDD, 0xE1, 0xE2
+_FIRST_RESTART, _LAST_RESTART = 0xD0, 0xD7
+_RESTARTS = bytes(range(_FIRST_RESTART, _LAST_RESTART + 1))
+_PROGRESSIVE = 0xC2
+# Start of frame markers (T.81, table B.1), without DHT (C4), JPG (C8) and DAC (CC); and those that are not read.
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_CODINGS = {
+    0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical", 0xC9: "arithmetic",
+    0xCA: "arithmetic", 0xCB: "arithmetic", 0xCD: "hierarchical", 0xCE: "hierarchical", 0xCF: "hierarchical",
+}  # fmt: skip
+# Markers without a length (T.81, table B.1): none of them stands between segments, and a reader that took one for
+# a segment would jump to another place than the decoder does.
+_BARE = frozenset({0x00, 0x01, *_RESTARTS, _SOI})
+_FILL = re.compile(rb"\xff*")  # any number of them comes before a marker, T.81 B.1.1.2
+# Orientation -> what to mirror, after rows and columns were exchanged from 5 on: 1 left and right, 0 up and down, -1 both.
+_FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
+_SAVE_AGAIN = "save it again as an 8-bit grey JPEG or PNG"
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """A marker and its content; of a scan also the restart markers in it. `end` is where the next segment begins."""
+
+    marker: int
+    content: bytes
+    end: int
+    restarts: bytes = b""
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The frame header (T.81, B.2.2): kind, size, and how often each component is sampled, by its identifier."""
+
+    marker: int
+    width_px: int
+    height_px: int
+    sampling: Mapping[int, tuple[int, int]]
+
+    def groups(self, components: bytes) -> int:
+        """Of how many groups of blocks a scan of these components consists (T.81, A.2)."""
+        across, down = (max(sides[axis] for sides in self.sampling.values()) for axis in (0, 1))
+        if len(components) > 1:
+            return -(-self.width_px // (8 * across)) * -(-self.height_px // (8 * down))
+        sampled_across, sampled_down = self.sampling[components[0]]
+        columns, rows = -(-self.width_px * sampled_across // across), -(-self.height_px * sampled_down // down)
+        return -(-columns // 8) * -(-rows // 8)  # a single component's blocks follow one another
+
+    @property
+    def samples(self) -> int:
+        """Of all components, in whole groups."""
+        return 64 * self.groups(bytes(2)) * sum(across * down for across, down in self.sampling.values())
+
+
+def read_jpeg(data: bytes) -> ImageHeader:
+    """Walk all markers to the end of the picture.
+
+    Raises:
+        UnsupportedImageError: arithmetic, lossless or hierarchical coding, not 8 bit, not one or three components, or
+            several pictures.
+        UnreadableImageError: it ends early, or its markers are not where and what they must be.
+        ImageTooLargeError: more scans or segments than any encoder has a use for.
+        struct.error, IndexError: a segment is cut.
+    """
+    frame: _Frame | None = None
+    scans, restart_interval, orientation = 0, 0, 1
+    for segment in _segments(data):
+        if segment.marker in _FRAMES:
+            if frame:
+                raise _damaged("two frames")
+            frame = _read_frame(segment)
+        elif segment.marker == _DRI:
+            (restart_interval,) = struct.unpack_from(">H", segment.content)
+        elif segment.marker == _APP1 and orientation == 1:
+            orientation = exif_orientation(segment.content)
+        elif segment.marker == _APP2 and images_of_mpo(segment.content) > 1:
+            raise several_pictures("a JPEG with several pictures (MPO)")
+        elif segment.marker == _SOS:
+            scans += 1
+            _check_scan(segment, frame, restart_interval)
+        elif segment.marker == _EOI and data[segment.end :].lstrip(b"\x00").startswith(b"\xff\xd8\xff"):
+            raise several_pictures("a JPEG with another picture after it")
+        if scans > MAX_SCANS:
+            raise ImageTooLargeError(f"the JPEG has more than {MAX_SCANS} scans", code="too_many_parts")
+    if frame is None or not scans:
+        raise _damaged("no frame found")
+    kept = 2 * frame.samples if scans > 1 or frame.marker == _PROGRESSIVE else 0  # until the last scan is read
+    pixels, is_coloured = frame.width_px * frame.height_px, len(frame.sampling) > 1
+    return ImageHeader("JPEG", frame.width_px, frame.height_px, pixels + kept, False, is_coloured, orientation)
+
+
+def decode_grey(data: bytes) -> NDArray[np.uint8]:
+    """Grey pixels (height, width) as stored; the luminance of a colour picture.
+
+    Raises:
+        UnreadableImageError: damaged, also where libjpeg only warns of it. Where simplejpeg is not installed, for which
+            no wheel exists on 32-bit ARM, such warnings are not heard.
+    """
+    try:
+        from simplejpeg import decode_jpeg  # here, since most pictures are no JPEG
+    except ImportError:
+        return _decode_unheard(data)
+    try:
+        pixels: NDArray[np.uint8] = decode_jpeg(data, "GRAY")
+    except ValueError as error:
+        raise _damaged("its picture data is not whole") from error
+    return pixels[..., 0]
+
+
+def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Turn and mirror pixels as stored, as an EXIF orientation asks for."""
+    if orientation >= 5:
+        pixels = cv2.transpose(pixels)  # type: ignore[assignment]
+    flip = _FLIPS.get(orientation)
+    return pixels if flip is None else cv2.flip(pixels, flip)  # type: ignore[return-value]
+
+
+def _decode_unheard(data: bytes) -> NDArray[np.uint8]:
+    as_stored = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), as_stored)
+    if pixels is None:
+        raise _damaged("its picture data is not whole")
+    return pixels  # type: ignore[return-value]
+
+
+def _segments(data: bytes) -> Iterator[_Segment]:
+    """From the first one to the end of the picture."""
+    offset, markers = 2, _Markers(data)
+    for _ in range(MAX_SEGMENTS):
+        start = _FILL.match(data, offset).end()  # type: ignore[union-attr]  # it matches anything
+        marker = data[start]
+        if start == offset or marker in _BARE:
+            raise _damaged("no segment where one must be")
+        if marker == _EOI:
+            yield _Segment(marker, b"", start + 1)
+            return
+        (length,) = struct.unpack_from(">H", data, start + 1)
+        offset = start + 1 + length
+        content, restarts = data[start + 3 : offset], b""
+        if offset > len(data):
+            break
+        if marker == _SOS:
+            restarts, offset = markers.scan_from(offset)
+        yield _Segment(marker, content, offset, restarts)
+    else:
+        raise ImageTooLargeError(f"the JPEG has more than {MAX_SEGMENTS} segments", code="too_many_parts")
+    raise UnreadableImageError("the JPEG file is truncated", code="truncated")
+
+
+class _Markers:
+    """All places in the file that read as a marker, found once a scan asks for them."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def scan_from(self, start: int) -> tuple[bytes, int]:
+        """The restart markers of the scan that begins here, and where the marker after it is."""
+        first = int(np.searchsorted(self._places, start))
+        after = int(np.searchsorted(self._ends, first))
+        if after == len(self._ends):
+            raise UnreadableImageError("the JPEG file is truncated", code="truncated")
+        end = int(self._ends[after])
+        return self._codes[first:end].tobytes(), int(self._places[end])
+
+    @cached_property
+    def _places(self) -> NDArray[np.intp]:
+        codes = np.frombuffer(self._data, np.uint8)
+        places = np.flatnonzero(codes[:-1] == 0xFF)
+        after = codes[places + 1]
+        markers: NDArray[np.intp] = places[(after != 0) & (after != 0xFF)]
+        return markers
+
+    @cached_property
+    def _codes(self) -> NDArray[np.uint8]:
+        return np.frombuffer(self._data, np.uint8)[self._places + 1]
+
+    @cached_property
+    def _ends(self) -> NDArray[np.intp]:
+        """Which of the places are no restart markers: a scan ends there."""
+        return np.flatnonzero((self._codes < _FIRST_RESTART) | (self._codes > _LAST_RESTART))
+
+
+def _read_frame(segment: _Segment) -> _Frame:
+    precision, height, width, number = struct.unpack_from(">BHHB", segment.content)
+    name = _CODINGS.get(segment.marker)
+    if name:
+        raise UnsupportedImageError(f"this is a JPEG with {name} coding; {_SAVE_AGAIN}", code="unsupported_format")
+    if precision != 8:
+        raise unsupported_pixels(f"a JPEG of {precision} bit", _SAVE_AGAIN)
+    if number not in (1, 3):
+        what = "print colours (CMYK)" if number == 4 else f"{number} channels"
+        raise unsupported_pixels(f"a JPEG of {what}", _SAVE_AGAIN)
+    places = range(6, 6 + 3 * number, 3)
+    sampling = {segment.content[place]: divmod(segment.content[place + 1], 16) for place in places}
+    if len(sampling) != number or not all(1 <= side <= 4 for sides in sampling.values() for side in sides):
+        raise _damaged("its frame makes no sense")
+    return _Frame(segment.marker, width, height, sampling)
+
+
+def _check_scan(segment: _Segment, frame: _Frame | None, restart_interval: int) -> None:
+    number = segment.content[0]
+    components = segment.content[1 : 2 * number : 2]
+    if frame is None or not components or not set(components) <= frame.sampling.keys():
+        raise _damaged("a scan of what is not there")
+    expected = (frame.groups(components) - 1) // restart_interval if restart_interval else 0
+    if segment.restarts != (_RESTARTS * (expected // 8 + 1))[:expected]:
+        raise _damaged("a part of its picture data is missing")
+
+
+def _damaged(what: str) -> InputError:
+    return UnreadableImageError(f"the JPEG file is damaged ({what})", code="damaged")
