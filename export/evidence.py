@@ -51,6 +51,11 @@ class Evidence:
                 packed[path] = to_json(plain)
         return packed
 
+    def largest_difference(self, path: str) -> float:
+        """By how much a probability of this file differed on another processor; 0 where nothing was measured."""
+        rows = self.portability["rows"] if self.portability else ()
+        return max((float(row["max_difference"]) for row in rows if row["path"] == path), default=0.0)
+
     def choices(self, accepted: Mapping[EngineName, Sequence[str]]) -> tuple[DeviceChoice, ...]:
         """What ``auto`` shall mean: the fastest accepted files on the measured processor, and with its AVX-512 hidden.
 

@@ -17,7 +17,7 @@ from export.errors import ExportError
 from export.evidence import LATENCY, PORTABILITY, Evidence, read_evidence
 from export.folds import FoldBench, FoldScores, views_of
 from export.members import _reduced
-from export.pipeline import export_bundle
+from export.pipeline import export_bundle, self_test_tolerance
 from export.plan_table import plan_table
 from export.planning import read_any_plan, read_plan, write_plan
 from export.radiographs import read_cases
@@ -162,6 +162,16 @@ def measured(exported: Any, **changes: Any) -> dict[str, Any]:
     ]
     plain = {"schema_version": 1, "files": files, "rows": rows, "architecture": "x86_64", "features": ["avx2", "avx512_vnni"]}
     return plain | {"processor": "a processor", "threads": 1, "rounds": 3} | changes
+
+
+def test_the_self_test_allows_what_was_measured() -> None:
+    rows = [{"path": path, "max_difference": value} for path, value in (("a", 0.0), ("a", 0.004), ("b", 0.03))]
+    evidence = Evidence({"rows": rows}, None)
+    assert self_test_tolerance("a", "fp32", evidence) == self_test_tolerance("a", "fp16", evidence) == 0.001
+    assert self_test_tolerance("a", "int8", evidence) == 0.005
+    assert self_test_tolerance("a", "int8", Evidence()) == self_test_tolerance("c", "int8", evidence) == 0.001
+    with pytest.raises(ExportError, match=r"b differs by 0\.031 between processors"):
+        self_test_tolerance("b", "int8", evidence)
 
 
 def test_choices_are_the_fastest_accepted_files_that_are_worth_it(exported: Any) -> None:

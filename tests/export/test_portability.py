@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import struct
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,18 @@ def test_a_processor_without_avx512_is_told_honestly(
     assert found.rows == ()
     assert set(found.files) == {path for path in open_bundle(copy).manifest.files if path.endswith((".onnx", ".tflite"))}
     assert parse_record(Portability, to_plain(found), where="portability.json").files == found.files
+
+
+@needs_avx512
+def test_the_embedded_bundle_passes_its_self_test_with_avx512_hidden() -> None:
+    program = (
+        "from osteo_edge.selftest import *; from osteo_edge import open_bundle; print(len(require_self_test(open_bundle())))"
+    )
+    with places.avx512_hidden() as place:
+        done = subprocess.run(
+            [*place.command, "-c", program], env=place.environment, capture_output=True, text=True, check=False
+        )
+    assert done.stdout == "5\n", done.stderr
 
 
 @pytest.mark.slow
