@@ -200,11 +200,12 @@ def report(folder: Path, output: Path) -> None:
         from export.report.material import read_material
         from export.report.page import as_html
         from osteo_edge.bundle import open_bundle
+        from osteo_edge.storage import write_file
 
         page = as_html(read_material(open_bundle(str(folder))))
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
-            output.write_text(page, encoding="utf-8")
+            write_file(output, page.encode())
         except OSError as error:
             raise ExportError(f"{output} cannot be written ({error.strerror}); choose another --output") from error
     click.echo(output)

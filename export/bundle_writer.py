@@ -18,6 +18,7 @@ from osteo_edge.integrity import sha256_hex
 from osteo_edge.manifest import FileEntry, Manifest
 from osteo_edge.records import to_plain
 from osteo_edge.selftest import require_self_test
+from osteo_edge.storage import creating, replacing
 
 _UNIX = 3
 
@@ -97,7 +98,8 @@ def _write_files(manifest: Manifest, files: Mapping[str, bytes], folder: Path) -
     for path, data in {**files, MANIFEST: manifest_bytes, MANIFEST_DIGEST: digest_line}.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
+        with creating(target) as file:
+            file.write(data)
 
 
 def write_zip(bundle: Bundle, target: Path) -> None:
@@ -106,14 +108,11 @@ def write_zip(bundle: Bundle, target: Path) -> None:
     Raises:
         ExportError: it cannot be written.
     """
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")  # two exports at once must not share it
     try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        with replacing(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
             for path in sorted(bundle.listed):
                 archive.writestr(_entry(f"{bundle.manifest.name}/{path}"), (bundle.root / path).read_bytes())
-        part.replace(target)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise ExportError(f"{target} cannot be written: {error.strerror}") from error
 
 

@@ -39,6 +39,7 @@ from osteo_edge.images.region import JointFinder
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.manifest import ENGINE_NAMES, EngineName, InputSpec, Metric
 from osteo_edge.records import parse_json, parse_record
+from osteo_edge.storage import write_file
 from train.dataset import Dataset, read_dataset
 from train.evaluate import reliability
 from train.fold_networks import FoldNetwork, load_fold_networks
@@ -177,7 +178,7 @@ def write_plan(plan: SourcePlan, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(to_json(plan))
+        write_file(path, to_json(plan))
     except OSError as error:
         raise ExportError(f"{path} cannot be written ({error.strerror}); choose another --output") from error
 

@@ -19,6 +19,7 @@ from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.integrity import read_regular_file, sha256_hex
 from osteo_edge.manifest import MAX_MANIFEST_BYTES
 from osteo_edge.signature import SCHEMA_VERSION, Signature, require_signature
+from osteo_edge.storage import creating, write_file
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -93,12 +94,9 @@ def sign_bundle(folder: Path, private: Path) -> tuple[Bundle, str]:
     signature = base64.b64encode(key.sign(manifest)).decode()
     data = to_json(Signature(SCHEMA_VERSION, "ed25519", fingerprint, signature))
     target = bundle.root / MANIFEST_SIGNATURE
-    part = bundle.root.parent / f".{bundle.root.name}.{os.getpid()}.sig.part"
     try:
-        part.write_bytes(data)
-        part.replace(target)
+        write_file(target, data, by_way_of=bundle.root.parent)  # a file that is not listed would spoil the bundle
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise ExportError(f"{target} cannot be written: {error.strerror}") from error
     signed = open_bundle(bundle.root)
     require_signature(signed, _public_pem(key))
@@ -133,8 +131,7 @@ def _write_new(path: Path, data: bytes, *, mode: int) -> None:
     """Write a file that was not there, readable as ``mode`` says from the first moment on."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as file:
+        with creating(path, mode=mode) as file:
             file.write(data)
     except OSError as error:
         raise ExportError(f"{path} cannot be written ({error.strerror}); choose another --output") from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from osteo_edge.errors import BundleNotFoundError, IntegrityError
-from osteo_edge.integrity import read_regular_file, require_digest, sha256_hex
+from osteo_edge.integrity import read_in_pieces, read_regular_file, require_digest, require_digest_of_pieces, sha256_hex
 from osteo_edge.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 
 MANIFEST = "manifest.json"
@@ -16,6 +16,8 @@ MANIFEST_DIGEST = "manifest.sha256"
 MANIFEST_SIGNATURE = "manifest.sig"
 MAX_SIGNATURE_BYTES = 4096
 DEFAULT_BUNDLE = "knee-mobilenet_v2"
+# Where a file system cannot exchange two folders, the old bundle waits under this name while the new one takes its place.
+REPLACED = ".osteo-edge-replaced-"
 EMBEDDED_FOLDER = Path(__file__).parent / "bundles"
 
 
@@ -60,8 +62,10 @@ class Bundle:
             IntegrityError: a file is missing, changed, linked or not listed.
         """
         self.refuse_unlisted()
-        for path in sorted(self.manifest.files):
-            self.read(path)
+        for path, entry in sorted(self.manifest.files.items()):
+            pieces = read_in_pieces(self.root, path, max_bytes=entry.size)
+            for _ in require_digest_of_pieces(pieces, sha256=entry.sha256, size=entry.size, path=path):
+                pass
             yield path
 
     def refuse_unlisted(self) -> None:
@@ -160,12 +164,18 @@ def user_folder() -> Path | None:
 
 
 def _bundles_in(folder: Path) -> tuple[str, ...]:
-    """Hidden folders, in which an installation may be under way, are none."""
+    """Hidden folders, in which an installation may be under way, are none, but for a bundle that still waits to be replaced."""
     try:
         names = os.listdir(folder)
     except OSError:
         return ()
-    return tuple(sorted(name for name in names if name[0] != "." and os.path.isfile(folder / name / MANIFEST)))
+    found = {name.removeprefix(REPLACED) for name in names if os.path.isfile(folder / name / MANIFEST)}
+    return tuple(sorted(name for name in found if name and name[0] != "."))
+
+
+def _root_in(folder: Path, name: str) -> Path:
+    """An installed bundle's folder; the old one where a run that was killed left no new one."""
+    return folder / name if os.path.isfile(folder / name / MANIFEST) else folder / f"{REPLACED}{name}"
 
 
 def _archive_around(folder: Path) -> Path | None:
@@ -183,7 +193,7 @@ def _locate(name_or_path: str | Path) -> Path:
         return (EMBEDDED_FOLDER / name_or_path).resolve()
     folder = user_folder()
     if isinstance(name_or_path, str) and folder and name_or_path in installed_bundles():
-        return (folder / name_or_path).resolve()
+        return _root_in(folder, name_or_path).resolve()
     path = Path(name_or_path)
     if os.path.isfile(path / MANIFEST):  # unlike Path.is_file it never raises, whatever the name
         return path.resolve()

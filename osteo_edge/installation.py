@@ -1,8 +1,12 @@
 """Putting a bundle into the user's folder, and taking it out again.
 
-What is installed was verified and self-tested before, and appears under its name in one step: a run that is
-interrupted leaves nothing that could be opened. Only files that the bundle's own manifest lists are written, under
-paths that were checked, so that no name inside an archive decides where anything goes.
+What is installed was verified and self-tested before, lies flushed on the disk, and appears under its name in one step: a run
+that is killed, or a power cut, leaves the old bundle or the new one, and nothing else that could be opened. Only files that the
+bundle's own manifest lists are written, under paths that were checked, so that no name inside an archive decides where anything
+goes. They pass through in small pieces: no file is ever in memory whole.
+
+An old bundle and a new one change places (``storage.exchange``). Where a file system cannot do that, two renames do, and
+between them the old one is found under a name of its own (``bundle.REPLACED``), which the next run clears.
 """
 
 from __future__ import annotations
@@ -14,15 +18,18 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from osteo_edge.bundle import (
     DEFAULT_BUNDLE,
     MANIFEST,
     MANIFEST_DIGEST,
     MANIFEST_SIGNATURE,
+    REPLACED,
     Bundle,
     embedded_bundles,
     installed_bundles,
@@ -32,10 +39,12 @@ from osteo_edge.bundle import (
 )
 from osteo_edge.errors import BundleNotFoundError, InstallationError, IntegrityError
 from osteo_edge.folders import remove_folder
-from osteo_edge.integrity import read_regular_file, require_digest
+from osteo_edge.integrity import PIECE_BYTES, read_in_pieces, require_digest_of_pieces
 from osteo_edge.manifest import MAX_MANIFEST_BYTES
+from osteo_edge.storage import creating, exchange, flush_folder, flush_folders
 
-MAX_FILE_BYTES = 512 << 20
+MAX_MODEL_BYTES = 512 << 20
+MAX_OTHER_BYTES = 64 << 20
 MAX_BUNDLE_BYTES = 1 << 30
 MAX_FILES = 1000
 _MAX_DIRECTORY_BYTES = 1 << 20
@@ -47,7 +56,13 @@ _ENCRYPTED = 1
 _END = struct.Struct("<4s4H2IH")
 _LOCATOR_BYTES = 20
 
-Read = Callable[[str, int], bytes]
+
+class Pieces(Protocol):
+    """The bytes of one of a bundle's files, from wherever the bundle is."""
+
+    def __call__(self, path: str, *, max_bytes: int) -> Iterator[bytes]:
+        """Raises IntegrityError where it is missing, damaged or larger."""
+        ...
 
 
 def install_bundle(source: str | Path, *, force: bool = False, key: bytes | None = None) -> Bundle:
@@ -69,12 +84,12 @@ def install_bundle(source: str | Path, *, force: bool = False, key: bytes | None
     from osteo_edge.signature import require_signature
 
     source, folder = Path(source), _require_user_folder()
-    with _opened(source) as (claimed, read):
+    with _opened(source) as (claimed, pieces):
         target = folder / claimed.manifest.name
         _require_free(target, force=force)
         _require_size(claimed)
         with _writing(folder), folder_beside(target) as staging:
-            _write(claimed, read, staging)
+            _write(claimed, pieces, staging)
             bundle = open_bundle(staging)
             for _ in bundle.verify():
                 pass
@@ -97,22 +112,53 @@ def remove_bundle(name: str) -> Path:
         raise BundleNotFoundError(f"no installed bundle is named {name[:60]!r}{hint}")
     target = _require_user_folder() / name
     with _writing(target.parent), folder_beside(target) as aside:
+        _recover(target)
         target.rename(aside / name)
+        flush_folder(target.parent)
     return target
 
 
 def put_in_place(folder: Path, target: Path, *, force: bool) -> None:
-    """Move ``folder`` to ``target`` in one step; what ``force`` replaces is put back if that fails."""
+    """Move ``folder``, whose files were flushed, to ``target``: in one step, and on the disk when this returns.
+
+    What ``force`` replaces is at ``folder`` afterwards; the caller removes it.
+
+    Raises:
+        OSError: it cannot be moved; what was at ``target`` is there still.
+    """
+    flush_folders(folder)
+    _recover(target)
     if not (force and target.exists()):
         folder.rename(target)
+    elif not exchange(folder, target):
+        _replace(folder, target)
+    flush_folder(target.parent)
+
+
+def _replace(folder: Path, target: Path) -> None:
+    """The same as an exchange where there is none: between two steps the old one is found under a name of its own."""
+    old = target.with_name(f"{REPLACED}{target.name}")
+    try:
+        target.rename(old)
+        flush_folder(target.parent)
+        folder.rename(target)
+    except BaseException:  # an interruption too
+        _recover(target)
+        raise
+    flush_folder(target.parent)
+    old.rename(folder)
+
+
+def _recover(target: Path) -> None:
+    """Clear what a run that was killed between two steps left: the old one gets its name back, or goes if a new one has it."""
+    old = target.with_name(f"{REPLACED}{target.name}")
+    if not os.path.lexists(old):
+        return
+    if not os.path.lexists(target):
+        old.rename(target)
         return
     with folder_beside(target) as aside:
-        target.rename(aside / target.name)
-        try:
-            folder.rename(target)
-        except BaseException:  # an interruption too
-            (aside / target.name).rename(target)
-            raise
+        old.rename(aside / target.name)
 
 
 @contextmanager
@@ -139,17 +185,22 @@ def _require_free(target: Path, *, force: bool) -> None:
         raise InstallationError(f"{target.name} is the name of an embedded bundle; the bundle must be made under another name")
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise InstallationError(f"{target} is in the way; remove it")
-    if target.exists() and not force:
+    if not force and (target.exists() or target.name in installed_bundles()):
         raise InstallationError(f"{target.name} is installed already; --force replaces it")
 
 
 def _require_size(bundle: Bundle) -> None:
     """Before anything is unpacked: the manifest says how large every file may be, and no more is read."""
-    sizes = [entry.size for entry in bundle.manifest.files.values()]
-    if len(sizes) > MAX_FILES or max(sizes) > MAX_FILE_BYTES or sum(sizes) > MAX_BUNDLE_BYTES:
+    from osteo_edge.selftest import model_files
+
+    files = bundle.manifest.files
+    models = {choice.path for member in bundle.manifest.members for choice in model_files(member)}
+    others = max((entry.size for path, entry in files.items() if path not in models), default=0)
+    sizes = [entry.size for entry in files.values()]
+    if len(sizes) > MAX_FILES or max(sizes) > MAX_MODEL_BYTES or others > MAX_OTHER_BYTES or sum(sizes) > MAX_BUNDLE_BYTES:
         raise InstallationError(
-            f"the bundle is too large: at most {MAX_FILES} files, {MAX_FILE_BYTES >> 20} MiB each and "
-            f"{MAX_BUNDLE_BYTES >> 20} MiB in all are installed"
+            f"the bundle is too large: at most {MAX_FILES} files, {MAX_MODEL_BYTES >> 20} MiB for a model, "
+            f"{MAX_OTHER_BYTES >> 20} MiB for any other file and {MAX_BUNDLE_BYTES >> 20} MiB in all are installed"
         )
 
 
@@ -166,29 +217,34 @@ def _writing(folder: Path) -> Iterator[None]:
         raise InstallationError(f"bundles cannot be written to or removed from {folder}: {error.strerror}") from error
 
 
-def _write(bundle: Bundle, read: Read, folder: Path) -> None:
+def _write(bundle: Bundle, pieces: Pieces, folder: Path) -> None:
     for path, entry in bundle.manifest.files.items():
-        data = require_digest(read(path, entry.size), sha256=entry.sha256, size=entry.size, path=path)
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(data)
+        unproved = pieces(path, max_bytes=entry.size)
+        _write_one(folder / path, require_digest_of_pieces(unproved, sha256=entry.sha256, size=entry.size, path=path))
     for path in (MANIFEST, MANIFEST_DIGEST):
-        (folder / path).write_bytes(read(path, MAX_MANIFEST_BYTES))
+        _write_one(folder / path, pieces(path, max_bytes=MAX_MANIFEST_BYTES))
     if bundle.signature is not None:
-        (folder / MANIFEST_SIGNATURE).write_bytes(bundle.signature)
+        _write_one(folder / MANIFEST_SIGNATURE, (bundle.signature,))
+
+
+def _write_one(path: Path, pieces: Iterable[bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with creating(path) as file:
+        file.writelines(pieces)
 
 
 @contextmanager
-def _opened(source: Path) -> Iterator[tuple[Bundle, Read]]:
+def _opened(source: Path) -> Iterator[tuple[Bundle, Pieces]]:
     """What the manifest at ``source`` claims, and how to read its files; nothing but the manifest was checked yet."""
     if os.path.isfile(source / MANIFEST):
         bundle = open_bundle(source)
         bundle.refuse_unlisted()
-        yield bundle, lambda path, size: read_regular_file(bundle.root, path, max_bytes=size)
+        yield bundle, partial(read_in_pieces, bundle.root)
     elif os.path.isfile(source):
         with _Archive(source) as archive:
-            bundle = parse_bundle(archive.read, source)
+            bundle = parse_bundle(lambda path, size: b"".join(archive.pieces(path, max_bytes=size)), source)
             archive.refuse_unlisted(bundle)
-            yield bundle, archive.read
+            yield bundle, archive.pieces
     else:
         raise BundleNotFoundError(f"there is no bundle at {source}: neither a folder with {MANIFEST} nor a .zip of one")
 
@@ -221,23 +277,24 @@ class _Archive:
         for name in sorted(set(self._entries) - bundle.listed):
             raise IntegrityError(f"{name[:100]!r} in {self._path} is not listed in the manifest; remove it")
 
-    def read(self, name: str, max_bytes: int) -> bytes:
-        """The bytes of an entry, of which no more than ``max_bytes`` and one are ever unpacked.
+    def pieces(self, path: str, *, max_bytes: int) -> Iterator[bytes]:
+        """The bytes of an entry: never more than ``max_bytes`` and one are unpacked, nor more than a piece at a time.
 
         Raises:
             IntegrityError: it is missing, damaged or larger.
         """
-        entry = self._entries.get(name)
+        entry = self._entries.get(path)
         if entry is None:
-            raise IntegrityError(f"{name} is missing in {self._path}")
+            raise IntegrityError(f"{path} is missing in {self._path}")
         try:
             with self._zip.open(entry) as file:
-                data = file.read(max_bytes + 1)
+                while piece := file.read(min(PIECE_BYTES, max_bytes + 1)):
+                    max_bytes -= len(piece)
+                    if max_bytes < 0:
+                        raise IntegrityError(f"{path} in {self._path} is larger than it should be")
+                    yield piece
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
-            raise IntegrityError(f"{name} in {self._path} cannot be unpacked: {error}") from error
-        if len(data) > max_bytes:
-            raise IntegrityError(f"{name} in {self._path} is larger than it should be")
-        return data
+            raise IntegrityError(f"{path} in {self._path} cannot be unpacked: {error}") from error
 
     def _checked(self) -> dict[str, zipfile.ZipInfo]:
         """Path in the bundle -> entry; the one folder that all may lie in is left out."""

@@ -20,7 +20,7 @@ from osteo_edge.decision.explanation import laid_together, read_head_weights, sa
 from osteo_edge.decision.scores import likeliest, mean_logits, softmax
 from osteo_edge.decision.verdict import decide, refuse
 from osteo_edge.errors import ImageTooLargeError, IncompatibleBundleError, InferenceError, InputError
-from osteo_edge.images import orientation, quality, reader
+from osteo_edge.images import quality, reader
 from osteo_edge.images.preprocess import prepare
 from osteo_edge.images.quality import Finding
 from osteo_edge.images.reader import ImageSource
@@ -200,12 +200,17 @@ class OsteoPredictor:
             return replace(look, findings=findings)
         with clock.stage("region"):
             joints = self._finder.find(radiograph.pixels)
-            findings = () if joints else (orientation.why_no_knee(self._finder, radiograph.pixels),)
+            findings = () if joints else (self._why_no_knee(radiograph),)
         if findings:
             return replace(look, findings=findings)
         with clock.stage("prepare"):
             tensors = self._prepare(radiograph, joints)
         return replace(look, joints=joints, tensors=tensors, radiograph=radiograph if question.explain else None)
+
+    def _why_no_knee(self, radiograph: Radiograph) -> Finding:
+        from osteo_edge.images import orientation  # where a knee was found nobody need wait for this import
+
+        return orientation.why_no_knee(self._finder, radiograph.pixels)
 
     def _answer(self, look: _Look) -> Prediction:
         if look.findings:

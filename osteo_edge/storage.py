@@ -26,31 +26,43 @@ _PART = ".osteo-edge-{}.part"
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _EVERYBODY = 0o666
 _OWNER = 0o600
+# AT_FDCWD and RENAME_EXCHANGE of Linux's <fcntl.h> and <linux/fs.h>.
+_HERE = -100
+_EXCHANGE = 2
 # What file systems say that cannot flush, as some that are mounted over a network; and of folders that may not be read.
 _CANNOT_FLUSH = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF})
+# EPERM: of filters of system calls that do not know this one.
+_CANNOT_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM})
 _CANNOT_OPEN = frozenset({errno.EACCES, errno.EPERM, errno.EISDIR})
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes, *, by_way_of: Path | None = None) -> None:
     """Write ``data`` to ``path`` in one step, in place of what is there.
+
+    Args:
+        by_way_of: a folder on the same file system for the unfinished file, where a killed process may leave none in the
+            target's own.
 
     Raises:
         OSError: it cannot be written; what was there is as it was, and nothing is left beside it.
     """
-    with replacing(path) as file:
+    with replacing(path, by_way_of=by_way_of) as file:
         file.write(data)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, by_way_of: Path | None = None) -> Iterator[BinaryIO]:
     """A file to write to, which takes the place of ``path`` once the block ends; if the block fails, it is gone.
+
+    Args:
+        by_way_of: as for ``write_file``.
 
     Raises:
         OSError: as ``write_file``.
     """
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(errno.EEXIST, "something that is no file is there", str(path))
-    mode, part = _mode_beside(path), path.with_name(_PART.format(os.urandom(8).hex()))
+    mode, part = _mode_beside(path), (by_way_of or path.parent) / _PART.format(os.urandom(8).hex())
     with _removed_on_failure(part):
         with _create(part, mode) as file:
             yield file
@@ -76,6 +88,42 @@ def creating(path: Path, *, mode: int = _EVERYBODY) -> Iterator[BinaryIO]:
     with _removed_on_failure(path), file:
         yield file
         _flush(file)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two names on one file system change places in one step: at no moment is either of them without a file or folder.
+
+    Linux can, from 3.15 on (``renameat2`` with ``RENAME_EXCHANGE``), on the file systems of its disks; others mostly not.
+
+    Returns:
+        Whether they did; False where system, C library or file system cannot.
+
+    Raises:
+        OSError: one of them is not there, or may not be moved.
+    """
+    try:
+        import ctypes
+
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (ImportError, OSError, TypeError, AttributeError):  # no ctypes, no C library by that way, or an old one
+        return False
+    rename.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+    if rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _CANNOT_EXCHANGE:
+        return False
+    raise OSError(code, os.strerror(code), str(one), None, str(other))
+
+
+def flush_folders(top: Path) -> None:
+    """Flush a folder and all in it; their files were flushed when they were written.
+
+    Raises:
+        OSError: the disk failed.
+    """
+    for folder, _, _ in os.walk(top, topdown=False):
+        flush_folder(Path(folder))
 
 
 def flush_folder(folder: Path) -> None:

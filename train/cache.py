@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.records import to_plain
+from osteo_edge.storage import replacing, write_file
 from train.run import RunError
 from train.versions import versions
 
@@ -53,14 +53,10 @@ def key(*parts: Any) -> str:
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write an ``.npz`` file in one step: a stopped run leaves the old file or the new one, never half of one."""
-    unfinished = path.with_suffix(".part")
-    with unfinished.open("wb") as file:
+    with replacing(path) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
-    os.replace(unfinished, path)
 
 
 def save_json(path: Path, plain: Any) -> None:
     """Write JSON in one step, as ``save_arrays``; a NaN or an infinity, which JSON does not know, is a ValueError."""
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(to_plain(plain), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    write_file(path, (json.dumps(to_plain(plain), indent=1, allow_nan=False) + "\n").encode())

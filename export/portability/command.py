@@ -11,6 +11,7 @@ import click
 
 from export.errors import ExportError
 from osteo_edge.errors import OsteoEdgeError
+from osteo_edge.storage import write_file
 
 if TYPE_CHECKING:
     from export.portability.records import Portability
@@ -53,7 +54,7 @@ def portability(folder: str, data: Path, output: Path, arm64: Path | None, arm64
 def _write(output: Path, data: bytes) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(data)
+        write_file(output, data)
     except OSError as error:
         raise ExportError(f"{output} cannot be written ({error.strerror}); choose another --output") from error
 

@@ -103,9 +103,9 @@ def command(
                 bar.clear()
                 writer.write(answer)
                 codes.append(answer.exit_code)
-    from osteo_edge.reports.text import counted
-
     if inputs.passed_over and style != "text":
+        from osteo_edge.reports.text import counted
+
         click.echo(f"osteo-edge: {counted(inputs.passed_over, 'other file')} passed over", err=True)
     return exit_codes.gravest(codes)
 

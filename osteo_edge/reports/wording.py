@@ -70,11 +70,14 @@ UNFIT: Final[Mapping[str, tuple[str, str]]] = {
     "colour": ("This picture is in colour.", "Give the radiograph itself: an export of it in grey."),
     "too_many_pixels": ("This picture is too large.", "Save it with fewer pixels and try again."),
     "too_many_bytes": ("This file is too large.", "Save the picture as a smaller file and try again."),
+    "too_many_parts": ("This file consists of too many parts.", "Save the picture again, as a grey PNG for example."),
+    IMMATURE: ("Below 18 years of age no answer is given.", "Ask a doctor."),
+}
+# The same of a folder; what to do stands in the finding's message.
+FOLDERS: Final[Mapping[str, tuple[str, str]]] = {
     "no_pictures": ("There is no picture in this folder.", ""),
     "empty_folder": ("There is no picture in this folder.", ""),
     "unlisted_folder": ("This folder cannot be read.", ""),
-    "too_many_parts": ("This file consists of too many parts.", "Save the picture again, as a grey PNG for example."),
-    IMMATURE: ("Below 18 years of age no answer is given.", "Ask a doctor."),
 }
 # Of these the finding's message only says the answer again.
 _NEEDS_NO_REASON: Final = ("no_knee", "constant")
@@ -111,7 +114,7 @@ def answer(prediction: Prediction) -> str:
     It begins with what it rests on where that is not the picture. Never empty.
     """
     if prediction.status is Status.REJECTED:
-        return UNFIT.get(prediction.findings[0].code, (NOT_READ, ""))[0]
+        return _rejection(prediction)[0]
     rests_on = _finding(prediction, PICTURE_ADDS_NOTHING)
     told = _direction(prediction)
     if _finding(prediction, NOT_SUPPORTED):
@@ -157,7 +160,7 @@ def next_step(prediction: Prediction) -> str:
     Empty where the answer says it (to ask about a DXA scan) or the reason does (what to do about a file that cannot be read).
     """
     if prediction.status is Status.REJECTED:
-        return UNFIT.get(prediction.findings[0].code, ("", ""))[1]
+        return _rejection(prediction)[1]
     told = _direction(prediction)
     if told is Direction.HIGHER_CHANCE:
         return ""
@@ -182,6 +185,12 @@ def advice(age_years: float | None, sex: str | None, *, nothing_found: bool) -> 
         return _MAN
     for_women = _OLDER_WOMAN if age_years >= WOMEN_FROM_YEARS else _WOMAN
     return for_women if sex == "female" else f"{for_women} {_OTHERS}"
+
+
+def _rejection(prediction: Prediction) -> tuple[str, str]:
+    """What is said of a picture without an answer, by the first thing that is wrong with it, and what to do."""
+    code = prediction.findings[0].code
+    return UNFIT.get(code) or FOLDERS.get(code) or (NOT_READ, "")
 
 
 def _direction(prediction: Prediction) -> Direction | None:

@@ -112,6 +112,17 @@ def test_other_files_do_not_change_the_exit_code(tmp_path: Path, example: Path) 
     assert text.endswith(f"1 picture: 0 reported, 1 referred, 0 rejected; {len(others(folder))} other files passed over\n")
 
 
+def test_overlays_made_before_are_no_pictures(tmp_path: Path, example: Path) -> None:
+    for name in ("a.png", "b.png"):
+        shutil.copy(example, tmp_path / name)
+    command = ["predict", "--explain", "--output", str(tmp_path), str(tmp_path)]
+    first = CliRunner().invoke(cli, command, standalone_mode=False).stdout
+    assert f"\n2 overlays in {tmp_path}\n" in first
+    assert first.endswith("2 pictures: 0 reported, 2 referred, 0 rejected\n")
+    again = CliRunner().invoke(cli, command, standalone_mode=False).stdout
+    assert again.endswith("2 pictures: 0 reported, 2 referred, 0 rejected; 2 other files passed over\n")
+
+
 @pytest.mark.parametrize(
     ("files", "code", "said"),
     [

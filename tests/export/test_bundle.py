@@ -215,15 +215,20 @@ def test_an_interrupted_replacement_puts_the_old_bundle_back(
     rename = Path.rename
 
     def interrupted(path: Path, new: Path) -> Path:
-        if new == target and path.parent == target.parent:
+        if new == target and "unfinished" in path.name:
             raise KeyboardInterrupt
         return rename(path, new)
 
-    monkeypatch.setattr(Path, "rename", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        bundle_writer.write_bundle(manifest, files, target, force=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
-    list(open_bundle(target).verify())
+    def exchange(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    for in_one_step in (exchange, lambda *_: False):
+        monkeypatch.setattr("osteo_edge.installation.exchange", in_one_step)
+        monkeypatch.setattr(Path, "rename", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bundle_writer.write_bundle(manifest, files, target, force=True)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
+        assert list(open_bundle(target).verify())
 
 
 def test_the_same_records_give_the_same_bundle(exported: Any, tmp_path: Path) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+import re
 import shutil
+import signal
 import stat
 import struct
+import subprocess
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -15,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from osteo_edge import OsteoPredictor, install_bundle, installation, installed_bundles, open_bundle, remove_bundle
-from osteo_edge.bundle import DEFAULT_BUNDLE, user_folder
+from osteo_edge.bundle import DEFAULT_BUNDLE, REPLACED, user_folder
 from osteo_edge.errors import (
     BundleError,
     BundleNotFoundError,
@@ -26,6 +31,7 @@ from osteo_edge.errors import (
     SelfTestError,
 )
 from osteo_edge.selftest import EXPECTED
+from osteo_edge.storage import exchange
 from tests.making import keep_one_file, rename, rewrite_file, rewrite_manifest
 
 NAME = "knee-other"
@@ -192,10 +198,52 @@ def test_a_bomb_is_not_unpacked(other: Path, home: Path) -> None:
             archive.writestr(name, data)
     with pytest.raises(IntegrityError, match="larger than it should be"):
         install_bundle(bomb)
-    rewrite_manifest(other, lambda manifest: manifest["files"]["LICENSE"].update(size=1 << 40))
-    with pytest.raises(InstallationError, match="too large"):
-        install_bundle(zipped(other))
+    model = next(path.relative_to(other).as_posix() for path in (other / "members").glob("*.onnx"))
+    for name, size in (("LICENSE", 1 << 40), ("LICENSE", (64 << 20) + 1), (model, (512 << 20) + 1)):
+        enlarged = Path(shutil.copytree(other, other.with_name("enlarged")))
+        rewrite_manifest(enlarged, lambda manifest, name=name, size=size: manifest["files"][name].update(size=size))
+        with pytest.raises(InstallationError, match="too large"):
+            install_bundle(zipped(enlarged))
+        shutil.rmtree(enlarged)
     assert not home.exists() or list(home.iterdir()) == []
+
+
+_MEASURED = """
+import re, sys
+from pathlib import Path
+import osteo_edge.selftest
+from osteo_edge import install_bundle
+osteo_edge.selftest.require_self_test = lambda *_, **__: ()
+install_bundle(sys.argv[1])
+# Not the resource module's figure, which begins with the memory of the process that started this one.
+print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) >> 10)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the peak of memory is read from /proc")
+@pytest.mark.parametrize("form", ["zip", "folder"])
+def test_a_large_file_passes_through_in_pieces(other: Path, form: str) -> None:
+    """A model of 200 MiB of zeros is copied, digested and verified, and never in memory, where it would be more than once."""
+    size_mib, zeros = 200, bytes(1 << 20)
+    model = next((other / "members").glob("*.onnx"))
+    name = model.relative_to(other).as_posix()
+    with model.open("wb") as file:
+        file.truncate(size_mib << 20)
+    with model.open("rb") as file:
+        entry = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": size_mib << 20}
+    rewrite_manifest(other, lambda manifest: manifest["files"].update({name: entry}))
+    source = other
+    if form == "zip":
+        model.unlink()
+        source = zipped(other)
+        with zipfile.ZipFile(source, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, archive.open(name, "w") as packed:
+            for _ in range(size_mib):
+                packed.write(zeros)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", _MEASURED, str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert int(done.stdout) < 100
+    assert (open_bundle(NAME).root / name).stat().st_size == size_mib << 20
 
 
 def test_every_cut_and_many_changed_bytes_are_found(other: Path, home: Path) -> None:
@@ -252,16 +300,195 @@ def test_an_interrupted_installation_is_never_found_and_keeps_what_was_there(
     real = Path.rename
 
     def fail_last(self: Path, target: Path) -> Path:
-        if target == home / NAME and self.parent == home:
+        if target == home / NAME and self.name.startswith(PREFIX):
             raise OSError(28, "No space left on device")
         return real(self, target)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "rename", fail_last)
-        with pytest.raises(InstallationError, match="No space"):
-            install_bundle(other, force=True)
-    assert open_bundle(NAME).digest == before
+    def fail(*_: object) -> bool:
+        raise OSError(28, "No space left on device")
+
+    for changing_places in (fail, lambda *_: False):
+        with monkeypatch.context() as patched:
+            patched.setattr(installation, "exchange", changing_places)
+            patched.setattr(Path, "rename", fail_last)
+            with pytest.raises(InstallationError, match="No space"):
+                install_bundle(other, force=True)
+        assert open_bundle(NAME).digest == before
+        assert [path.name for path in home.iterdir()] == [NAME]
+
+
+# All that changes names or flushes; ``exchange`` is our own.
+STEPS = ("rename", "replace", "unlink", "remove", "rmdir", "mkdir", "fsync")
+
+
+@pytest.fixture
+def newer(other: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Another version of an installed bundle; the self-test, which changes no name, is left out."""
+    monkeypatch.setattr("osteo_edge.selftest.require_self_test", lambda *_, **__: ())
+    install_bundle(other)
+    return rewrite_manifest(other, lambda manifest: manifest.update(version="9.9"))
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, before_each: Callable[[str, tuple[object, ...]], None]) -> None:
+    """Have ``before_each`` called with every step and what it is done to, before it is done."""
+
+    def watched(name: str, real: Callable[..., object]) -> Callable[..., object]:
+        def step(*arguments: object, **options: object) -> object:
+            before_each(name, arguments)
+            return real(*arguments, **options)
+
+        return step
+
+    for name in STEPS:
+        monkeypatch.setattr(os, name, watched(name, getattr(os, name)))
+    monkeypatch.setattr(installation, "exchange", watched("exchange", installation.exchange))
+
+
+def killed_before(number: int, action: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Do ``action`` in a process that is killed before its n-th step, counted from 0; whether it came that far."""
+    child = os.fork()
+    if child == 0:
+        steps = iter(range(number + 1))
+        watch(monkeypatch, lambda *_: os.kill(os.getpid(), signal.SIGKILL) if next(steps) == number else None)
+        action()
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, -signal.SIGKILL)
+    return code != 0
+
+
+def recover(home: Path, newer: Path) -> None:
+    """After a kill the bundle can be installed again, or removed; all that is left is hidden, and what was removed stays so."""
+    if any(path.name.startswith(REPLACED) for path in home.iterdir()):
+        killed = Path(shutil.copytree(home, home.with_name("killed")))
+        install_bundle(newer, force=True)
+        assert open_bundle(NAME).digest == open_bundle(newer).digest
+        assert [path.name for path in home.iterdir() if not path.name.startswith(PREFIX)] == [NAME]
+        shutil.rmtree(home)
+        killed.rename(home)
+    remove_bundle(NAME)
+    assert installed_bundles() == ()
+    assert [path.name for path in home.iterdir() if not path.name.startswith(PREFIX)] == []
+
+
+def folders_can_be_exchanged(tmp_path: Path) -> bool:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.mkdir()
+    return exchange(one, other)
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_kill_at_any_step_leaves_the_old_bundle_or_the_new_one(
+    newer: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
+) -> None:
+    if not can_exchange:
+        monkeypatch.setattr(installation, "exchange", lambda *_: False)
+    elif not folders_can_be_exchanged(tmp_path):
+        pytest.skip("no folders are exchanged here")
+    before, after = open_bundle(NAME).digest, open_bundle(newer).digest
+    pristine = home.rename(tmp_path / "pristine")
+    found = []
+    for number in range(1000):
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.copytree(pristine, home)
+        was_killed = killed_before(number, lambda: install_bundle(newer, force=True), monkeypatch)
+        assert installed_bundles() == (NAME,)
+        assert list(open_bundle(NAME).verify())
+        found.append(open_bundle(NAME).digest)
+        if not was_killed:
+            break
+        recover(home, newer)
+    changed = found.index(after)
+    assert found == [before] * changed + [after] * (len(found) - changed)
+    assert changed > 10, "steps before"
+    assert len(found) - changed > 10, "and after"
     assert [path.name for path in home.iterdir()] == [NAME]
+
+
+def test_a_kill_at_any_step_of_a_first_installation_leaves_nothing_or_all(
+    newer: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    for number in range(1000):
+        shutil.rmtree(home, ignore_errors=True)
+        was_killed = killed_before(number, lambda: install_bundle(newer), monkeypatch)
+        seen.append(installed_bundles())
+        assert not seen[-1] or list(open_bundle(NAME).verify())
+        if not was_killed:
+            break
+    assert set(seen) == {(), (NAME,)}
+    assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_all_is_on_the_disk_before_names_change_and_names_before_the_old_goes(
+    newer: Path, home: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
+) -> None:
+    """A power cut cannot be had in a test; the order in which things are flushed can."""
+    done: list[tuple[str, str]] = []
+    if not can_exchange:
+        monkeypatch.setattr(installation, "exchange", lambda *_: False)
+
+    def note(step: str, arguments: tuple[object, ...]) -> None:
+        place = arguments[0]
+        done.append((step, os.readlink(f"/proc/self/fd/{place}") if isinstance(place, int) else str(place)))
+
+    with monkeypatch.context() as patched:
+        watch(patched, note)
+        install_bundle(newer, force=True)
+    listed = open_bundle(NAME).listed
+    names = [number for number, (step, _) in enumerate(done) if step in ("rename", "exchange")]
+    staging = Path(next(place for step, place in done if step == "mkdir" and PREFIX in place))
+    wanted = {staging, *(staging / path for path in listed), *((staging / path).parent for path in listed)}
+    assert wanted == {Path(place) for step, place in done[: names[0]] if step == "fsync"}
+    removals = [number for number, (step, _) in enumerate(done) if step in ("unlink", "rmdir")]
+    real = [names[0]] if exchange_is_real(done) else names[1:3]
+    for number in real:
+        assert done[number + 1] == ("fsync", str(home)), "each name is on the disk before anything else happens"
+    assert max(names) < min(removals)
+
+
+def exchange_is_real(done: list[tuple[str, str]]) -> bool:
+    return [step for step, _ in done if step in ("rename", "exchange")] == ["exchange"]
+
+
+_COMMAND = "import sys; from osteo_edge.cli.main import main; sys.argv = ['osteo-edge', *sys.argv[1:]]; main()"
+_CALLS = ("rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "mkdir", "mkdirat", "fsync")
+
+
+def traced(source: Path, log: Path, *options: str) -> subprocess.CompletedProcess[bytes]:
+    command = ("strace", "-f", "-qq", "-o", str(log), "-e", f"trace={','.join(_CALLS)}", *options)
+    install = (sys.executable, "-c", _COMMAND, "bundles", "install", "--force", str(source))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run([*command, *install], capture_output=True, env=environment, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_the_command_is_killed_at_every_system_call_that_changes_names(other: Path, home: Path, tmp_path: Path) -> None:
+    """The same from outside, by the system's own hand, self-test and all."""
+    install_bundle(other)
+    rewrite_manifest(other, lambda manifest: manifest.update(version="9.9"))
+    before, after = open_bundle(NAME).digest, open_bundle(other).digest
+    pristine = Path(shutil.copytree(home, tmp_path / "pristine"))
+    log = tmp_path / "log"
+    if traced(other, log).returncode != 0:
+        pytest.skip("no process may be traced here")
+    calls = re.findall(r"^\d+ +(\w+)\(", log.read_text(), re.MULTILINE)
+    found = []
+    for place, call in enumerate(calls):
+        shutil.rmtree(home)
+        shutil.copytree(pristine, home)
+        number = calls[: place + 1].count(call)
+        assert traced(other, log, "-e", f"inject={call}:signal=KILL:when={number}").returncode != 0
+        assert installed_bundles() == (NAME,)
+        assert list(open_bundle(NAME).verify())
+        found.append(open_bundle(NAME).digest)
+    changed = found.index(after)
+    assert found == [before] * changed + [after] * (len(found) - changed)
+    assert changed > 10, "calls before"
+    assert len(found) - changed > 10, "and after"
 
 
 def test_what_a_killed_run_left_is_hidden_and_cleared_later(other: Path, home: Path) -> None:

@@ -63,8 +63,13 @@ def test_the_way_to_turn_it_is_told(predictor: OsteoPredictor, example: Path) ->
 def test_the_second_look_is_taken_only_where_no_knee_was_found(
     predictor: OsteoPredictor, example: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orientation, "why_no_knee", None)  # a call would fail
+    looked: list[object] = []
+    again = orientation.why_no_knee
+    monkeypatch.setattr(orientation, "why_no_knee", lambda *given: looked.append(given) or again(*given))
     assert predictor.predict(example).knees
+    assert looked == []
+    predictor.predict(read(example).pixels[::-1, ::-1])
+    assert len(looked) == 1
 
 
 def test_what_shows_no_knee_in_any_view_stays_no_knee(finder: JointFinder) -> None:

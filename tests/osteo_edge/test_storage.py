@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import shutil
@@ -12,10 +13,11 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from osteo_edge.storage import creating, flush_folder, replacing, write_file
+from osteo_edge.storage import creating, exchange, flush_folder, replacing, write_file
 
 KNOWN = bytes(range(8))
 
@@ -252,6 +254,30 @@ def test_containers_that_share_a_folder_never_share_a_file(tmp_path: Path) -> No
         for number in range(100):
             assert (tmp_path / f"{name}-{number}").read_bytes() == f"{name} {number}".encode() * 500
     assert len(os.listdir(tmp_path)) == 300
+
+
+def test_two_folders_change_places(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    if not exchange(tmp_path / "one", tmp_path / "other"):
+        pytest.skip("no folders are exchanged here")
+    assert [(tmp_path / name / "file").read_text() for name in ("one", "other")] == ["other", "one"]
+    with pytest.raises(FileNotFoundError):
+        exchange(tmp_path / "one", tmp_path / "missing")
+
+
+@pytest.mark.parametrize("library", [OSError, TypeError, lambda *_, **__: object()])
+def test_a_system_that_cannot_exchange_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: Any) -> None:
+    """No C library by that way, or one without the call."""
+
+    def load(*_: object, **__: object) -> object:
+        if isinstance(library, type):
+            raise library
+        return library()
+
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    assert not exchange(tmp_path, tmp_path)
 
 
 def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:

@@ -133,6 +133,15 @@ def test_a_file_that_cannot_be_read_says_why() -> None:
     assert exit_codes.of_finding("truncated") == exit_codes.UNREADABLE
 
 
+@pytest.mark.parametrize("code", wording.FOLDERS)
+def test_a_folder_without_pictures_is_no_picture(code: str) -> None:
+    prediction = rejected(code, "nothing in it; look elsewhere")
+    assert "folder" in answer(prediction)
+    assert "picture cannot" not in answer(prediction)
+    assert (reason(prediction), next_step(prediction)) == ("Nothing in it; look elsewhere.", "")
+    assert exit_codes.of_finding(code) == exit_codes.UNREADABLE
+
+
 def test_every_referral_is_no_answer() -> None:
     for code in (wording.UNPROVEN, wording.NOT_SUPPORTED, wording.PICTURE_ADDS_NOTHING, wording.UNSURE):
         assert exit_codes.of_finding(code) == exit_codes.NO_ANSWER

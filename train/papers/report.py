@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.manifest import Metric
+from osteo_edge.storage import write_file
 from train import cache
 from train.config import PROJECT
 from train.dataset import LABELS
@@ -130,9 +130,7 @@ def write_report(report: Report, output: Path) -> None:
     plain = {"schema_version": 1, "papers": PAPERS, "report": report, "versions": versions()}
     cache.save_json(output / JSON_FILE, plain)
     _write_csv(report, output / CSV_FILE)
-    unfinished = output / f"{HTML_FILE}.part"
-    unfinished.write_text(as_html(report, copies=COPIES, folds=FOLDS, seeds=len(SEEDS)), encoding="utf-8")
-    os.replace(unfinished, output / HTML_FILE)
+    write_file(output / HTML_FILE, as_html(report, copies=COPIES, folds=FOLDS, seeds=len(SEEDS)).encode())
 
 
 def _write_csv(report: Report, path: Path) -> None:

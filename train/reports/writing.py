@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from osteo_edge.storage import write_file
 from train.reports.material import read_run
 from train.reports.page import as_html
 from train.reports.tables import as_csv, as_xlsx
@@ -33,9 +33,7 @@ def write_reports(folder: Path) -> tuple[Path, ...]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    unfinished = path.with_suffix(".part")
     try:
-        unfinished.write_bytes(data)
-        os.replace(unfinished, path)
+        write_file(path, data)
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror})") from error
