@@ -185,6 +185,15 @@ def reference_tensors(bundle: Bundle) -> tuple[list[Picture], ...]:
     return tuple(_prepare(member, expected.joints, pixels) for member in bundle.manifest.members)
 
 
+def reference_pixels(bundle: Bundle) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """The reference picture, (height, width), bone bright.
+
+    Raises:
+        BundleError: as ``run_self_test``.
+    """
+    return _read_picture(bundle, _read_expected(bundle))
+
+
 def _prepare(member: Member, joints: Sequence[ExpectedJoint], pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> list[Picture]:
     from osteo_edge.images.preprocess import prepare
     from osteo_edge.images.region import box_around

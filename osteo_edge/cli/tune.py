@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +13,7 @@ import click
 from osteo_edge.bundle import Bundle, open_bundle
 from osteo_edge.cli.help import Command
 from osteo_edge.cli.options import bundle_option
+from osteo_edge.printable import printable
 
 if TYPE_CHECKING:
     from osteo_edge.engines.measurement import Measured
@@ -17,22 +21,33 @@ if TYPE_CHECKING:
 _STEPS = 100
 
 
-@click.command("tune", cls=Command, epilog="\b\nExample: osteo-edge tune --bundle knee-mobilenet_v2")
+_EPILOG = """\b
+Examples:
+  osteo-edge tune
+  osteo-edge tune --bundle knee-mobilenet_v2 radiographs/"""
+
+
+@click.command("tune", cls=Command, epilog=_EPILOG)
+@click.argument("pictures", nargs=-1, type=click.Path(exists=True), metavar="[PATH | FOLDER]...")
 @bundle_option
 @click.option("--threads", type=click.IntRange(1, 256), help="Threads of the engine [default: all processors].")
 @click.option("--forget", is_flag=True, help="Remove what was measured for the bundle, and measure nothing.")
-def command(bundle: str, threads: int | None, forget: bool) -> None:
+def command(pictures: tuple[str, ...], bundle: str, threads: int | None, forget: bool) -> None:
     """Measure for some seconds which engine and precision of a bundle is fastest on this device, and remember it.
 
-    'predict' then uses it where engine and precision are left to it, with the same number of threads, until the bundle, the
-    processor, the engines or osteo-edge change. Only files that the bundle accepts as equal to its networks take part. The
-    choice is kept in the folder that OSTEO_EDGE_TUNING names, by default osteo-edge/tuning in the user's configuration folder.
+    A less exact file is kept only where it is faster than the more exact ones beyond the noise of the measurement. How many
+    answers would then be others is counted on the radiographs that are given, else on variations of the bundle's own picture.
+
+    'predict' then uses the choice where engine and precision are left to it, with the same number of threads, until the
+    bundle, the processor, the engines or osteo-edge change. Only files that the bundle accepts as equal to its networks take
+    part. The choice is kept in the folder that OSTEO_EDGE_TUNING names, by default osteo-edge/tuning in the user's
+    configuration folder.
     """
     opened = open_bundle(bundle)
     if forget:
         _forget(opened)
     else:
-        _tune(opened, threads)
+        _tune(opened, threads, pictures)
 
 
 def _forget(bundle: Bundle) -> None:
@@ -43,7 +58,7 @@ def _forget(bundle: Bundle) -> None:
     click.echo(f"the stored choice for {name} is removed" if was_there else f"nothing was stored for {name}")
 
 
-def _tune(bundle: Bundle, threads: int | None) -> None:
+def _tune(bundle: Bundle, threads: int | None, pictures: Sequence[str]) -> None:
     from osteo_edge.engines.measurement import measure
     from osteo_edge.engines.select import available_threads
     from osteo_edge.engines.tuning import require_tuning_folder, store_tuning
@@ -53,20 +68,65 @@ def _tune(bundle: Bundle, threads: int | None) -> None:
     click.echo("testing and loading the bundle's files ...", err=True)
     with click.progressbar(length=_STEPS, label="measuring", file=sys.stderr) as bar:
         measured = measure(bundle, threads=count, on_progress=lambda share: bar.update(round(share * _STEPS) - bar.pos))
-    stored = store_tuning(bundle, measured.tuning)
+    click.echo("comparing answers ...", err=True)
+    differences = _differences(bundle, measured, pictures, threads=count)
+    kept, stored = measured.tuning, store_tuning(bundle, measured.tuning)
     click.echo(_table(measured))
-    click.echo(f"auto is now {measured.tuning.engine} {measured.tuning.precision} (threads: {count}), stored in {stored}")
+    click.echo(f"auto is now {kept.engine} {kept.precision} (threads: {count}), stored in {printable(str(stored))}")
+    for remark in (*_remarks(measured), differences):
+        click.echo(remark)
+
+
+def _differences(bundle: Bundle, measured: Measured, pictures: Sequence[str], *, threads: int) -> str:
+    """How many answers the kept file gives otherwise than the exact one, and on how many pictures that was found."""
+    from osteo_edge.engines.agreement import compare_answers, variations
+
+    kept, exact = measured.tuning, measured.exact
+    if exact is None:
+        return f"answers: {kept.engine} {kept.precision} is what the others are compared with"
+    shown = _files(pictures) if pictures else list(variations(bundle))
+    found = compare_answers(bundle, (kept.engine, kept.precision), exact, shown, threads=threads)
+    origin = "of those given" if pictures else "made from the bundle's own synthetic one"
+    if not found.pictures:
+        return f"answers: no picture {origin} could be answered for, so that nothing is known of how answers differ"
+    passed_over = len(shown) - found.pictures
+    others = f"; {passed_over} more could not be answered for" if passed_over else ""
+    return (
+        f"answers: {found.different} of {found.pictures} pictures {origin} are answered otherwise than by "
+        f"{exact[0]} {exact[1]}; no probability is off by more than {found.largest_difference:.2g}{others}"
+    )
+
+
+def _files(pictures: Sequence[str]) -> list[Path]:
+    from osteo_edge.folders import list_files
+
+    paths = [Path(picture) for picture in pictures]
+    return [file for path in paths for file in (list_files(path, recursive=False).files if path.is_dir() else (path,))]
+
+
+def _remarks(measured: Measured) -> Iterator[str]:
+    kept, faster = measured.tuning, measured.faster
+    if faster is not None:
+        yield (
+            f"{faster.engine} {faster.precision} was faster in {faster.won} of {faster.rounds} rounds only, within the "
+            f"noise: {kept.engine} {kept.precision} is kept"
+        )
+    if measured.is_busy:
+        yield (
+            f"the machine was busy: other programs used {measured.other_work:.1f} of its {os.cpu_count()} processors; "
+            "measure again when it is idle"
+        )
 
 
 def _table(measured: Measured) -> str:
     first = measured.tuning.timings[0]
-    lines = [f"{'engine':<12} {'precision':<9} {'ms':>8}  times as fast as {first.engine} {first.precision}"]
+    lines = [f"{'engine':<12} {'precision':<9} {'ms':>8} {'+-':>5}  times as fast as {first.engine} {first.precision}"]
     lines += [
-        f"{timing.engine:<12} {timing.precision:<9} {timing.median_ms:>8.2f}  {timing.times_as_fast:.2f}"
+        f"{timing.engine:<12} {timing.precision:<9} {timing.median_ms:>8.2f} {timing.scatter:>5.0%}  {timing.times_as_fast:.2f}"
         for timing in measured.tuning.timings
     ]
     lines += [
-        f"{engine:<12} {precision:<9} {'-':>8}  fails its self-test here: {why}"
+        f"{engine:<12} {precision:<9} {'-':>8} {'':>5}  fails its self-test here: {why}"
         for (engine, precision), why in measured.left_out.items()
     ]
     return "\n".join(lines)

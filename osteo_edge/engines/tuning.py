@@ -22,7 +22,7 @@ from osteo_edge.manifest import ENGINE_NAMES, EngineName, Precision
 from osteo_edge.records import parse_json, parse_record, to_plain
 from osteo_edge.storage import write_file
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_TUNING_BYTES = 1 << 16
 
 
@@ -33,12 +33,14 @@ class Timing:
     Attributes:
         median_ms: of one run over the reference picture.
         times_as_fast: as the first that was measured.
+        scatter: half of the range of the middle half of its runs, as a share of the median.
     """
 
     engine: EngineName
     precision: Precision
     median_ms: float
     times_as_fast: float
+    scatter: float
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Circumstances:
 
 @dataclass(frozen=True)
 class Tuning:
-    """A measurement and the engine and precision that came first in it."""
+    """A measurement, and the engine and precision that are kept of it: the most exact that none was measurably faster than."""
 
     schema_version: int
     circumstances: Circumstances
@@ -78,7 +80,7 @@ class Found:
 
     @property
     def pair(self) -> tuple[EngineName, Precision] | None:
-        """The engine and precision that were measured to be fastest."""
+        """The engine and precision that were kept."""
         return (self.tuning.engine, self.tuning.precision) if self.tuning else None
 
 
