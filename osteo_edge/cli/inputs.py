@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from osteo_edge.errors import InputError, UnreadableImageError, UnsupportedImageError
+from osteo_edge.errors import InputError, UnreadableImageError
 from osteo_edge.folders import list_files
-from osteo_edge.images.formats import read_header
+from osteo_edge.images.formats import begins_as_picture
 
 STDIN = "-"
 OVERLAY_ENDING = ".overlay.png"
@@ -21,7 +21,6 @@ PICTURE_ENDINGS = (
 )
 # The index of a disc of DICOM files begins as one of them and holds no picture.
 _DICOM_INDEX = "dicomdir"
-_STARTS_OF_PICTURES_NOT_READ = (b"GIF8", b"\x00\x00\x00\x0cJXL ", b"\x00\x00\x00\x0cjP  ", b"II+\x00", b"MM\x00+")
 _START_BYTES = 512
 MAX_SHOWN_PATH = 400
 
@@ -115,22 +114,7 @@ def is_picture(file: Path) -> bool:
     name = file.name.lower()
     if name.startswith(".") or name.endswith(OVERLAY_ENDING):
         return False
-    return name.endswith(PICTURE_ENDINGS) or (name != _DICOM_INDEX and _begins_as_picture(_start_of(file)))
-
-
-def _begins_as_picture(start: bytes) -> bool:
-    if start.startswith(_STARTS_OF_PICTURES_NOT_READ) or start[8:12] == b"WEBP" or start[128:132] == b"DICM":
-        return True
-    try:
-        read_header(start)
-    except UnsupportedImageError as error:
-        return error.code != "unsupported_format"
-    except UnreadableImageError:
-        # Text may begin with BM as well; everything else that is recognised is so by bytes that no text has.
-        return bool(start) and not start.startswith(b"BM")
-    except InputError:
-        return True
-    return True
+    return name.endswith(PICTURE_ENDINGS) or (name != _DICOM_INDEX and begins_as_picture(_start_of(file)))
 
 
 def _start_of(path: Path) -> bytes:

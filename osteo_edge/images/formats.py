@@ -25,6 +25,8 @@ _OTHER_FORMATS = (
     (b"MM\x00+", "BigTIFF"),
     (b"<", "a text or HTML file"),
 )
+# Beginnings of other pictures, which are refused by name; WEBP and DICOM tell it further on.
+_OTHER_PICTURES = tuple(start for start, name in _OTHER_FORMATS if name in ("GIF", "JPEG XL", "JPEG 2000", "BigTIFF"))
 # Colour type -> channels that are decoded; a palette gives colours.
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
 # An encoder's chunks of pixels hold 8 KiB or more; as many of these would be a gigabyte.
@@ -52,6 +54,17 @@ def read_header(data: bytes) -> ImageHeader:
     if header.width_px < 1 or header.height_px < 1:
         raise UnreadableImageError("the file's header gives no size", code="damaged")
     return header
+
+
+def begins_as_picture(start: bytes) -> bool:
+    """Whether a file is a picture, of a format that is read here or not, by its first 132 bytes or more."""
+    if start.startswith(b"BM"):  # text may begin so as well
+        return int.from_bytes(start[14:18], "little") in _BMP_HEADER_SIZES
+    try:
+        _parser_of(start)
+    except UnsupportedImageError:
+        return start.startswith(_OTHER_PICTURES) or start[8:12] == b"WEBP" or start[128:132] == b"DICM"
+    return True
 
 
 def _parser_of(data: bytes) -> Callable[[bytes], ImageHeader]:
