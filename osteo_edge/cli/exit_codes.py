@@ -8,7 +8,7 @@ code meaning
 ==== =========================================================================================
 0    every picture was answered (reported)
 2    wrong usage: unknown option, nothing to do, a covariate that is unknown or out of range
-3    a picture is unreadable: missing, empty, not an image, truncated, or a folder without files
+3    a picture is unreadable: missing, empty, not an image, truncated, or a folder without pictures
 4    a picture was read but not answered: rejected by a gate, or referred
 5    the bundle is missing, damaged, incompatible, or fails its self-test
 6    a picture is over the limits of pixels, bytes or parts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import click
 
@@ -51,12 +51,14 @@ class Group(click.Group):
         raise click.UsageError(f"No such command {name[:60]!r}.{self._suggestion(ctx, name)}", ctx)
 
     def _suggestion(self, ctx: click.Context, name: str) -> str:
-        close = _close_to(name, self.list_commands(ctx))
-        return f" Did you mean {close!r}?" if close else ""
+        from difflib import get_close_matches
 
+        meant = {path.rpartition(" ")[2]: path for path in (*self._inner_paths(ctx), *self.list_commands(ctx))}
+        close = get_close_matches(name.lower(), meant, n=1)
+        return f" Did you mean {meant[close[0]]!r}?" if close else ""
 
-def _close_to(name: str, known: Sequence[str]) -> str | None:
-    """The known name that was most likely meant, whatever its case."""
-    from difflib import get_close_matches
-
-    return next(iter(get_close_matches(name.lower(), known, n=1)), None)
+    def _inner_paths(self, ctx: click.Context) -> list[str]:
+        """The commands of the groups in this one: ``bundles list``."""
+        inner = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        groups = [(name, group) for name, group in inner if isinstance(group, click.Group)]
+        return [f"{name} {one}" for name, group in groups for one in group.list_commands(ctx)]

@@ -76,6 +76,7 @@ def test_commands_are_listed_by_whole_sentences() -> None:
         (["predct", "x.png"], "No such command 'predct'. Did you mean 'predict'?"),
         (["Predict"], "Did you mean 'predict'?"),
         (["bundles", "lst"], "Did you mean 'list'?"),
+        (["install", "x.zip"], "Did you mean 'bundles install'?"),
         (["predict", "--fromat", "json", "x.png"], "Did you mean"),
     ],
 )
