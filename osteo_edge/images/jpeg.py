@@ -1,17 +1,13 @@
-"""JPEG: what its markers say (ITU-T T.81, annex B), and its grey pixels with the decoder's warnings heard.
-
-OpenCV lets libjpeg print its warnings to standard error and answers all the same; simplejpeg's strict mode raises them.
-"""
+"""JPEG: what its markers say (ITU-T T.81, annex B), from the first to the end of the picture."""
 
 from __future__ import annotations
 
 import re
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,12 +20,12 @@ MAX_SCANS = 100
 # Segments hold at most 64 KiB: a large colour profile and notes are a few hundred.
 MAX_SEGMENTS = 2_000
 
-_SOI, _EOI, _SOS, _DRI, _APP1, _APP2 = 0xD8, 0xD9, 0xDA, 0xDD, 0xE1, 0xE2
+_SOI, _EOI, SOS, DRI, _APP1, _APP2 = 0xD8, 0xD9, 0xDA, 0xDD, 0xE1, 0xE2
 _FIRST_RESTART, _LAST_RESTART = 0xD0, 0xD7
 _RESTARTS = bytes(range(_FIRST_RESTART, _LAST_RESTART + 1))
-_PROGRESSIVE = 0xC2
+PROGRESSIVE = 0xC2
 # Start of frame markers (T.81, table B.1), without DHT (C4), JPG (C8) and DAC (CC); and those that are not read.
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _CODINGS = {
     0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical", 0xC9: "arithmetic",
     0xCA: "arithmetic", 0xCB: "arithmetic", 0xCD: "hierarchical", 0xCE: "hierarchical", 0xCF: "hierarchical",
@@ -38,13 +34,11 @@ _CODINGS = {
 # a segment would jump to another place than the decoder does.
 _BARE = frozenset({0x00, 0x01, *_RESTARTS, _SOI})
 _FILL = re.compile(rb"\xff*")  # any number of them comes before a marker, T.81 B.1.1.2
-# Orientation -> what to mirror, after rows and columns were exchanged from 5 on: 1 left and right, 0 up and down, -1 both.
-_FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
 _SAVE_AGAIN = "save it again as an 8-bit grey JPEG or PNG"
 
 
 @dataclass(frozen=True)
-class _Segment:
+class Segment:
     """A marker and its content; of a scan also the restart markers in it. `end` is where the next segment begins."""
 
     marker: int
@@ -54,7 +48,7 @@ class _Segment:
 
 
 @dataclass(frozen=True)
-class _Frame:
+class Frame:
     """The frame header (T.81, B.2.2): kind, size, and how often each component is sampled, by its identifier."""
 
     marker: int
@@ -87,20 +81,20 @@ def read_jpeg(data: bytes) -> ImageHeader:
         ImageTooLargeError: more scans or segments than any encoder has a use for.
         struct.error, IndexError: a segment is cut.
     """
-    frame: _Frame | None = None
+    frame: Frame | None = None
     scans, restart_interval, orientation = 0, 0, 1
     for segment in _segments(data):
-        if segment.marker in _FRAMES:
+        if segment.marker in FRAMES:
             if frame:
-                raise _damaged("two frames")
-            frame = _read_frame(segment)
-        elif segment.marker == _DRI:
+                raise damaged("two frames")
+            frame = read_frame(segment)
+        elif segment.marker == DRI:
             (restart_interval,) = struct.unpack_from(">H", segment.content)
         elif segment.marker == _APP1 and orientation == 1:
             orientation = exif_orientation(segment.content)
         elif segment.marker == _APP2 and images_of_mpo(segment.content) > 1:
             raise several_pictures("a JPEG with several pictures (MPO)")
-        elif segment.marker == _SOS:
+        elif segment.marker == SOS:
             scans += 1
             _check_scan(segment, frame, restart_interval)
         elif segment.marker == _EOI and data[segment.end :].lstrip(b"\x00").startswith(b"\xff\xd8\xff"):
@@ -108,68 +102,45 @@ def read_jpeg(data: bytes) -> ImageHeader:
         if scans > MAX_SCANS:
             raise ImageTooLargeError(f"the JPEG has more than {MAX_SCANS} scans", code="too_many_parts")
     if frame is None or not scans:
-        raise _damaged("no frame found")
-    kept = 2 * frame.samples if scans > 1 or frame.marker == _PROGRESSIVE else 0  # until the last scan is read
+        raise damaged("no frame found")
+    kept = 2 * frame.samples if scans > 1 or frame.marker == PROGRESSIVE else 0  # until the last scan is read
     pixels, is_coloured = frame.width_px * frame.height_px, len(frame.sampling) > 1
     return ImageHeader("JPEG", frame.width_px, frame.height_px, pixels + kept, False, is_coloured, orientation)
 
 
-def decode_grey(data: bytes) -> NDArray[np.uint8]:
-    """Grey pixels (height, width) as stored; the luminance of a colour picture.
+def segment_at(data: bytes, offset: int) -> Segment:
+    """The segment that begins here; of a scan its header alone.
 
     Raises:
-        UnreadableImageError: damaged, also where libjpeg only warns of it. Where simplejpeg is not installed, for which
-            no wheel exists on 32-bit ARM, such warnings are not heard.
+        UnreadableImageError: there is none, or it is cut.
+        struct.error, IndexError: it is cut within its length.
     """
-    try:
-        from simplejpeg import decode_jpeg  # here, since most pictures are no JPEG
-    except ImportError:
-        return _decode_unheard(data)
-    try:
-        pixels: NDArray[np.uint8] = decode_jpeg(data, "GRAY")
-    except ValueError as error:
-        raise _damaged("its picture data is not whole") from error
-    return pixels[..., 0]
+    start = _FILL.match(data, offset).end()  # type: ignore[union-attr]  # it matches anything
+    marker = data[start]
+    if start == offset or marker in _BARE:
+        raise damaged("no segment where one must be")
+    if marker == _EOI:
+        return Segment(marker, b"", start + 1)
+    (length,) = struct.unpack_from(">H", data, start + 1)
+    end = start + 1 + length
+    if end > len(data):
+        raise UnreadableImageError("the JPEG file is truncated", code="truncated")
+    return Segment(marker, data[start + 3 : end], end)
 
 
-def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Turn and mirror pixels as stored, as an EXIF orientation asks for."""
-    if orientation >= 5:
-        pixels = cv2.transpose(pixels)  # type: ignore[assignment]
-    flip = _FLIPS.get(orientation)
-    return pixels if flip is None else cv2.flip(pixels, flip)  # type: ignore[return-value]
-
-
-def _decode_unheard(data: bytes) -> NDArray[np.uint8]:
-    as_stored = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), as_stored)
-    if pixels is None:
-        raise _damaged("its picture data is not whole")
-    return pixels  # type: ignore[return-value]
-
-
-def _segments(data: bytes) -> Iterator[_Segment]:
+def _segments(data: bytes) -> Iterator[Segment]:
     """From the first one to the end of the picture."""
     offset, markers = 2, _Markers(data)
     for _ in range(MAX_SEGMENTS):
-        start = _FILL.match(data, offset).end()  # type: ignore[union-attr]  # it matches anything
-        marker = data[start]
-        if start == offset or marker in _BARE:
-            raise _damaged("no segment where one must be")
-        if marker == _EOI:
-            yield _Segment(marker, b"", start + 1)
+        segment = segment_at(data, offset)
+        if segment.marker == SOS:
+            restarts, end = markers.scan_from(segment.end)
+            segment = replace(segment, restarts=restarts, end=end)
+        yield segment
+        if segment.marker == _EOI:
             return
-        (length,) = struct.unpack_from(">H", data, start + 1)
-        offset = start + 1 + length
-        content, restarts = data[start + 3 : offset], b""
-        if offset > len(data):
-            break
-        if marker == _SOS:
-            restarts, offset = markers.scan_from(offset)
-        yield _Segment(marker, content, offset, restarts)
-    else:
-        raise ImageTooLargeError(f"the JPEG has more than {MAX_SEGMENTS} segments", code="too_many_parts")
-    raise UnreadableImageError("the JPEG file is truncated", code="truncated")
+        offset = segment.end
+    raise ImageTooLargeError(f"the JPEG has more than {MAX_SEGMENTS} segments", code="too_many_parts")
 
 
 class _Markers:
@@ -205,7 +176,7 @@ class _Markers:
         return np.flatnonzero((self._codes < _FIRST_RESTART) | (self._codes > _LAST_RESTART))
 
 
-def _read_frame(segment: _Segment) -> _Frame:
+def read_frame(segment: Segment) -> Frame:
     precision, height, width, number = struct.unpack_from(">BHHB", segment.content)
     name = _CODINGS.get(segment.marker)
     if name:
@@ -218,19 +189,19 @@ def _read_frame(segment: _Segment) -> _Frame:
     places = range(6, 6 + 3 * number, 3)
     sampling = {segment.content[place]: divmod(segment.content[place + 1], 16) for place in places}
     if len(sampling) != number or not all(1 <= side <= 4 for sides in sampling.values() for side in sides):
-        raise _damaged("its frame makes no sense")
-    return _Frame(segment.marker, width, height, sampling)
+        raise damaged("its frame makes no sense")
+    return Frame(segment.marker, width, height, sampling)
 
 
-def _check_scan(segment: _Segment, frame: _Frame | None, restart_interval: int) -> None:
+def _check_scan(segment: Segment, frame: Frame | None, restart_interval: int) -> None:
     number = segment.content[0]
     components = segment.content[1 : 2 * number : 2]
     if frame is None or not components or not set(components) <= frame.sampling.keys():
-        raise _damaged("a scan of what is not there")
+        raise damaged("a scan of what is not there")
     expected = (frame.groups(components) - 1) // restart_interval if restart_interval else 0
     if segment.restarts != (_RESTARTS * (expected // 8 + 1))[:expected]:
-        raise _damaged("a part of its picture data is missing")
+        raise damaged("a part of its picture data is missing")
 
 
-def _damaged(what: str) -> InputError:
+def damaged(what: str) -> InputError:
     return UnreadableImageError(f"the JPEG file is damaged ({what})", code="damaged")

@@ -11,7 +11,7 @@ from osteo_edge.manifest import QualityLimits
 from osteo_edge.radiograph import Radiograph
 
 _SAMPLES_A_SIDE = 256
-# Of 846 radiographs, three of them tinted, none has a coloured pixel; of 19 photographs in colour, each has 5 % or more.
+# Of 846 radiographs, three of them tinted, none has a coloured pixel; of 19 photographs in colour, each has 4 % or more.
 _MAX_COLOURED_SHARE = 0.02
 
 

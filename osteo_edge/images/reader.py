@@ -153,9 +153,10 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 def _decode_jpeg(data: bytes, header: ImageHeader) -> tuple[Pixels, float]:
-    from osteo_edge.images import jpeg
+    from osteo_edge.images import jpeg_pixels
 
-    return jpeg.upright(jpeg.decode_grey(data), header.orientation), 0.0
+    pixels, share = jpeg_pixels.decode(data, may_be_coloured=header.may_be_coloured)
+    return jpeg_pixels.upright(pixels, header.orientation), share
 
 
 def _decode_other(data: bytes, header: ImageHeader) -> tuple[Pixels, float]:

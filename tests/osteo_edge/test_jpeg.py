@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from osteo_edge.errors import ImageTooLargeError, InputError
-from osteo_edge.images import jpeg, reader
+from osteo_edge.images import jpeg, jpeg_pixels, reader
 from osteo_edge.images.formats import read_header
 from tests.pictures import encoded, jpeg_segment, scan_bounds
 
@@ -141,7 +141,7 @@ def test_other_kinds_of_jpeg_are_refused_by_name(start_of_frame: bytes, code: st
 
 def test_real_cmyk_and_arithmetic_and_twelve_bit_files_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The refusals come from the header: no decoder is asked."""
-    monkeypatch.setattr(jpeg, "decode_grey", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(jpeg_pixels, "decode", lambda *_: pytest.fail("decoded"))
     for start_of_frame in (frame(0xC9), frame(0xC1, precision=12), frame(0xC0, components=4)):
         refusal(b"\xff\xd8" + start_of_frame + SCAN + b"\xff\xd9")
 
@@ -171,7 +171,7 @@ def many_scans(scans: int, side: int = 1024) -> bytes:
 
 def test_scans_and_segments_are_limited_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_header(many_scans(jpeg.MAX_SCANS)).pixels == 1 << 20
-    monkeypatch.setattr(jpeg, "decode_grey", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(jpeg_pixels, "decode", lambda *_: pytest.fail("decoded"))
     plain = encoded(".jpg", np.zeros((8, 8), np.uint8))
     padded = plain[:2] + jpeg_segment(0xFE, b"") * jpeg.MAX_SEGMENTS + plain[2:]
     for data in (many_scans(20_000), padded):
