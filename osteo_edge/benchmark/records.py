@@ -253,13 +253,15 @@ def require_writable(target: Path) -> None:
     """Find out before anything is measured whether the report could be written.
 
     Raises:
-        ReportError: its folder is missing or may not be written to, or a folder is in its place.
+        ReportError: its folder is missing or may not be written to, or something that is no file is in its place.
     """
     folder = target.parent
     if not os.path.isdir(folder):
         raise ReportError(f"{target} cannot be written: {folder} is no folder; make it first")
     if os.path.isdir(target):
         raise ReportError(f"{target} cannot be written: it is a folder; name a file")
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise ReportError(f"{target} cannot be written: it is a device or a pipe; name a file")
     if not os.access(folder, os.W_OK):
         raise ReportError(f"{target} cannot be written: the folder {folder} may not be written to; name another")
 

@@ -318,3 +318,25 @@ def test_a_frozen_program_says_that_it_cannot_measure(
     assert (code, text) == (2, "")
     assert "a frozen program cannot start" in error
     assert "install osteo-edge with pip" in error
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("device", "a device or a pipe"), ("pipe", "a device or a pipe"), ("folder", "a folder")]
+)
+def test_a_report_takes_no_device_s_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], kind: str, said: str
+) -> None:
+    """Told before anything is measured; a link as ``/dev/stdout`` is one, and would be a file afterwards."""
+    target = tmp_path / "report.json"
+    if kind == "device":
+        target.symlink_to("/dev/null")
+    elif kind == "pipe":
+        os.mkfifo(target)
+    else:
+        target.mkdir()
+    monkeypatch.setattr("osteo_edge.benchmark.measure.measure", lambda *_, **__: pytest.fail("measured"))
+    code, text, error = run(capfd, *SHORTER, "--json", target)
+    assert (code, text) == (7, "")
+    assert f"it is {said}" in error
+    assert target.is_symlink() == (kind == "device")
+    assert not target.is_file()

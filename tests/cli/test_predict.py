@@ -305,6 +305,53 @@ def test_a_folder_that_takes_no_overlay_keeps_the_answers(tmp_path: Path, exampl
     assert str(place(tmp_path)) in done.stderr
 
 
+def alone(*options: str) -> list[str]:
+    """How to start a program in namespaces of its own; the test is skipped where that is not permitted."""
+    wanted = ["unshare", *(() if os.getuid() == 0 else ("-Ur",)), *options]
+    if not shutil.which("unshare") or subprocess.run([*wanted, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip(f"{' '.join(wanted)} is not permitted here")
+    return wanted
+
+
+def test_a_full_disk_keeps_the_answers(tmp_path: Path, example: Path) -> None:
+    """A file system in memory that has no room for an overlay."""
+    (tmp_path / "full").mkdir()
+    script = f'mount -t tmpfs -o size=16k none {tmp_path}/full && "$@"; code=$?; ls -A {tmp_path}/full >&2; exit $code'
+    predict = [sys.executable, "-m", "osteo_edge", "predict", "--explain", "--output", f"{tmp_path}/full", "--format", "jsonl"]
+    command = [*alone("-m"), "sh", "-c", script, "sh", *predict, str(example)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    if "mount" in done.stderr:
+        pytest.skip("nothing can be mounted here")
+    assert done.returncode == 7
+    assert len(json.loads(done.stdout)["probabilities"]) == 3
+    assert re.fullmatch(r"osteo-edge: the overlay cannot be written to .*: No space left on device\n", done.stderr), (
+        "nothing left"
+    )
+
+
+def test_containers_that_share_an_output_folder_keep_their_overlays(tmp_path: Path, example: Path) -> None:
+    """Each is process 1, and has pictures of the same names as the others."""
+    pixels = cv2.imread(str(example), cv2.IMREAD_GRAYSCALE)
+    folders = [tmp_path / str(number) for number in range(3)]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        for name in ("left.png", "right.png"):
+            cv2.imwrite(str(folder / name), pixels[number * 10 :])
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    predict = [sys.executable, "-m", "osteo_edge", "predict", "--explain", "--output"]
+    together, apart = tmp_path / "together", tmp_path / "apart"
+    processes = [
+        subprocess.Popen([*alone("-fp"), *predict, str(together), str(folder)], env=environment, stdout=subprocess.DEVNULL)
+        for folder in folders
+    ]
+    assert all(process.wait() in ANSWERED for process in processes)
+    for folder in folders:
+        assert osteo_edge("predict", "--explain", "--output", apart, folder).returncode in ANSWERED
+    contents = [{path.name: path.read_bytes() for path in place.iterdir()} for place in (together, apart)]
+    assert len(contents[0]) == 6
+    assert contents[0] == contents[1]
+
+
 def test_an_overlay_for_each_picture_of_one_name_or_of_the_same_bytes(tmp_path: Path, example: Path) -> None:
     """Each has its own, even where the bytes are the same: the person that they are of may be another."""
     pictures = [
