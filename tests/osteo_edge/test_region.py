@@ -6,6 +6,7 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -19,6 +20,8 @@ from train.finder.pictures import read_half
 from train.synthetic import render, sample_case
 
 ROOT = Path(__file__).parents[2]
+CV2_RESIZE = cv2.resize
+ALONG = ((slice(None), None), (None, slice(None)))
 FINDER = ROOT / "train" / "results" / "knee-finder" / "finder.npz"
 
 
@@ -125,6 +128,38 @@ def test_linear_functions_of_close_ups_are_those_of_each_ones_features(finder: J
     answers = region.LinearFunctions.of(stage).answers(pyramid, poses)
     np.testing.assert_allclose(answers, each @ stage[:-1] + stage[-1], atol=1e-5)
     assert region.LinearFunctions.of(stage).answers(pyramid, []).shape == (0, 3)
+
+
+class TestShrink:
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+    @pytest.mark.parametrize("shape", [(2660, 2180), (2049, 1801), (4801, 2403), (3000, 70), (70, 9000), (600, 300), (40, 30)])
+    def test_a_pixel_is_the_mean_over_its_own_place(self, shape: tuple[int, int], dtype: type) -> None:
+        """And tells where that is: a picture whose grey is the place shows the place."""
+        down, across = (np.arange(side, dtype=np.float64)[order] + 0.5 for side, order in zip(shape, ALONG, strict=True))
+        for axis, place in enumerate((down, across)):
+            pixels = np.broadcast_to(place / shape[axis] * np.iinfo(dtype).max, shape).round().astype(dtype)
+            work = region.shrink(pixels)
+            assert max(work.shape) == min(max(shape), region.WORK_SIDE_PX)
+            size = region.pixel_size(shape, work.shape)[1 - axis]
+            shown = work.mean(axis=1 - axis) / np.iinfo(dtype).max * shape[axis]
+            expected = (np.arange(work.shape[axis]) + 0.5) * size
+            # Rounding of grey levels, and never a pixel of the picture by its geometry.
+            assert np.abs(shown - expected).max() < 1.6 * shape[axis] / np.iinfo(dtype).max + 0.6
+
+    def test_large_films_are_halved_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A mean over whole pixels takes a sixth of the time of one over broken ones, which only a small copy goes through."""
+        broken: list[int] = []
+
+        def resize(picture: np.ndarray, size: tuple[int, int], interpolation: int) -> np.ndarray:
+            if (2 * size[1], 2 * size[0]) != picture.shape:
+                broken.append(max(picture.shape))
+            return CV2_RESIZE(picture, size, interpolation=interpolation)
+
+        monkeypatch.setattr(region.cv2, "resize", resize)
+        for shape in ((2660, 2180), (6001, 5003), (2149, 1025)):
+            region.shrink(np.zeros(shape, np.uint8))
+        assert len(broken) == 3
+        assert max(broken) < 4 * region.WORK_SIDE_PX
 
 
 def test_more_hits_are_asked_for_by_number(finder: JointFinder) -> None:

@@ -88,8 +88,7 @@ def read_half(data: Path, half: Half) -> list[Example]:
 def read_example(folder: Path, path: Path, record: dict[str, Any]) -> Example:
     pixels = read_pixels(path)
     work = region.shrink(pixels)
-    x_factor, y_factor = work.shape[1] / pixels.shape[1], work.shape[0] / pixels.shape[0]
-    lines = [np.array(line) * [x_factor, y_factor, x_factor, y_factor] for line in record["joint_lines"]]
+    lines = [np.array(line) / (2 * region.pixel_size(pixels.shape, work.shape)) for line in record["joint_lines"]]
     return Example(
         name=path.relative_to(folder).as_posix(),
         acquisition=record["acquisition"],
