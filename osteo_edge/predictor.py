@@ -30,6 +30,7 @@ from osteo_edge.manifest import InputSpec, RegionProfile
 from osteo_edge.mapping import FrozenMapping
 from osteo_edge.model import LoadingModel
 from osteo_edge.prediction import Knee, ModelIdentity, Prediction
+from osteo_edge.printable import printable
 from osteo_edge.radiograph import Radiograph
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ class OsteoPredictor:
         model, threads, workers = self.model, self._model.threads, self._model.workers
         shared = f"{workers} workers of {threads}" if workers > 1 else f"{threads}"
         count = f"{shared} thread{'s' if threads > 1 else ''}"
-        return f"<OsteoPredictor {model.bundle} {model.version}: {model.engine} {model.precision}, {count}>"
+        return printable(f"<OsteoPredictor {model.bundle} {model.version}: {model.engine} {model.precision}, {count}>")
 
     def close(self) -> None:
         """Release the engine's memory.

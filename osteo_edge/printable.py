@@ -4,7 +4,16 @@ from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """File names may hold line ends, terminal escapes or undecodable bytes: these are shown as escapes."""
+    """File names and manifests may hold line ends, terminal escapes, marks that turn the direction of writing, or undecodable
+    bytes and halves of characters: these are shown as escapes. What is shown once stays as it is when it is shown again.
+    """
+    if text.isprintable():
+        return text
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii") for character in text
     )
+
+
+def printable_lines(text: str) -> str:
+    """The same for text whose line ends are meant."""
+    return "\n".join(map(printable, text.split("\n")))

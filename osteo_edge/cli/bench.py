@@ -12,7 +12,9 @@ import click
 from osteo_edge.bundle import DEFAULT_BUNDLE
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Command
+from osteo_edge.cli.told import tell, tell_text
 from osteo_edge.manifest import ENGINE_NAMES, PRECISIONS
+from osteo_edge.printable import printable
 
 if TYPE_CHECKING:
     from osteo_edge.benchmark.measure import Plan
@@ -165,7 +167,7 @@ def command(
         except KeyboardInterrupt:
             if not termination.came:
                 raise
-            click.echo("osteo-edge: interrupted", err=True)
+            tell("osteo-edge: interrupted", err=True)
             code = exit_codes.INTERRUPTED
     return exit_codes.TERMINATED if termination.came else code
 
@@ -191,11 +193,12 @@ def _tell(report: Report, target: Path | None) -> int:
     if target:  # first: whoever reads the text through `head` still gets the file
         with held_back():
             write_report(report, target)
-    click.echo(to_text(report))
+    tell_text(to_text(report))
     if target:
-        click.echo(f"\nall samples are in {target}", err=True)
+        tell("", err=True)
+        tell(f"all samples are in {target}", err=True)
     if report.interrupted:
-        click.echo("osteo-edge: interrupted", err=True)
+        tell("osteo-edge: interrupted", err=True)
         return exit_codes.INTERRUPTED
     return next((_code_of(row.fault) for row in report.rows if row.fault), exit_codes.ANSWERED)
 
@@ -222,7 +225,7 @@ def _compare(first: Path, second: Path) -> int:
         compared = compare(read_report(first), read_report(second))
     except ManifestError as error:
         raise click.UsageError(str(error)) from error
-    click.echo(comparison_text(compared))
+    tell_text(comparison_text(compared))
     return exit_codes.ANSWERED
 
 
@@ -248,9 +251,9 @@ class _Bar:
 
     def _begin(self, name: str) -> None:
         self._row += 1
-        label = f"{self._row}/{self._rows} {name}" if self._rows > 1 else name
+        label = printable(f"{self._row}/{self._rows} {name}" if self._rows > 1 else name)
         if self._is_shown:
             self.finish()
             self._bar = click.progressbar(length=_STEPS, label=label, file=sys.stderr)
         else:
-            click.echo(f"measuring {label} ...", err=True)
+            tell(f"measuring {label} ...", err=True)

@@ -12,9 +12,9 @@ import click
 from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle, embedded_bundles, installed_bundles, open_bundle
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Group
+from osteo_edge.cli.told import tell, tell_text
 from osteo_edge.errors import BundleError, SignatureError
 from osteo_edge.integrity import read_up_to
-from osteo_edge.printable import printable
 from osteo_edge.records import to_plain
 
 if TYPE_CHECKING:
@@ -55,11 +55,11 @@ def _list_one(name: str, kind: str) -> int:
     try:
         bundle = open_bundle(name)
     except BundleError as error:
-        click.echo(f"{printable(name)} ({kind})  cannot be used: {printable(str(error))}")
+        tell(f"{name} ({kind})  cannot be used: {error}")
         return exit_codes.BUNDLE
     networks = len(bundle.manifest.members)
     of_several = f"  {networks} networks, {bundle.manifest.ensemble.kind}" if networks > 1 else ""
-    click.echo(f"{name} ({kind})  {bundle.manifest.version}  {bundle.digest[:12]}{of_several}")
+    tell(f"{name} ({kind})  {bundle.manifest.version}  {bundle.digest[:12]}{of_several}")
     return exit_codes.ANSWERED
 
 
@@ -70,9 +70,9 @@ def show(bundle: str, as_json: bool) -> None:
     """Show a bundle's model card, or its manifest."""
     opened = open_bundle(bundle)
     if as_json:
-        click.echo(json.dumps(to_plain(opened.manifest), indent=2))
+        tell_text(json.dumps(to_plain(opened.manifest), indent=2))
         return
-    click.echo(opened.read("MODEL_CARD.md").decode(errors="replace"))
+    tell_text(opened.read("MODEL_CARD.md").decode(errors="replace"))
 
 
 @command.command("verify", epilog="\b\nExample: osteo-edge bundles verify ./knee-mobilenet_v2")
@@ -85,14 +85,14 @@ def verify(bundle: str, key: Path | None) -> None:
     """
     opened = open_bundle(bundle)
     for path in opened.verify():
-        click.echo(f"ok  {path}")
+        tell(f"ok  {path}")
     if key is not None:
         from osteo_edge.signature import require_signature
 
-        click.echo(f"ok  signed with the key {require_signature(opened, _read_key(key))}")
+        tell(f"ok  signed with the key {require_signature(opened, _read_key(key))}")
     for choice in _loaded(opened):
-        click.echo(f"ok  {choice.path} loads in {choice.engine}")
-    click.echo(f"{opened.manifest.name} {opened.manifest.version} is whole ({opened.digest})")
+        tell(f"ok  {choice.path} loads in {choice.engine}")
+    tell(f"{opened.manifest.name} {opened.manifest.version} is whole ({opened.digest})")
 
 
 def _loaded(bundle: Bundle) -> Iterator[EngineChoice]:
@@ -121,10 +121,10 @@ def install(path: str, force: bool, key: Path | None) -> None:
     """
     from osteo_edge.installation import install_bundle
 
-    click.echo("verifying and testing ...", err=True)
+    tell("verifying and testing ...", err=True)
     bundle = install_bundle(path, force=force, key=_read_key(key) if key else None)
-    click.echo(f"{bundle.manifest.name} {bundle.manifest.version} ({bundle.digest[:12]}) is installed in {bundle.root}")
-    click.echo(f"use it with: osteo-edge predict --bundle {bundle.manifest.name} image.png")
+    tell(f"{bundle.manifest.name} {bundle.manifest.version} ({bundle.digest[:12]}) is installed in {bundle.root}")
+    tell(f"use it with: osteo-edge predict --bundle {bundle.manifest.name} image.png")
 
 
 @command.command("remove", epilog="\b\nExample: osteo-edge bundles remove knee-convnext_tiny")
@@ -133,4 +133,4 @@ def remove(name: str) -> None:
     """Remove an installed bundle."""
     from osteo_edge.installation import remove_bundle
 
-    click.echo(f"removed {remove_bundle(name)}")
+    tell(f"removed {remove_bundle(name)}")

@@ -13,7 +13,9 @@ from osteo_edge import __version__
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Command
 from osteo_edge.cli.options import bundle_option
+from osteo_edge.cli.told import tell_text
 from osteo_edge.errors import OsteoEdgeError
+from osteo_edge.printable import printable
 
 if TYPE_CHECKING:
     from osteo_edge.bundle import Bundle
@@ -28,7 +30,7 @@ def command(bundle: str, as_json: bool) -> int:
     """Check versions, processor, engines and the bundle, and run its self-test on this device."""
     report = _machine()
     report["bundle"], code = _examine(bundle, report["threads"])
-    click.echo(json.dumps(report, indent=2) if as_json else _to_text(report))
+    tell_text(json.dumps(report, indent=2) if as_json else _to_text(report))
     return code
 
 
@@ -112,7 +114,7 @@ def _to_text(report: dict[str, Any]) -> str:
         for result in bundle.get("self_test", ())
     ]
     lines.append(f"FAULT       {bundle['fault']}" if "fault" in bundle else "all is well")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _tuning_lines(bundle: dict[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ import click
 from osteo_edge import __version__
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Group
+from osteo_edge.cli.told import tell, tell_misuse, tell_text
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.printable import printable
 
@@ -68,7 +69,7 @@ def run(arguments: list[str]) -> int:
     except click.Abort:
         return _told("interrupted", exit_codes.INTERRUPTED)
     except click.ClickException as error:
-        error.show()
+        tell_misuse(error)
         return exit_codes.USAGE
     except OsteoEdgeError as error:
         return _told(str(error), exit_codes.of_error(error))
@@ -86,7 +87,7 @@ def _internal_fault(error: Exception, arguments: list[str]) -> int:
     if "--verbose" in arguments:
         import traceback
 
-        traceback.print_exception(error)
+        tell_text("".join(traceback.format_exception(error)), err=True, nl=False)
     return _told(
         f"a fault of osteo-edge itself ({type(error).__name__}: {str(error)[:200]}); "
         "'osteo-edge --verbose ...' tells more; please report it",
@@ -95,5 +96,5 @@ def _internal_fault(error: Exception, arguments: list[str]) -> int:
 
 
 def _told(message: str, code: int) -> int:
-    click.echo(f"osteo-edge: {printable(message)}", err=True)
+    tell(f"osteo-edge: {message}", err=True)
     return code

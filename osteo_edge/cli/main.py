@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ def main() -> NoReturn:
     """Run the command line and end the process with a code of ``exit_codes``."""
     _take_interruptions()
     _open_closed_streams()
+    _take_any_letter()
     _prepare_libraries()
     from osteo_edge.cli.standard_error import leave_chatter_out
 
@@ -85,6 +87,13 @@ def _open_closed_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+
+
+def _take_any_letter() -> None:
+    """What a terminal's encoding lacks is written as an escape, not answered with a fault."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _prepare_libraries() -> None:

@@ -15,11 +15,11 @@ from osteo_edge.cli.help import Command
 from osteo_edge.cli.inputs import STDIN, Input, Inputs, find_inputs
 from osteo_edge.cli.options import bundle_option, engine_options, verbose_option
 from osteo_edge.cli.person import check_people, person_options, read_people
+from osteo_edge.cli.told import clear_line, tell
 from osteo_edge.cli.writers import Answer, CsvWriter, JsonLinesWriter, JsonWriter, TextWriter, Writer
 from osteo_edge.engines.select import available_threads
 from osteo_edge.errors import InputError, ReportError, UnreadableImageError
 from osteo_edge.model import LoadingModel
-from osteo_edge.printable import printable
 
 if TYPE_CHECKING:
     from osteo_edge.covariates import Given
@@ -106,7 +106,7 @@ def command(
     if inputs.passed_over and style != "text":
         from osteo_edge.reports.text import counted
 
-        click.echo(f"osteo-edge: {counted(inputs.passed_over, 'other file')} passed over", err=True)
+        tell(f"osteo-edge: {counted(inputs.passed_over, 'other file')} passed over", err=True)
     return exit_codes.gravest(codes)
 
 
@@ -128,7 +128,7 @@ class _Bar:
     def clear(self) -> None:
         """Make room for lines on the same terminal."""
         if self._bar and sys.stdout.isatty():
-            click.echo("\r\x1b[K", nl=False, err=True)
+            clear_line()
 
     def advance(self) -> None:
         if self._bar:
@@ -168,7 +168,7 @@ def _answer(prediction: Prediction, overlays: Path | None) -> Answer:
     try:
         return Answer(prediction, prediction.save_overlay(target), code)
     except ReportError as error:
-        click.echo(f"osteo-edge: {printable(str(error))}", err=True)
+        tell(f"osteo-edge: {error}", err=True)
         return Answer(prediction, None, exit_codes.OUTPUT)
 
 
@@ -192,6 +192,6 @@ def _made(folder: Path) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: characters that no folder's name can have
         reason = error.strerror if isinstance(error, OSError) else error
-        click.echo(f"osteo-edge: {printable(f'the folder {folder} cannot be made: {reason}; no overlay is written')}", err=True)
+        tell(f"osteo-edge: the folder {folder} cannot be made: {reason}; no overlay is written", err=True)
         return None
     return folder

@@ -13,6 +13,7 @@ import click
 from osteo_edge.bundle import Bundle, open_bundle
 from osteo_edge.cli.help import Command
 from osteo_edge.cli.options import bundle_option
+from osteo_edge.cli.told import tell, tell_text
 from osteo_edge.printable import printable
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _forget(bundle: Bundle) -> None:
 
     name = bundle.manifest.name
     was_there = forget_tuning(bundle)
-    click.echo(f"the stored choice for {name} is removed" if was_there else f"nothing was stored for {name}")
+    tell(f"the stored choice for {name} is removed" if was_there else f"nothing was stored for {name}")
 
 
 def _tune(bundle: Bundle, threads: int | None, pictures: Sequence[str]) -> None:
@@ -65,16 +66,16 @@ def _tune(bundle: Bundle, threads: int | None, pictures: Sequence[str]) -> None:
 
     require_tuning_folder()
     count = threads or available_threads()
-    click.echo("testing and loading the bundle's files ...", err=True)
+    tell("testing and loading the bundle's files ...", err=True)
     with click.progressbar(length=_STEPS, label="measuring", file=sys.stderr) as bar:
         measured = measure(bundle, threads=count, on_progress=lambda share: bar.update(round(share * _STEPS) - bar.pos))
-    click.echo("comparing answers ...", err=True)
+    tell("comparing answers ...", err=True)
     differences = _differences(bundle, measured, pictures, threads=count)
     kept, stored = measured.tuning, store_tuning(bundle, measured.tuning)
-    click.echo(_table(measured))
-    click.echo(f"auto is now {kept.engine} {kept.precision} (threads: {count}), stored in {printable(str(stored))}")
+    tell_text(_table(measured))
+    tell(f"auto is now {kept.engine} {kept.precision} (threads: {count}), stored in {stored}")
     for remark in (*_remarks(measured), differences):
-        click.echo(remark)
+        tell(remark)
 
 
 def _differences(bundle: Bundle, measured: Measured, pictures: Sequence[str], *, threads: int) -> str:
@@ -101,7 +102,7 @@ def _files(pictures: Sequence[str]) -> list[Path]:
     from osteo_edge.folders import list_files
 
     paths = [Path(picture) for picture in pictures]
-    return [file for path in paths for file in (list_files(path, recursive=False).files if path.is_dir() else (path,))]
+    return [file for path in paths for file in (list_files(path, recursive=False).files if os.path.isdir(path) else (path,))]
 
 
 def _remarks(measured: Measured) -> Iterator[str]:
@@ -126,7 +127,7 @@ def _table(measured: Measured) -> str:
         for timing in measured.tuning.timings
     ]
     lines += [
-        f"{engine:<12} {precision:<9} {'-':>8} {'':>5}  fails its self-test here: {why}"
+        f"{engine:<12} {precision:<9} {'-':>8} {'':>5}  fails its self-test here: {printable(why)}"
         for (engine, precision), why in measured.left_out.items()
     ]
     return "\n".join(lines)

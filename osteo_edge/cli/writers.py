@@ -10,8 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import click
-
+from osteo_edge.cli.told import tell, tell_text
 from osteo_edge.printable import printable
 
 if TYPE_CHECKING:
@@ -81,17 +80,17 @@ class TextWriter(Writer):
         from osteo_edge.reports.text import closing_line, counted
 
         if not (self._are_several and self._is_verbose):  # then every answer ends with an empty line
-            click.echo()
+            tell("")
         for told, count in [*self._common.items(), *((f"Note: {note}", count) for note, count in self._notes.items())]:
             self._echo(f"{counted(count, 'picture')}: {told}")
         for folder, count in self._overlays.items():
             self._echo(printable(f"{counted(count, 'overlay')} in {folder}"))
-        self._echo(self._use)
+        self._echo(printable(self._use))
         if self._are_several or self._passed_over:
             self._echo(closing_line(self._statuses, passed_over=self._passed_over))
 
     def _echo(self, text: str) -> None:
-        click.echo("\n".join(_wrapped(line) for line in text.split("\n")) if sys.stdout.isatty() else text)
+        tell_text("\n".join(_wrapped(line) for line in text.split("\n")) if sys.stdout.isatty() else text)
 
 
 class JsonWriter(Writer):
@@ -108,7 +107,7 @@ class JsonWriter(Writer):
     def write(self, answer: Answer) -> None:
         record = json.dumps(_record(answer))
         if not self._is_array:
-            click.echo(record)
+            tell(record)
             return
         self._echo(f"{',' if self._count else '['}\n{record}")
 
@@ -121,14 +120,14 @@ class JsonWriter(Writer):
 
         with held_back():  # an interruption between bracket and record would leave no JSON
             self._count += 1
-            click.echo(text, nl=False)
+            tell_text(text, nl=False)
 
 
 class JsonLinesWriter(Writer):
     """One object a line."""
 
     def write(self, answer: Answer) -> None:
-        click.echo(json.dumps(_record(answer)))
+        tell(json.dumps(_record(answer)))
 
 
 class CsvWriter(Writer):
@@ -149,7 +148,7 @@ class CsvWriter(Writer):
             writer.writerow(CSV_COLUMNS)
         writer.writerow(to_row(answer.prediction, overlay=answer.overlay_name))
         self._is_first = False
-        click.echo(buffer.getvalue(), nl=False)
+        tell_text(buffer.getvalue(), nl=False)
 
 
 def _record(answer: Answer) -> dict[str, object]:

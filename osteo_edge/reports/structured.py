@@ -92,13 +92,13 @@ def to_row(prediction: Prediction, *, overlay: str | None = None) -> list[str]:
         str(len(prediction.knees)),
         f"{sum(prediction.timings_ms.values()):.3f}",
         model.bundle,
-        model.version,
+        _cell(model.version),
         model.digest,
         model.engine,
         model.precision,
         str(model.members),
         str(prediction.members_answered),
-        prediction.intended_use,
+        _cell(prediction.intended_use),
         _cell(overlay or ""),
     ]
 
