@@ -79,9 +79,13 @@ def install_bundle(source: str | Path, *, force: bool = False, key: bytes | None
         SignatureError: the key was given and did not sign the bundle.
         BundleError: the bundle is damaged, incompatible, or fails its self-test on this device.
         EngineUnavailableError: no engine that it has a file for is installed.
+        OutOfMemoryError: a limit of this process leaves too little memory.
     """
-    from osteo_edge.selftest import require_self_test
+    from osteo_edge.engines.select import require_room_for
     from osteo_edge.signature import require_signature
+
+    require_room_for()
+    from osteo_edge.selftest import require_self_test
 
     source, folder = Path(source), _require_user_folder()
     with _opened(source) as (claimed, pieces):

@@ -13,6 +13,7 @@ from osteo_edge.engines.select import EngineChoice
 from osteo_edge.engines.tuning import find_tuning
 from osteo_edge.errors import IncompatibleBundleError, InferenceError
 from osteo_edge.manifest import InputSpec, Member
+from osteo_edge.room import out_of_memory_told
 
 MAX_THREADS = 256
 
@@ -28,7 +29,8 @@ class LoadingModel:
     Attributes:
         bundle: opened; its manifest was checked.
         choices: the engine, precision and file of each member; the engine is the same for all.
-        workers: pictures that are meant to be answered side by side.
+        workers: pictures that are meant to be answered side by side: as many as asked for, or as a limit of this process leaves
+            memory for.
         threads: of each engine, for each of these pictures.
     """
 
@@ -46,6 +48,7 @@ class LoadingModel:
         Raises:
             BundleError: missing, damaged or incompatible.
             EngineUnavailableError: the engine is not installed.
+            OutOfMemoryError: a limit of this process leaves too little memory.
             ValueError: threads or workers is not 1 to 256.
             TypeError: an argument of another kind.
         """
@@ -55,10 +58,14 @@ class LoadingModel:
                 _require_number(name, number)
         self.bundle = open_bundle(bundle)
         manifest = self.bundle.manifest
-        self.workers = workers
-        self.threads = max(1, (threads or select.available_threads()) // workers)
+        threads = threads or select.available_threads()
+        self.workers, self.threads = workers, max(1, threads // workers)
         tuned = find_tuning(self.bundle, threads=self.threads).pair if select.AUTO in (engine, precision) else None
         self.choices = select.choose(manifest, engine=engine, precision=precision, tuned=tuned)
+        engine_name = self.choices[0].engine
+        if (fewer := select.workers_with_room(engine_name, threads=threads, workers=workers)) < workers:
+            self.workers, self.threads = fewer, max(1, threads // fewer)
+        select.require_room_for((engine_name,), threads=self.threads, workers=self.workers)
         self._loading = [
             _LoadingEngine(self.bundle, member, choice, threads=self.threads)
             for member, choice in zip(manifest.members, self.choices, strict=True)
@@ -164,7 +171,8 @@ class _LoadingEngine:
         try:
             if before is not None:
                 before.join()
-            self._engine = open_member(self._bundle, self._member, self._choice, threads=self._threads)
+            with out_of_memory_told():
+                self._engine = open_member(self._bundle, self._member, self._choice, threads=self._threads)
         except BaseException as fault:  # handed to the thread that asks for the engine
             self._fault = fault
 

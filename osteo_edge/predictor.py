@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +32,7 @@ from osteo_edge.model import LoadingModel
 from osteo_edge.prediction import Knee, ModelIdentity, Prediction
 from osteo_edge.printable import printable
 from osteo_edge.radiograph import Radiograph
+from osteo_edge.room import out_of_memory_told
 
 if TYPE_CHECKING:
     from osteo_edge.engines.base import Picture
@@ -70,6 +71,7 @@ class OsteoPredictor:
         Raises:
             BundleError: missing, damaged or incompatible.
             EngineError: the engine is not installed or does not take the model.
+            OutOfMemoryError: memory runs out, or a limit of this process leaves too little.
             ValueError: threads or workers is not 1 to 256.
         """
         if isinstance(bundle, LoadingModel):
@@ -124,7 +126,8 @@ class OsteoPredictor:
             InputError: the picture cannot be read. What can be read but is unfit, or is too large to be read,
                 gives a prediction with status ``rejected``.
             TypeError: the image is of none of these kinds.
-            InferenceError: the engine failed.
+            InferenceError: the engine failed, or the predictor was closed.
+            OutOfMemoryError: memory ran out.
         """
         person = self.describe(gather(age_years, sex, covariates))
         return self._answer(self._look(_Question(image, source, person, explain)))
@@ -185,6 +188,7 @@ class OsteoPredictor:
         except InputError as error:
             return _Look(question, reader.name_of(question.image), None, _Stopwatch(), findings=(_as_finding(error),))
 
+    @out_of_memory_told()
     def _look(self, question: _Question) -> _Look:
         """All that comes before the engine. Touches nothing of the predictor that changes: any thread may."""
         clock = _Stopwatch()
@@ -213,6 +217,7 @@ class OsteoPredictor:
 
         return orientation.why_no_knee(self._finder, radiograph.pixels)
 
+    @out_of_memory_told()
     def _answer(self, look: _Look) -> Prediction:
         if look.findings:
             return self._rejection(look.source, look.digest, look.findings, look.clock)
@@ -421,7 +426,8 @@ def _keep_freed_memory() -> None:
     first every picture's pages would come and go: a fifth of the work beside decoding. A block of which no page is
     touched moves the limit up to 64 MiB. Nothing happens elsewhere.
     """
-    np.empty(31 << 20, np.uint8)
+    with suppress(MemoryError):  # it is a matter of speed alone
+        np.empty(31 << 20, np.uint8)
 
 
 def _held_bytes(prediction: Prediction) -> int:

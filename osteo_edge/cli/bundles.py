@@ -97,8 +97,10 @@ def verify(bundle: str, key: Path | None) -> None:
 
 def _loaded(bundle: Bundle) -> Iterator[EngineChoice]:
     """Every model file of an installed engine, once it was loaded."""
-    from osteo_edge.engines.select import is_installed
+    from osteo_edge.engines.select import is_installed, require_room_for
     from osteo_edge.model import open_member
+
+    require_room_for()
     from osteo_edge.selftest import model_files
 
     for member in bundle.manifest.members:

@@ -54,7 +54,10 @@ def _machine() -> dict[str, Any]:
 def _examine(name: str, threads: int) -> tuple[dict[str, Any], int]:
     """Everything about the bundle that can still be told after a fault, and the exit code."""
     from osteo_edge.bundle import open_bundle
+    from osteo_edge.engines.select import require_room_for
     from osteo_edge.records import to_plain
+
+    require_room_for()
     from osteo_edge.selftest import run_self_test
 
     found: dict[str, Any] = {"name": name}

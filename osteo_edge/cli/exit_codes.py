@@ -14,6 +14,7 @@ code meaning
 6    a picture is over the limits of pixels, bytes or parts
 7    an output could not be written; the answers were still printed
 8    the inference engine is missing or failed
+9    too little memory or address space
 70   a fault of osteo-edge itself
 130  interrupted
 143  interrupted by SIGTERM (``bench``)
@@ -24,7 +25,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from osteo_edge.errors import BundleError, CovariateError, EngineError, InputError, OsteoEdgeError, ReportError, TuningError
+from osteo_edge.errors import (
+    BundleError,
+    CovariateError,
+    EngineError,
+    InputError,
+    OsteoEdgeError,
+    OutOfMemoryError,
+    ReportError,
+    TuningError,
+)
 
 ANSWERED = 0
 USAGE = 2
@@ -34,6 +44,7 @@ BUNDLE = 5
 TOO_LARGE = 6
 OUTPUT = 7
 ENGINE = 8
+MEMORY = 9
 INTERNAL = 70
 INTERRUPTED = 130
 TERMINATED = 143
@@ -55,6 +66,7 @@ def of_class(kind: type[OsteoEdgeError]) -> int:
         (InputError, UNREADABLE),
         (BundleError, BUNDLE),
         (EngineError, ENGINE),
+        (OutOfMemoryError, MEMORY),
         (ReportError, OUTPUT),
         (TuningError, OUTPUT),
     )

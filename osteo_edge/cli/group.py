@@ -16,6 +16,7 @@ from osteo_edge.cli.help import Group
 from osteo_edge.cli.told import tell, tell_misuse, tell_text
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.printable import printable
+from osteo_edge.room import ADVICE, shortage
 
 _COMMANDS = {"predict": "predict", "bundles": "bundles", "tune": "tune", "bench": "bench", "doctor": "doctor"}
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPIPE)
@@ -75,11 +76,11 @@ def run(arguments: list[str]) -> int:
         return _told(str(error), exit_codes.of_error(error))
     except SystemExit:
         return exit_codes.OUTPUT  # click's way out when the reader of our output went away, as `head` does
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            return _told(f"the output cannot be written: {error.strerror}", exit_codes.OUTPUT)
-        return _internal_fault(error, arguments)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return _told(f"the output cannot be written: {error.strerror}", exit_codes.OUTPUT)
+        if (reason := shortage(error)) is not None:  # a library that could not even be loaded, for one
+            return _told(f"too little memory ({reason}); {ADVICE}", exit_codes.MEMORY)
         return _internal_fault(error, arguments)
 
 

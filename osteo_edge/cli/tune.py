@@ -60,12 +60,14 @@ def _forget(bundle: Bundle) -> None:
 
 
 def _tune(bundle: Bundle, threads: int | None, pictures: Sequence[str]) -> None:
-    from osteo_edge.engines.measurement import measure
-    from osteo_edge.engines.select import available_threads
+    from osteo_edge.engines.select import available_threads, require_room_for
     from osteo_edge.engines.tuning import require_tuning_folder, store_tuning
 
     require_tuning_folder()
     count = threads or available_threads()
+    require_room_for(threads=count)
+    from osteo_edge.engines.measurement import measure
+
     tell("testing and loading the bundle's files ...", err=True)
     with click.progressbar(length=_STEPS, label="measuring", file=sys.stderr) as bar:
         measured = measure(bundle, threads=count, on_progress=lambda share: bar.update(round(share * _STEPS) - bar.pos))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +15,7 @@ from osteo_edge.engines.base import Engine
 from osteo_edge.engines.device import processor
 from osteo_edge.errors import EngineUnavailableError, IncompatibleBundleError, InferenceError, IntegrityError
 from osteo_edge.manifest import ENGINE_NAMES, DeviceChoice, EngineName, Manifest, Member, Precision
+from osteo_edge.room import require_room, workers_within
 
 AUTO = "auto"
 _PACKAGES: dict[EngineName, tuple[str, ...]] = {
@@ -39,6 +40,26 @@ class EngineChoice:
 def is_installed(engine: EngineName) -> bool:
     """Whether the engine's package is there; nothing is imported."""
     return any(find_spec(package) is not None for package in _PACKAGES[engine])
+
+
+def require_room_for(engines: Iterable[EngineName] = ENGINE_NAMES, *, threads: int = 1, workers: int = 1) -> None:
+    """Refuse to load those of the engines that are installed where a limit of this process leaves no memory for them.
+
+    Raises:
+        OutOfMemoryError: names the limit.
+    """
+    require_room(_modules(engines), threads=threads, workers=workers)
+
+
+def workers_with_room(engine: EngineName, *, threads: int, workers: int) -> int:
+    """As many of the workers, at least one, as the limits of this process leave memory for."""
+    return workers_within(_modules((engine,)), threads=threads, workers=workers)
+
+
+def _modules(engines: Iterable[EngineName]) -> list[str]:
+    """Of each engine that is installed, what would be imported."""
+    found = (next((package for package in _PACKAGES[engine] if find_spec(package) is not None), None) for engine in engines)
+    return [module for module in found if module is not None]
 
 
 def installed_version(engine: EngineName) -> str | None:

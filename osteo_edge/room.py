@@ -1,0 +1,162 @@
+"""Room in memory: what the limits of this process leave, what loading takes, and errors that mean that there is none.
+
+Libraries do not all tell when they get no memory: OpenBLAS ends the process, the C library aborts it, engines crash. Where
+a limit is set (``ulimit -v``, ``ulimit -d``), it is therefore looked at before they are loaded.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Literal
+
+from osteo_edge.errors import OsteoEdgeError, OutOfMemoryError
+
+MIB = 1 << 20
+_M_ARENA_MAX = -8  # malloc.h
+_OPENCV_NO_MEMORY = -4  # cv2.Error.StsNoMem
+# What engines, the loader of shared libraries and Python's threads say, in small letters. Only words tell.
+_WORDS = (
+    "bad_alloc", "bad allocation", "insufficient memory", "cannot allocate memory", "failed to allocate", "out of memory",
+    "unable to allocate", "failed to map segment", "can't start new thread",
+)  # fmt: skip
+ADVICE = "raise this process' limit of memory, end other programs, or give fewer --threads"
+
+Kind = Literal["address", "data"]
+_LIMITS_FILE, _SIZES_FILE = "/proc/self/limits", "/proc/self/statm"
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """One limit of the process: the system's and the shell's words for it, and where ``statm`` counts what it limits."""
+
+    kind: Kind
+    name: bytes
+    option: str
+    column: int
+
+
+_LIMITS = (_Limit("address", b"Max address space", "ulimit -v", 0), _Limit("data", b"Max data size", "ulimit -d", 5))
+# MiB, found by limiting fresh processes step by step until all answered (x86-64, the embedded bundle).
+_OF_LIBRARIES: dict[str, dict[Kind, int]] = {
+    "numpy": {"address": 86, "data": 46},
+    "cv2": {"address": 172, "data": 14},
+    "onnxruntime": {"address": 40, "data": 10},
+    "ai_edge_litert": {"address": 24, "data": 4},
+    "tflite_runtime": {"address": 24, "data": 4},
+}
+_OF_WORK: dict[Kind, int] = {"address": 50, "data": 60}
+_BEFORE_ENGINES = ("numpy", "cv2")
+_OF_A_THREAD = 9  # its stack
+_OF_ANOTHER_WORKER = 64  # a picture, and what OpenBLAS takes for each thread that multiplies matrices
+
+
+def require_room(modules: Sequence[str], *, threads: int = 1, workers: int = 1) -> None:
+    """Refuse to load what this process' limits leave no room for; does nothing where there is none.
+
+    Within a limit, numpy and OpenCV are loaded here, and threads get no heaps of their own: beside what needs address space, an
+    engine's threads would reserve 64 MiB each, or all that is left.
+
+    Args:
+        modules: the engines' packages, which are loaded beside numpy and OpenCV.
+        threads: of an engine for each worker.
+        workers: pictures that are answered side by side.
+
+    Raises:
+        OutOfMemoryError: names the limit.
+    """
+    left = _left()
+    for limit, room in left.items():
+        needed = _needed(limit.kind, modules, threads, workers)
+        if room < needed:
+            raise OutOfMemoryError(
+                f"too little memory: about {needed} MiB more are needed, and '{limit.option}' leaves {max(room, 0)}; {ADVICE}"
+            )
+    if left:
+        _share_one_heap()
+        with out_of_memory_told():
+            for library in _BEFORE_ENGINES:
+                import_module(library)
+
+
+def workers_within(modules: Sequence[str], *, threads: int, workers: int) -> int:
+    """As many of the workers, at least one, as this process' limits leave room for; the threads are shared out among them."""
+    left = _left()
+    while workers > 1 and any(
+        room < _needed(limit.kind, modules, max(1, threads // workers), workers) for limit, room in left.items()
+    ):
+        workers -= 1
+    return workers
+
+
+def _needed(kind: Kind, modules: Sequence[str], threads: int, workers: int) -> int:
+    libraries = (name for name in (*_BEFORE_ENGINES, *modules) if name not in sys.modules)
+    loading = sum(_OF_LIBRARIES[name][kind] for name in libraries)
+    return loading + _OF_WORK[kind] + _OF_A_THREAD * threads * workers + _OF_ANOTHER_WORKER * (workers - 1)
+
+
+def _share_one_heap() -> None:
+    """Of glibc; others have no such heaps."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
+@contextmanager
+def out_of_memory_told() -> Iterator[None]:
+    """What means that there is no memory left is raised as ``OutOfMemoryError``, whoever noticed it."""
+    try:
+        yield
+    except OutOfMemoryError:
+        raise
+    except Exception as error:
+        if (reason := shortage(error)) is not None:
+            raise OutOfMemoryError(f"too little memory ({reason}); {ADVICE}") from error
+        raise
+
+
+def shortage(error: BaseException) -> str | None:
+    """What tells that memory ran out, in the error or in what it was raised from; None where nothing does."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if not isinstance(cause, OsteoEdgeError) and _is_shortage(cause):
+            return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:200]
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _is_shortage(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno:
+        return error.errno == errno.ENOMEM
+    if isinstance(error, MemoryError) or (type(error).__module__ == "cv2" and getattr(error, "code", 0) == _OPENCV_NO_MEMORY):
+        return True
+    text = str(error).lower()
+    return any(words in text for words in _WORDS)
+
+
+def _left() -> dict[_Limit, int]:
+    """MiB that each limit leaves; empty where there is none, or the system does not tell."""
+    try:
+        with open(_LIMITS_FILE, "rb") as file:
+            set_bytes = dict(_soft_limits(file.read()))
+        if not set_bytes:
+            return {}
+        with open(_SIZES_FILE, "rb") as file:
+            pages = [int(word) for word in file.read().split()]
+    except (OSError, ValueError):
+        return {}
+    from mmap import PAGESIZE
+
+    return {limit: (soft - pages[limit.column] * PAGESIZE) // MIB for limit, soft in set_bytes.items()}
+
+
+def _soft_limits(text: bytes) -> Iterator[tuple[_Limit, int]]:
+    for line in text.splitlines():
+        for limit in _LIMITS:
+            if line.startswith(limit.name) and (soft := line.removeprefix(limit.name).split()[0]) != b"unlimited":
+                yield limit, int(soft)
