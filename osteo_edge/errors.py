@@ -18,7 +18,7 @@ OsteoEdgeError
 |- EngineError
 |  |- EngineUnavailableError   names the extra to install
 |  `- InferenceError
-|- OutOfMemoryError            too little memory or address space; also a MemoryError
+|- OutOfMemoryError            too little memory or address space
 |- TuningError                 a measurement of this device could not be stored or removed
 `- ReportError                 an answer could not be written
 
@@ -127,7 +127,7 @@ class InferenceError(EngineError):
     """The engine refused the model or failed while running it."""
 
 
-class OutOfMemoryError(OsteoEdgeError, MemoryError):
+class OutOfMemoryError(OsteoEdgeError):
     """Memory or address space ran out, or a limit of this process leaves too little; the picture may be all right."""
 
 

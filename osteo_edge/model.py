@@ -32,6 +32,7 @@ class LoadingModel:
         workers: pictures that are meant to be answered side by side: as many as asked for, or as a limit of this process leaves
             memory for.
         threads: of each engine, for each of these pictures.
+        readers: threads that read ahead where there is one worker: as many, or as there is memory for.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class LoadingModel:
         if (fewer := select.workers_with_room(engine_name, threads=threads, workers=workers)) < workers:
             self.workers, self.threads = fewer, max(1, threads // fewer)
         select.require_room_for((engine_name,), threads=self.threads, workers=self.workers)
+        self.readers = select.workers_with_room(engine_name, threads=self.threads, workers=self.threads)
         self._loading = [
             _LoadingEngine(self.bundle, member, choice, threads=self.threads)
             for member, choice in zip(manifest.members, self.choices, strict=True)

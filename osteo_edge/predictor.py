@@ -166,8 +166,8 @@ class OsteoPredictor:
         return self._answer_each(questions, several=len(files) > 1)
 
     def _answer_each(self, questions: Iterable[_Question], *, several: bool) -> Generator[Prediction, None, None]:
-        threads, workers = self._model.threads, self._model.workers
-        if not several or threads == workers == 1:
+        readers, workers = self._model.readers, self._model.workers
+        if not several or readers == workers == 1:
             yield from map(self._try_answer, questions)
             return
         from osteo_edge.ahead import in_order  # a single picture need not wait for this import
@@ -176,7 +176,7 @@ class OsteoPredictor:
             with closing(in_order(self._try_answer, questions, workers=workers, size=_held_bytes)) as predictions:
                 yield from predictions
             return
-        with closing(in_order(self._try_look, questions, workers=threads, size=_Look.held_bytes)) as looks:
+        with closing(in_order(self._try_look, questions, workers=readers, size=_Look.held_bytes)) as looks:
             yield from map(self._answer, looks)
 
     def _try_answer(self, question: _Question) -> Prediction:

@@ -31,3 +31,63 @@ def test_a_limit_on_the_size_of_files_changes_no_answer(engine: str, example: Pa
     done = predict(example, "--engine", engine, enter=limited(resource.RLIMIT_FSIZE, 4096))
     assert (done.returncode, done.stderr) == (4, "")
     assert json.loads(done.stdout)["status"] == "referred"
+
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, example: Path) -> Path:
+    """Several pictures, which are answered side by side."""
+    folder = tmp_path_factory.mktemp("radiographs")
+    for number in range(6):
+        (folder / f"{number}.png").symlink_to(example)
+    return folder
+
+
+@ENGINES
+@pytest.mark.parametrize("threads", [1, 3])
+def test_little_address_space_gives_an_answer_or_says_so(engine: str, threads: int, example: Path) -> None:
+    require_answers_or_words(resource.RLIMIT_AS, range(100, 500, 40), example, engine, threads)
+
+
+@ENGINES
+def test_little_address_space_for_pictures_side_by_side(engine: str, folder: Path) -> None:
+    require_answers_or_words(resource.RLIMIT_AS, range(360, 640, 40), folder, engine, threads=3)
+
+
+@ENGINES
+def test_little_writable_memory_gives_an_answer_or_says_so(engine: str, example: Path) -> None:
+    require_answers_or_words(resource.RLIMIT_DATA, range(40, 200, 20), example, engine, threads=1)
+
+
+def require_answers_or_words(kind: int, limits_mib: range, picture: Path, engine: str, threads: int) -> None:
+    """Whatever the limit: never a crash; first the words, then the answers."""
+    codes = []
+    for limit in limits_mib:
+        done = predict("--engine", engine, "--threads", str(threads), picture, enter=limited(kind, limit * MIB))
+        codes.append(done.returncode)
+        if done.returncode == 9:
+            assert done.stdout == ""
+            assert done.stderr.startswith("osteo-edge: too little memory")
+            assert "\n" not in done.stderr.strip()
+        else:
+            assert (done.returncode, done.stderr) == (4, ""), limit
+    assert codes == sorted(codes, reverse=True)
+    assert {4, 9} == set(codes)
+
+
+@pytest.mark.parametrize("command", [("doctor",), ("bundles", "verify", "knee-mobilenet_v2"), ("predict", "missing.png")])
+def test_every_command_says_so(command: tuple[str, ...]) -> None:
+    for limit in (60, 120, 180, 240, 300):
+        done = subprocess.run(
+            [sys.executable, "-m", "osteo_edge", *command],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            preexec_fn=limited(resource.RLIMIT_AS, limit * MIB),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 9, (limit, done.stderr)
+        assert done.stderr.startswith("osteo-edge: too little memory")
