@@ -2,6 +2,7 @@
 PYTHON ?= python3
 IMAGE ?= examples/synthetic-knee.png
 
+# The radiographs that files of bundles are compared on; where the folder is absent, synthetic pictures take their place.
 DATA ?= ../shared/data
 PROFILE ?= standard
 THREADS ?= $(shell nproc)
@@ -35,14 +36,21 @@ lint: .venv/installed
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-# The bundles that are too large for the wheel, from the committed weights; DATA is the folder of radiographs that they are compared on.
+# The bundles that are too large for the wheel, from the committed weights and measurements: the same model files to the byte with
+# radiographs and without. With them (DATA=FOLDER) every file is compared on them, without on synthetic pictures.
 bundles: .venv/installed dist/knee-cnn_ensemble.zip dist/knee-convnext_tiny.zip
 
-dist/%.zip: train/results/%/run.json train/results/%/fusion.json export/results/%/plan.json $(wildcard export/*.py export/quantization/*.py)
+RADIOGRAPHS = $(if $(wildcard $(DATA)/knee),--data $(DATA)/knee $(addprefix --unlabelled ,$(wildcard $(DATA)/knee_unlabelled)),$(NO_RADIOGRAPHS))
+# Whoever names a folder is told that it is another; the default one may be absent.
+NO_RADIOGRAPHS = $(if $(filter-out file,$(origin DATA)),$(if $(DATA),$(error DATA=$(DATA): there are no radiographs, no folder "knee"; name another folder, or give DATA= to do without)))
+# What was measured of just these files; another processor may make files that differ in a last digit: EVIDENCE= leaves it out.
+EVIDENCE = --portability export/results/$*/portability.json --latency export/results/$*/latency.json
+
+dist/%.zip: train/results/%/run.json train/results/%/fusion.json export/results/%/plan.json export/results/%/measured.npz \
+		$(wildcard export/*.py export/quantization/*.py)
 	.venv/bin/python -m export bundle --run train/results/$* --finder train/results/knee-finder/finder.npz \
-		--data $(DATA)/knee --data-card export/data_cards/knee-xray-osteoporosis-database.toml \
-		--plan export/results/$*/plan.json --unlabelled $(DATA)/knee_unlabelled \
-		--output dist/$* --coverage 0.9 --zip --force
+		--data-card export/data_cards/knee-xray-osteoporosis-database.toml --plan export/results/$*/plan.json \
+		--measured export/results/$*/measured.npz $(EVIDENCE) $(RADIOGRAPHS) --output dist/$* --coverage 0.9 --zip --force
 
 .venv-run/installed: pyproject.toml setup.py constraints.txt $(shell find osteo_edge -type f -not -path "*/__pycache__/*")
 	$(PYTHON) -m venv .venv-run

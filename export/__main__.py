@@ -118,10 +118,34 @@ def plans(files: tuple[Path, ...]) -> None:
         click.echo(plan_table([read_any_plan(file) for file in files]))
 
 
-@main.command("bundle")
+@main.command("measure")
 @_run
 @_finder
 @_data
+@click.option("--plan", "plan_file", type=_FOLDER, required=True, help="What 'python -m export plan' found.")
+@click.option("--output", type=_FOLDER, required=True, help="The file of what was measured (.npz).")
+def measure(run_folder: Path, finder: Path, data: Path, plan_file: Path, output: Path) -> None:
+    """Keep what a plan's int8 files take from training radiographs, so that they are made again, to the byte, without any."""
+    with _told_in_one_line():
+        from export.measured import measure_source, write_measured
+        from export.planning import read_plan
+        from export.source import load_source
+        from osteo_edge.images.region import JointFinder
+
+        source = load_source(run_folder)
+        found = JointFinder.from_bytes(_read(finder, "--finder"))
+        write_measured(source, measure_source(source, read_plan(plan_file, source), found, data, track=_track), output)
+    click.echo(output)
+
+
+@main.command("bundle")
+@_run
+@_finder
+@click.option(
+    "--data",
+    type=_FOLDER,
+    help="Folder of the radiographs that the runs were trained on; without it, files are compared on synthetic pictures.",
+)
 @click.option("--output", type=_FOLDER, required=True, help="Folder of the bundle; its name is the bundle's.")
 @click.option(
     "--data-card",
@@ -132,6 +156,12 @@ def plans(files: tuple[Path, ...]) -> None:
 @click.option("--coverage", type=float, help="Coverage of the label sets; the first of the run's configuration by default.")
 @click.option(
     "--plan", "plan_file", type=_FOLDER, help="What 'python -m export plan' found; without it the bundle holds fp32 alone."
+)
+@click.option(
+    "--measured",
+    "measured_file",
+    type=_FOLDER,
+    help="What 'python -m export measure' kept; without it, int8 files are measured on --data.",
 )
 @click.option("--unlabelled", type=_FOLDER, help=_unlabelled_help)
 @click.option(
@@ -149,11 +179,12 @@ def plans(files: tuple[Path, ...]) -> None:
 def bundle(
     run_folder: Path,
     finder: Path,
-    data: Path,
+    data: Path | None,
     output: Path,
     data_card: Path,
     coverage: float | None,
     plan_file: Path | None,
+    measured_file: Path | None,
     unlabelled: Path | None,
     precisions: tuple[str, ...],
     portability: Path | None,
@@ -165,6 +196,7 @@ def bundle(
     with _told_in_one_line():
         from export.bundle_writer import write_zip
         from export.evidence import read_evidence
+        from export.measured import read_measured
         from export.pipeline import Material, export_bundle
         from export.planning import read_plan
         from export.reference import draw_reference
@@ -181,6 +213,7 @@ def bundle(
             data_card=data_card,
             coverage=coverage,
             plan=read_plan(plan_file, source) if plan_file else None,
+            measured=read_measured(measured_file, source) if measured_file else None,
             unlabelled=unlabelled,
             precisions=frozenset(precisions),
             evidence=read_evidence(portability=portability, latency=latency),
@@ -235,6 +268,7 @@ def _summary(exported: Any) -> str:
     lines = [f"{exported.bundle.root}  {exported.bundle.digest}"]
     for member in exported.members:
         lines += _member_summary(member)
+    lines.append(f"compared on {exported.pictures}")
     lines.append(f"zipped {exported.zipped_bytes / 1e6:.1f} MB; the wheel may take {WHEEL_LIMIT_MB}")
     return "\n".join(lines)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from export.card_files import files_section, precision_section
+from export.card_files import Pictures, files_section, precision_section
 from export.data_card import DataCard
 from export.folds import FoldFigures
 from export.members import ExportedMember
@@ -65,7 +65,7 @@ def model_card(
     origins: Sequence[Origin],
     *,
     together: Mapping[str, FoldFigures],
-    pictures: int,
+    pictures: Pictures,
 ) -> str:
     """The card, Markdown.
 
@@ -376,7 +376,7 @@ def _again(manifest: Manifest, origins: Sequence[Origin]) -> list[str]:
         "```",
         "",
         f"With {', '.join(f'{name} {number}' for name, number in sorted(software.items()))}. "
-        "The same input gives the same bytes on the same machine; ranges of int8 depend on the last digits of its arithmetic.",
+        "The same input gives the same bytes; ranges of int8, measured anew, depend on the machine in their last digits.",
     ]
 
 
@@ -384,6 +384,7 @@ def _evidence(manifest: Manifest) -> Iterator[str]:
     """The options that name what was measured before."""
     if any(path.endswith("quantization.json") for path in manifest.files):
         yield f"    --plan {_plan_file(manifest)} --unlabelled ../shared/data/knee_unlabelled \\"
+        yield f"    --measured {_measured_file(manifest)} \\"
     for name in ("portability", "latency"):
         if f"evidence/{name}.json" in manifest.files:
             yield f"    --{name} export/results/{manifest.name}/{name}.json \\"
@@ -404,10 +405,16 @@ def _plan(manifest: Manifest) -> Iterator[str]:
         yield f"python -m export plan --run train/results/{manifest.provenance['training_run']} \\"
         yield f"    {_COMMON} --unlabelled ../shared/data/knee_unlabelled \\"
         yield f"    --output {_plan_file(manifest)}"
+        yield f"python -m export measure --run train/results/{manifest.provenance['training_run']} \\"
+        yield f"    {_COMMON} --plan {_plan_file(manifest)} --output {_measured_file(manifest)}"
 
 
 def _plan_file(manifest: Manifest) -> str:
     return f"export/results/{manifest.name}/plan.json"
+
+
+def _measured_file(manifest: Manifest) -> str:
+    return f"export/results/{manifest.name}/measured.npz"
 
 
 def _output(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from export.folds import FoldFigures
 from export.members import ExportedMember, ModelFile
@@ -12,12 +13,25 @@ from osteo_edge.manifest import Metric
 ENGINES = {"onnxruntime": "ONNX Runtime", "litert": "LiteRT"}
 
 
-def files_section(members: Sequence[ExportedMember], pictures: int) -> list[str]:
+@dataclass(frozen=True)
+class Pictures:
+    """What files are compared on: how many pictures, and whether they are radiographs or drawn."""
+
+    count: int
+    is_real: bool
+
+    def __str__(self) -> str:
+        if self.is_real:
+            return f"{self.count} radiographs, most of them trained on"
+        return f"{self.count} synthetic pictures (no radiograph was at hand where this bundle was packed)"
+
+
+def files_section(members: Sequence[ExportedMember], pictures: Pictures) -> list[str]:
     """Every packed file against the trained network."""
     return [
         "## The files, against the trained network",
         "",
-        f"Measured on {members[0].files[0].comparison.knees} knees: those of {pictures} radiographs, most of them trained on, "
+        f"Measured on {members[0].files[0].comparison.knees} knees: those of {pictures}, "
         "and the reference picture. Off: absolute difference of a probability. Clear: knees whose two likeliest classes lie "
         "more than 0.02 apart.",
         "",

@@ -102,7 +102,10 @@ def _require_same(name: str, plain: Mapping[str, Any], digests: Mapping[str, str
     measured = plain["files"]
     if dict(measured) != dict(digests):
         odd = sorted(path for path in {*measured, *digests} if measured.get(path) != digests.get(path))
-        raise ExportError(f"{name} was measured of other files than these ({', '.join(odd)[:200]}); measure the bundle anew")
+        raise ExportError(
+            f"{name} was measured of other files than these ({', '.join(odd)[:200]}); measure the bundle anew, or leave out "
+            f"--{Path(name).stem} (EVIDENCE= for make)"
+        )
 
 
 def _rows(latency: Mapping[str, Any], form: str) -> Iterator[Mapping[str, Any]]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from export.errors import ExportError
 from export.graph import head_weights, inference_form
+from export.measured import MeasuredMember
 from export.parity import (
     EXACT_TOLERANCE,
     INFERENCE_FORM_TOLERANCE,
@@ -42,9 +43,9 @@ class ModelFile:
     """One exported file.
 
     Attributes:
-        comparison: with the trained network, over all knees of the real radiographs.
+        comparison: with the trained network, over all knees of the pictures at hand.
         reference: its probabilities (labels,) on the reference picture.
-        agreement: of a reduced file with fp32, on unlabelled knees.
+        agreement: of a reduced file with fp32, on unlabelled knees; as its plan measured it where none are at hand.
     """
 
     engine: EngineName
@@ -86,7 +87,7 @@ class ExportedMember:
 
 @dataclass(frozen=True)
 class Bench:
-    """What every file is judged on: all knees of the real radiographs, the reference's answers, and the reference picture."""
+    """What every file is judged on: all knees of the pictures at hand, the reference's answers, and the reference picture."""
 
     spec: InputSpec
     knees: NDArray[np.float32]
@@ -117,6 +118,7 @@ def export_member(
     reference: Case,
     *,
     plan: MemberPlan | None,
+    measured: MeasuredMember | None,
     unlabelled: Sequence[Case],
     min_agreement: float,
     precisions: frozenset[str],
@@ -125,11 +127,13 @@ def export_member(
     """Make and judge fp32 files, and the reduced ones that the plan accepts.
 
     Args:
-        cases, reference, unlabelled: in the view of this member; the last may be empty without a plan.
+        cases, reference, unlabelled: in the view of this member; without the last, agreement is the plan's.
+        measured: what integer files took from training radiographs before; None to measure it on those among ``cases``.
         precisions: which reduced files are wanted.
 
     Raises:
-        ExportError: a file differs from the trained network, or a reduced one agrees less than its plan says.
+        ExportError: a file differs from the trained network, a reduced one agrees less than its plan says, or it cannot be
+            made of what is at hand.
     """
     network = run.network()
     exact = Exact.of(inference_form(network), run.input)
@@ -144,9 +148,10 @@ def export_member(
     wanted = [one for one in (plan.accepted() if plan else ()) if one.precision in precisions]
     if not wanted:
         return ExportedMember(name, run.backbone, tuple(files), bench.head, same, plan)
-    representative = representative_set(cases, run.training_digests)
-    maker = Maker(exact, representative, tuning=knees_of_training(cases, run.training_digests))
-    agreement = AgreementBench(exact, unlabelled, run.labels)
+    representative = measured.representative if measured else representative_set(cases, run.training_digests)
+    tuning = knees_of_training(cases, run.training_digests) if any(one.is_tuned for one in wanted) else None
+    maker = Maker(exact, representative, tuning=tuning, measured=measured.recipes if measured else None)
+    agreement = AgreementBench(exact, unlabelled, run.labels) if unlabelled else None
     for one in track(wanted, "reduced files"):
         files.append(_reduced(one, exact, maker, agreement, bench, min_agreement))
     is_integer = any(one.recipe for one in wanted)
@@ -154,10 +159,12 @@ def export_member(
 
 
 def _reduced(
-    one: Reduced, exact: Exact, maker: Maker, agreement: AgreementBench, bench: Bench, min_agreement: float
+    one: Reduced, exact: Exact, maker: Maker, agreement: AgreementBench | None, bench: Bench, min_agreement: float
 ) -> ModelFile:
     """Made anew by its recipe, and judged anew: int8 ranges depend on the last digits of the machine that measures them."""
     data = maker.make(one.recipe) if one.recipe else to_litert(exact.form, exact.spec, (one.precision,))[one.precision]
+    if agreement is None:
+        return bench.judge(one.engine, one.precision, data, one.agreement)
     judged = agreement.judge(one.engine, data)
     if judged.agreement < min_agreement:
         raise ExportError(

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export import bundle_writer, card, parity
+from export.card_files import Pictures
 from export.data_card import read_data_card
 from export.errors import ExportError
 from export.evidence import Evidence
+from export.measured import MeasuredMember
 from export.members import ExportedMember, ModelFile, Track, export_member
 from export.origin import origin_of
 from export.planning import MemberPlan, SourcePlan
-from export.radiographs import Case, View, read_case, read_cases
+from export.radiographs import Case, View, draw_cases, read_case, read_cases
 from export.source import Source
 from osteo_edge import __version__
 from osteo_edge.bundle import Bundle
@@ -59,11 +61,13 @@ class Material:
 
     Attributes:
         finder, reference: bytes of the knee finder's file and of the self-test's picture.
-        data: folder of real radiographs.
+        data: folder of real radiographs; None where none are at hand, and files are compared on synthetic pictures.
         data_card: what is said of the radiographs that the runs were trained on.
         coverage: of the label sets; None for the first that the run measured.
         plan: which reduced files the bundle may hold; None for fp32 alone.
-        unlabelled: folder of the knees that reduced files are judged on; None without a plan.
+        measured: what integer files took from training radiographs before; None to measure it on ``data``.
+        unlabelled: folder of the knees that reduced files are judged on; None without a plan, or with ``measured`` where
+            none are at hand: then the agreement is the one that the plan measured.
         precisions: which of the plan's files are packed.
         evidence: what was measured of just these files before.
     """
@@ -71,10 +75,11 @@ class Material:
     source: Source
     finder: bytes
     reference: bytes
-    data: Path
+    data: Path | None
     data_card: Path
     coverage: float | None = None
     plan: SourcePlan | None = None
+    measured: Mapping[str, MeasuredMember] | None = None
     unlabelled: Path | None = None
     precisions: frozenset[str] = frozenset(PRECISIONS)
     evidence: Evidence = field(default_factory=Evidence)
@@ -82,9 +87,10 @@ class Material:
 
 @dataclass(frozen=True)
 class Exported:
-    """A written bundle, its members' measurements and its size in a wheel."""
+    """A written bundle, what its files were compared on, its members' measurements and its size in a wheel."""
 
     bundle: Bundle
+    pictures: Pictures
     members: tuple[ExportedMember, ...]
     zipped_bytes: int
 
@@ -105,12 +111,12 @@ def export_bundle(material: Material, output: Path, *, force: bool, track: Track
     reference = read_case(material.reference, REFERENCE_FILE, finder, views)
     if not reference[views[0]].tensors:
         raise ExportError("the finder finds no knee on the synthetic reference picture; check --finder")
-    cases = read_cases(material.data, finder, views, track=track)
+    cases = _cases(material, finder, views, track)
     unlabelled = _unlabelled(material, finder, views, track)
     members = tuple(_export_members(material, cases, unlabelled, reference, track))
     files = _contents(material, members, cases[views[0]], reference[views[0]])
     manifest = _manifest(material, members, conformal, output.name, files)
-    pictures = len(cases[views[0]])
+    pictures = _pictures(material, cases[views[0]])
     together = material.plan.together if material.plan else {}
     files["MODEL_CARD.md"] = card.model_card(
         manifest, source.metrics, members, data_card, origins, together=together, pictures=pictures
@@ -118,14 +124,27 @@ def export_bundle(material: Material, output: Path, *, force: bool, track: Track
     files["LICENSE"] = card.licence(origins, data_card).encode()
     manifest = _manifest(material, members, conformal, output.name, files)
     bundle = bundle_writer.write_bundle(manifest, files, output, force=force)
-    return Exported(bundle, members, bundle_writer.zipped_size(files))
+    return Exported(bundle, pictures, members, bundle_writer.zipped_size(files))
+
+
+def _cases(material: Material, finder: JointFinder, views: Sequence[View], track: Track) -> Mapping[View, Sequence[Case]]:
+    if material.data is None:
+        return draw_cases(finder, views, track=track)
+    return read_cases(material.data, finder, views, track=track)
+
+
+def _pictures(material: Material, cases: Sequence[Case]) -> Pictures:
+    return Pictures(len(cases), is_real=material.data is not None)
 
 
 def _unlabelled(material: Material, finder: JointFinder, views: Sequence[View], track: Track) -> Mapping[View, Sequence[Case]]:
-    if material.plan is None:
+    if material.plan is None or (material.unlabelled is None and material.measured is not None):
         return dict.fromkeys(views, ())
     if material.unlabelled is None:
-        raise ExportError("reduced files are judged on knees without a label; name their folder (--unlabelled)")
+        raise ExportError(
+            "reduced files are judged on knees without a label, or made of what was measured before; name the folder of those "
+            "(--unlabelled) or the file of that (--measured)"
+        )
     return read_cases(material.unlabelled, finder, views, track=track)
 
 
@@ -145,6 +164,7 @@ def _export_members(
             cases[view],
             reference[view],
             plan=plan.members[name] if plan else None,
+            measured=material.measured[name] if material.measured else None,
             unlabelled=unlabelled[view],
             min_agreement=plan.budget.min_agreement if plan else 1.0,
             precisions=material.precisions,
@@ -183,9 +203,11 @@ def _contents(
         evidence = "evidence/" if len(members) == 1 else f"evidence/{member.name}."
         files |= {path: file.data for path, file in member.paths.items()}
         files[_head_path(member.name)] = _npy(member.head)
-        files[f"{evidence}parity.json"] = bundle_writer.to_json(_parity(run, member, cases))
+        files[f"{evidence}parity.json"] = bundle_writer.to_json(_parity(run, member, cases, _pictures(material, cases)))
         if member.plan:
-            files[f"{evidence}quantization.json"] = bundle_writer.to_json(_quantization(member, member.plan))
+            files[f"{evidence}quantization.json"] = bundle_writer.to_json(
+                _quantization(member, member.plan, is_judged_here=material.unlabelled is not None)
+            )
     if material.plan and material.plan.together:
         files["evidence/ensemble_int8.json"] = bundle_writer.to_json(material.plan.together)
     return files | material.evidence.files_of({path: files[path] for member in members for path in member.paths})
@@ -336,12 +358,21 @@ def _expected_file(answer: np.ndarray[Any, Any], tolerance: float, labels: Seque
     return ExpectedFile(probabilities, tolerance)
 
 
-def _parity(run: Run, member: ExportedMember, cases: Sequence[Case]) -> dict[str, Any]:
+def _parity(run: Run, member: ExportedMember, cases: Sequence[Case], pictures: Pictures) -> dict[str, Any]:
+    without = sum(not case.tensors for case in cases)
+    if pictures.is_real:
+        on = "real radiographs"
+        counts = {
+            "radiographs": len(cases),
+            "radiographs_without_a_knee": without,
+            "radiographs_trained_on": sum(case.digest in run.training_digests for case in cases),
+        }
+    else:
+        on = "synthetic pictures (train/synthetic), since no radiograph was at hand where this bundle was packed"
+        counts = {"radiographs": 0, "synthetic_pictures": len(cases), "synthetic_pictures_without_a_knee": without}
     return {
-        "what": "probabilities of every file against the trained network in Keras, per knee, on real radiographs",
-        "radiographs": len(cases),
-        "radiographs_without_a_knee": sum(not case.tensors for case in cases),
-        "radiographs_trained_on": sum(case.digest in run.training_digests for case in cases),
+        "what": f"probabilities of every file against the trained network in Keras, per knee, on {on}",
+        **counts,
         "fp32_tolerance": parity.EXACT_TOLERANCE,
         "clear_margin": parity.MIN_MARGIN,
         "inference_form_against_trained_network": member.inference_form,
@@ -350,7 +381,7 @@ def _parity(run: Run, member: ExportedMember, cases: Sequence[Case]) -> dict[str
     }
 
 
-def _quantization(member: ExportedMember, plan: MemberPlan) -> dict[str, Any]:
+def _quantization(member: ExportedMember, plan: MemberPlan, *, is_judged_here: bool) -> dict[str, Any]:
     representative = member.representative
     return {
         "plan": plan,
@@ -361,6 +392,7 @@ def _quantization(member: ExportedMember, plan: MemberPlan) -> dict[str, Any]:
             "knees": representative.knees,
             "digests_sha256": representative.digests_sha256,
         },
+        "agreement_measured": "when this bundle was packed" if is_judged_here else "when the plan was made",
         "files": {
             path: {"bytes": len(file.data), "agreement": file.agreement}
             for path, file in member.paths.items()

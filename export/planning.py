@@ -87,6 +87,11 @@ class Reduced:
     reliability: tuple[Bin, ...]
     is_accepted: bool
 
+    @property
+    def is_tuned(self) -> bool:
+        """Whether the weights are fine-tuned for it, on training radiographs."""
+        return self.recipe is not None and self.recipe.tuning_epochs > 0
+
 
 @dataclass(frozen=True)
 class MemberPlan:

@@ -1,11 +1,13 @@
-"""Real radiographs as a member sees them: through the runtime's own reader, finder, box and preparation."""
+"""Radiographs as a member sees them: through the runtime's own reader, finder, box and preparation; or drawn ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,10 +18,13 @@ from osteo_edge.images.preprocess import prepare
 from osteo_edge.images.region import Joint, JointFinder, box_around
 from osteo_edge.manifest import InputSpec, RegionProfile
 from osteo_edge.radiograph import Radiograph
+from train.synthetic import render, sample_case
 
-Track = Callable[[Sequence[Path], str], Iterable[Path]]
+Track = Callable[[Sequence[Any], str], Iterable[Any]]
 Probabilities = NDArray[np.float64]
 
+DRAWN = 30
+_FIRST_SEED = 1000  # the reference picture has the first ones
 _SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"))
 
 
@@ -59,7 +64,7 @@ def find_pictures(folder: Path) -> tuple[Path, ...]:
     """
     pictures = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES))
     if not pictures:
-        raise ExportError(f"no radiograph in {folder}; give the folder of the real radiographs (--data)")
+        raise ExportError(f"no radiograph in {folder}; give the folder of the real radiographs (--data; DATA=FOLDER for make)")
     return pictures
 
 
@@ -71,8 +76,28 @@ def read_cases(folder: Path, finder: JointFinder, views: Sequence[View], *, trac
     """
     pictures = track(find_pictures(folder), "reading radiographs")
     read = [read_case(path, path.relative_to(folder).as_posix(), finder, views) for path in pictures]
+    return _by_view(read, views, f"radiograph in {folder}; check --finder and --data")
+
+
+def draw_cases(finder: JointFinder, views: Sequence[View], *, track: Track) -> dict[View, tuple[Case, ...]]:
+    """Synthetic radiographs of one knee, two knees and whole legs, as each view shows them; the same ones every time.
+
+    Raises:
+        ExportError: no knee is found on any.
+    """
+    seeds = track(range(_FIRST_SEED, _FIRST_SEED + DRAWN), "drawing pictures")
+    read = [read_case(_draw(seed), f"synthetic {seed}", finder, views) for seed in seeds]
+    return _by_view(read, views, "synthetic picture; check --finder")
+
+
+def _draw(seed: int) -> bytes:
+    knees, acquisition = sample_case(np.random.default_rng(seed))
+    return cv2.imencode(".png", render(knees, acquisition, seed=seed).pixels)[1].tobytes()
+
+
+def _by_view(read: Sequence[Mapping[View, Case]], views: Sequence[View], what: str) -> dict[View, tuple[Case, ...]]:
     if not any(case.tensors for cases in read for case in cases.values()):
-        raise ExportError(f"the finder finds no knee on any radiograph in {folder}; check --finder and --data")
+        raise ExportError(f"the finder finds no knee on any {what}")
     return {view: tuple(cases[view] for cases in read) for view in views}
 
 

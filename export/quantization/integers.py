@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from export.errors import ExportError
-from export.quantization.ranges import LEVELS, Limits
+from export.quantization.ranges import LEVELS
+from export.quantization.records import Limits
 from export.quantization.wiring import Wiring, attribute
 
 Step = tuple[np.float32, np.uint8]  # scale and zero point

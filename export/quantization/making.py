@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,8 @@ import onnx
 from export.errors import ExportError
 from export.quantization import integers, litert, rounding
 from export.quantization.groups import ALWAYS_FLOAT, HEAD, RESIDUAL, groups_of, quantizable
-from export.quantization.ranges import Histogram, Limits, measure
-from export.quantization.records import Exact, Floats, Method, Recipe, RepresentativeSet, require_known
+from export.quantization.ranges import Histogram, measure
+from export.quantization.records import Exact, Floats, Limits, Measured, Method, Recipe, RepresentativeSet, require_known
 from export.quantization.wiring import Wiring
 from export.to_litert import to_litert
 from export.to_onnx import serialise
@@ -27,12 +27,20 @@ class Maker:
 
     Args:
         tuning: knees (N, H, W, 1) for fine-tuning, of training patients or without labels; None where no recipe tunes.
+        measured: what recipes took from radiographs before; it is taken again, whatever lies in the representative set.
     """
 
-    def __init__(self, exact: Exact, representative: RepresentativeSet, *, tuning: Floats | None = None) -> None:
+    def __init__(
+        self,
+        exact: Exact,
+        representative: RepresentativeSet,
+        *,
+        tuning: Floats | None = None,
+        measured: Mapping[Recipe, Measured] | None = None,
+    ) -> None:
         self.exact, self.representative = exact, representative
-        self._tuning = tuning
-        self._rounded: dict[tuple[frozenset[str], int, int], onnx.ModelProto] = {}
+        self._tuning, self._known = tuning, measured or {}
+        self._rounded: dict[tuple[frozenset[str], int, int], rounding.Constants] = {}
         self._histograms: dict[int, Mapping[str, Histogram]] = {}
         self._means: dict[int, rounding.Means] = {}
         self._tuned: dict[Recipe, Exact] = {}
@@ -62,26 +70,28 @@ class Maker:
             ExportError: the recipe names an unknown group or leaves nothing to quantize, or a converter failed.
         """
         require_known(recipe, self.groups)
-        exact = self._tuned_exact(recipe) if recipe.tuning_epochs else self.exact
-        return self._litert(exact, recipe) if recipe.engine == "litert" else self._onnx(exact, recipe)
+        return self._litert(self._exact(recipe), recipe) if recipe.engine == "litert" else self._onnx(recipe)
 
-    def _onnx(self, exact: Exact, recipe: Recipe) -> bytes:
-        model = onnx.load_from_string(exact.onnx)
-        kept = quantizable(model, recipe.method)
-        names = frozenset(name for group, nodes in kept.items() if group not in recipe.float_groups for name in nodes)
-        if not names:
-            raise ExportError(f"the recipe ({recipe.name}) leaves no layer to quantize; keep fewer groups in float")
-        if recipe.method == "dynamic":
-            source = self._round(exact, names, integers.MAX_WEIGHT) if recipe.is_compensated else model
-            reduced = integers.to_dynamic(source, names)
-        else:
-            histograms = self._measured(exact)
+    def measured(self, recipe: Recipe) -> Measured:
+        """What a recipe for ONNX Runtime takes from radiographs.
 
-            def limits(tensor: str) -> Limits:
-                return histograms[tensor].limits(recipe.ranges)
+        Raises:
+            ExportError: there are none, and it was not measured before.
+        """
+        if recipe in self._known:
+            return self._known[recipe]
+        exact = self._exact(recipe)
+        names = _quantized(onnx.load_from_string(exact.onnx), recipe)
+        limits = self._limits(exact, names, recipe) if recipe.method == "static" else {}
+        return Measured(limits, self._compensated(exact, names, limits) if recipe.is_compensated else {})
 
-            source = self._imitating(exact, names, recipe, limits) if recipe.is_compensated else model
-            reduced = integers.to_dynamic(integers.to_static(source, names, limits), names)
+    def _onnx(self, recipe: Recipe) -> bytes:
+        model, measured = onnx.load_from_string(self._exact(recipe).onnx), self.measured(recipe)
+        names = _quantized(model, recipe)
+        reduced = rounding.with_constants(model, measured.constants)
+        if recipe.method == "static":
+            reduced = integers.to_static(reduced, names, measured.limits.__getitem__)
+        reduced = integers.to_dynamic(reduced, names)
         if any(node.name in names for node in Wiring.of(model).weighted()):
             integers.require_seven_bits(reduced)
         return serialise(integers.with_tanh_gelu(reduced))
@@ -98,33 +108,51 @@ class Maker:
         if is_dynamic:
             return litert.to_dynamic_litert(form, exact.spec)
         layers = rounding.layers_of(exact.form, onnx.load_from_string(exact.onnx))
+        self._knees()
         return litert.to_static_litert(form, exact.spec, self.representative, [layers[node] for node in kept if node in layers])
 
     def _compensated_form(self, exact: Exact, names: frozenset[str]) -> keras.Model:
         model = onnx.load_from_string(exact.onnx)
-        return rounding.carry_kernels(exact.form, model, self._round(exact, names, litert.MAX_WEIGHT))
+        return rounding.carry_kernels(
+            exact.form, model, rounding.with_constants(model, self._round(exact, names, litert.MAX_WEIGHT))
+        )
 
-    def _round(self, exact: Exact, names: frozenset[str], limit: int) -> onnx.ModelProto:
+    def _compensated(self, exact: Exact, names: frozenset[str], limits: Mapping[str, Limits]) -> rounding.Constants:
+        """Rounded to the grid of ONNX files, making up for what the integers do to activations too where these have limits."""
+        if not limits:
+            return self._round(exact, names, integers.MAX_WEIGHT)
+        model = onnx.load_from_string(exact.onnx)
+        activations = integers.activations_of(Wiring.of(model), names, limits.__getitem__)
+        means, limit = self._fp32_means(exact), integers.MAX_WEIGHT
+        return rounding.round_to_grid(model, names, self._knees(), limit=limit, means=means, activations=activations)
+
+    def _round(self, exact: Exact, names: frozenset[str], limit: int) -> rounding.Constants:
         key = names, limit, id(exact)
         if key not in self._rounded:
-            model = onnx.load_from_string(exact.onnx)
-            knees, means = self.representative.tensors, self._fp32_means(exact)
-            self._rounded[key] = rounding.round_to_grid(model, names, knees, limit=limit, means=means)
+            model, means = onnx.load_from_string(exact.onnx), self._fp32_means(exact)
+            self._rounded[key] = rounding.round_to_grid(model, names, self._knees(), limit=limit, means=means)
         return self._rounded[key]
 
-    def _imitating(
-        self, exact: Exact, names: frozenset[str], recipe: Recipe, limits: Callable[[str], Limits]
-    ) -> onnx.ModelProto:
-        """Rounded to the grid, making up for what the integers do to activations too."""
-        model = onnx.load_from_string(exact.onnx)
-        activations = integers.activations_of(Wiring.of(model), names, limits)
-        knees, means, limit = self.representative.tensors, self._fp32_means(exact), integers.MAX_WEIGHT
-        return rounding.round_to_grid(model, names, knees, limit=limit, means=means, activations=activations)
+    def _knees(self) -> tuple[Floats, ...]:
+        if not self.representative.tensors:
+            raise ExportError(
+                "int8 files need training radiographs, or what was measured on them before; name their folder (--data) or "
+                "the file that 'python -m export measure' wrote (--measured)"
+            )
+        return self.representative.tensors
+
+    def _limits(self, exact: Exact, names: frozenset[str], recipe: Recipe) -> dict[str, Limits]:
+        wiring, histograms = Wiring.of(onnx.load_from_string(exact.onnx)), self._measured(exact)
+        return {
+            tensor: histograms[tensor].limits(recipe.ranges)
+            for tensor in integers.sites_of(wiring, names)
+            if tensor not in wiring.inputs
+        }
 
     def _fp32_means(self, exact: Exact) -> rounding.Means:
         if id(exact) not in self._means:
             model = onnx.load_from_string(exact.onnx)
-            self._means[id(exact)] = rounding.channel_means(model, self.representative.tensors)
+            self._means[id(exact)] = rounding.channel_means(model, self._knees())
         return self._means[id(exact)]
 
     def _measured(self, exact: Exact) -> Mapping[str, Histogram]:
@@ -134,10 +162,13 @@ class Maker:
             wiring = Wiring.of(model)
             everything = [name for nodes in self.groups.values() for name in nodes]
             tensors = [name for name in integers.sites_of(wiring, everything) if name not in wiring.inputs]
-            self._histograms[id(exact)] = measure(model, tensors, self.representative.tensors)
+            self._histograms[id(exact)] = measure(model, tensors, self._knees())
         return self._histograms[id(exact)]
 
-    def _tuned_exact(self, recipe: Recipe) -> Exact:
+    def _exact(self, recipe: Recipe) -> Exact:
+        """The fp32 forms, fine-tuned where the recipe asks for it."""
+        if not recipe.tuning_epochs:
+            return self.exact
         from export.quantization import aware
 
         if self._tuning is None:
@@ -148,6 +179,19 @@ class Maker:
                 aware.fine_tune(self.exact, recipe, knees, epochs=recipe.tuning_epochs), self.exact.spec
             )
         return self._tuned[recipe]
+
+
+def _quantized(model: onnx.ModelProto, recipe: Recipe) -> frozenset[str]:
+    """Names of the nodes that the recipe quantizes in an ONNX file.
+
+    Raises:
+        ExportError: there is none.
+    """
+    groups = quantizable(model, recipe.method)
+    names = frozenset(name for group, nodes in groups.items() if group not in recipe.float_groups for name in nodes)
+    if not names:
+        raise ExportError(f"the recipe ({recipe.name}) leaves no layer to quantize; keep fewer groups in float")
+    return names
 
 
 def make(exact: Exact, recipe: Recipe, representative: RepresentativeSet, *, tuning: Floats | None = None) -> bytes:

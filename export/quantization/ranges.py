@@ -15,7 +15,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from export.graph import INPUT_NAME
-from export.quantization.records import Floats, Ranges
+from export.quantization.records import Floats, Limits, Ranges
 from export.quantization.wiring import Wiring
 
 BINS = 2048
@@ -23,8 +23,6 @@ LEVELS = 255
 _SHARES: Mapping[str, float] = {"p99.99": 0.9999, "p99.9": 0.999}
 _NARROWEST = 0.2
 _DIGITS = 4  # so that a kernel's last digits, which depend on the processor, leave the file's bytes alone
-
-Limits = tuple[float, float]
 
 
 @dataclass(frozen=True)

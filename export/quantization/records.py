@@ -20,6 +20,7 @@ Floats = NDArray[np.float32]
 Method = Literal["dynamic", "static"]
 Ranges = Literal["minmax", "p99.99", "p99.9", "least_error"]
 Preference = Literal["size", "speed"]
+Limits = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,26 @@ class RepresentativeSet:
 
     Attributes:
         digests_sha256: SHA-256 of the sorted digests of the pictures, one a line.
-        tensors: one (1, H, W, 1) float32 a knee.
+        tensors: one (1, H, W, 1) float32 a knee; none where the radiographs are not at hand.
     """
 
     pictures: int
     knees: int
     digests_sha256: str
-    tensors: tuple[Floats, ...] = field(repr=False)
+    tensors: tuple[Floats, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an ONNX file in integers takes from radiographs, so that it is made again, to the byte, without any.
+
+    Attributes:
+        limits: tensor -> lowest and highest value of its range.
+        constants: kernels and biases after compensated rounding (``rounding.constant_name``); empty without it.
+    """
+
+    limits: Mapping[str, Limits]
+    constants: Mapping[str, Floats] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

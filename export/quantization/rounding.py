@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import keras
 
 Means = Mapping[str, NDArray[np.float64]]
+Constants = Mapping[str, Floats]
 
 ROUNDING_KNEES = 64
 _MAX_BYTES = 2**29  # of one tensor over all knees
@@ -52,8 +53,8 @@ def round_to_grid(
     limit: int,
     means: Means,
     activations: Activations = NO_ACTIVATIONS,
-) -> onnx.ModelProto:
-    """A copy whose kernels of the nodes ``names`` are integers of -limit to limit times one scale an output channel.
+) -> Constants:
+    """Kernels of the nodes ``names`` that are integers of -limit to limit times one scale an output channel, and biases.
 
     The biases of all convolutions and matrix products are moved, since errors of earlier layers reach them too.
 
@@ -68,21 +69,40 @@ def round_to_grid(
     wiring = Wiring.of(model)
     walk = _Walk(wiring, knees[: _affordable(wiring)], activations)
     biased = _biased(wiring)
-    changed: dict[tuple[str, int], Floats] = {}
+    changed: dict[str, Floats] = {}
     with threadpool_limits(1):
         for node in wiring.nodes:
             if node.name in names and wiring.is_weighted(node):
-                changed[node.name, 1] = _rounded_kernel(node, wiring.kernel(node), walk.read(node, node.input[0]), limit)
-                walk.replace(node, 1, changed[node.name, 1])
+                kernel = _rounded_kernel(node, wiring.kernel(node), walk.read(node, node.input[0]), limit)
+                changed[constant_name(node, 1)] = kernel
+                walk.replace(node, 1, kernel)
             walk.step(node)
             if node.name in biased:
                 place, axis = biased[node.name]
                 shift = (means[node.output[0]] - _means(walk.values(node.output[0]), axis)).astype(np.float32)
-                changed[node.name, place] = np.asarray(wiring.constants[node.input[place]], np.float32) + shift
+                changed[constant_name(node, place)] = np.asarray(wiring.constants[node.input[place]], np.float32) + shift
                 walk.move(node.output[0], shift, axis)
             walk.round(node)
             walk.forget(node)
-    return _with_constants(model, changed)
+    return changed
+
+
+def constant_name(node: onnx.NodeProto, place: int) -> str:
+    """What a constant is called that one place of one node alone reads."""
+    return f"{node.name}/{place}"
+
+
+def with_constants(model: onnx.ModelProto, changed: Constants) -> onnx.ModelProto:
+    """A copy in which node inputs are the ``changed`` constants."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for node in copy.graph.node:
+        for place in range(len(node.input)):
+            if (name := constant_name(node, place)) in changed:
+                node.input[place] = name
+                value = np.ascontiguousarray(changed[name], np.float32)
+                copy.graph.initializer.append(numpy_helper.from_array(value, name))
+    return copy
 
 
 def channel_means(model: onnx.ModelProto, knees: Sequence[Floats]) -> Means:
@@ -301,19 +321,6 @@ def _compensation(columns: Floats) -> NDArray[np.float64]:
     damping = _DAMPING * np.trace(hessian, axis1=1, axis2=2) / hessian.shape[1] + 1e-9
     hessian += damping[:, None, None] * np.eye(hessian.shape[1])
     return np.asarray(np.linalg.cholesky(np.linalg.inv(hessian)).transpose(0, 2, 1))
-
-
-def _with_constants(model: onnx.ModelProto, changed: dict[tuple[str, int], Floats]) -> onnx.ModelProto:
-    """A copy in which node inputs are constants of their own."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    for node in copy.graph.node:
-        for place in range(len(node.input)):
-            if (node.name, place) in changed:
-                node.input[place] = f"{node.name}/{place}"
-                value = np.ascontiguousarray(changed[node.name, place], np.float32)
-                copy.graph.initializer.append(numpy_helper.from_array(value, node.input[place]))
-    return copy
 
 
 def _key(kernel: Floats) -> tuple[tuple[int, ...], bytes]:

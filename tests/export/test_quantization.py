@@ -248,7 +248,7 @@ def test_compensation_moves_every_channel_back_to_its_mean(maker: Maker) -> None
     names = [name for group, nodes in maker.groups.items() if group not in FLOAT for name in nodes]
     knees = maker.representative.tensors
     means = rounding.channel_means(model, knees)
-    rounded = rounding.round_to_grid(model, names, knees, limit=7, means=means)
+    rounded = rounding.with_constants(model, rounding.round_to_grid(model, names, knees, limit=7, means=means))
     after = rounding.channel_means(rounded, knees)
     for tensor, expected in means.items():
         np.testing.assert_allclose(after[tensor], expected, atol=1e-3 * max(1.0, float(np.abs(expected).max())))
@@ -258,7 +258,8 @@ def test_carried_kernels_answer_as_the_rounded_graph(maker: Maker, pictures: Any
     model = onnx.load_from_string(maker.exact.onnx)
     names = [name for group, nodes in maker.groups.items() if group not in FLOAT for name in nodes]
     means = rounding.channel_means(model, maker.representative.tensors)
-    rounded = rounding.round_to_grid(model, names, maker.representative.tensors, limit=31, means=means)
+    constants = rounding.round_to_grid(model, names, maker.representative.tensors, limit=31, means=means)
+    rounded = rounding.with_constants(model, constants)
     carried = parity.run_network(rounding.carry_kernels(maker.exact.form, model, rounded), pictures)
     np.testing.assert_allclose(carried.logits, answers(rounded.SerializeToString(), pictures), atol=1e-3)
 
