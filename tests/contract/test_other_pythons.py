@@ -18,8 +18,7 @@ from train.synthetic import write_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = "{}.{}".format(*sys.version_info)
-# Of the person too, so that both ways to an answer are compared.
-PERSON = ("--age", "40", "--sex", "female")
+PEOPLE = "people.csv"
 RADIOGRAPHS = 6
 TESTS = ("tests/osteo_edge", "tests/cli", "tests/golden", "tests/contract")
 
@@ -59,16 +58,18 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, example: Path, request: p
         radiographs = []
     for number, path in enumerate(radiographs[:: max(1, len(radiographs) // RADIOGRAPHS)]):
         shutil.copy(path, folder / f"{number}{path.suffix}")
+    rows = [f"{path.relative_to(folder)},{20 + 5 * place},female" for place, path in enumerate(sorted(folder.rglob("*.*g")))]
+    (folder / PEOPLE).write_text("\n".join(["file,age,sex", *rows]))
     return folder
 
 
 def answers(program: list[str | Path], pictures: Path) -> list[dict[str, Any]]:
-    """What it says of every picture, alone and with a person, by each engine; without what clocks say."""
+    """What it says of every picture, alone and with age and sex, by each engine; without what clocks say."""
     found = []
     for engine in ("onnxruntime", "litert"):
-        for person in ((), PERSON):
+        for people in ((), ("--covariates-table", pictures / PEOPLE)):
             done = subprocess.run(
-                [*program, "predict", "--format", "jsonl", "--engine", engine, *person, pictures],
+                [*program, "predict", "--format", "jsonl", "--recursive", "--engine", engine, *people, pictures],
                 capture_output=True,
                 text=True,
                 check=False,
