@@ -68,6 +68,16 @@ def places(value: Any, before: tuple[Step, ...] = ()) -> Iterator[tuple[Step, ..
         yield from places(item, (*before, step))
 
 
+def value_at(plain: Any, way: tuple[Step, ...]) -> Any:
+    for step in way:
+        plain = plain[step]
+    return plain
+
+
+def put(plain: Any, way: tuple[Step, ...], value: Any) -> None:
+    value_at(plain, way[:-1])[way[-1]] = value
+
+
 @st.composite
 def changed(draw: st.DrawFn, plain: Any) -> Any:
     """``plain`` with one to three of its values replaced, left out, doubled, renamed, exchanged, or a number moved."""
@@ -77,10 +87,7 @@ def changed(draw: st.DrawFn, plain: Any) -> Any:
         if not ways:
             return plain
         *before, last = draw(st.sampled_from(ways))
-        holder = plain
-        for step in before:
-            holder = holder[step]
-        _change(draw, holder, last, plain, ways)
+        _change(draw, value_at(plain, tuple(before)), last, plain, ways)
     return plain
 
 
@@ -88,7 +95,8 @@ def _change(draw: st.DrawFn, holder: Any, last: Any, plain: Any, ways: list[tupl
     kind = draw(st.sampled_from(["replace", "replace", "replace", "move", "leave out", "double", "rename", "exchange"]))
     value = holder[last]
     if kind == "move" and isinstance(value, (int, float)) and not isinstance(value, bool):
-        holder[last] = draw(st.sampled_from([-value, value + 1, value / 2 + 0.25, value + 10**9, value * 1e20]))
+        larger = value * 10**20 if isinstance(value, int) else value * 1e20
+        holder[last] = draw(st.sampled_from([-value, value + 1, value // 2, larger, 0.25 if value == 0 else value - value % 1]))
     elif kind == "leave out":
         del holder[last]
     elif kind == "double" and isinstance(holder, list):
@@ -96,9 +104,6 @@ def _change(draw: st.DrawFn, holder: Any, last: Any, plain: Any, ways: list[tupl
     elif kind == "rename" and isinstance(holder, dict):
         holder[draw(st.sampled_from(_STRINGS))] = holder.pop(last)
     elif kind == "exchange":
-        other = plain
-        for step in draw(st.sampled_from(ways)):
-            other = other[step]
-        holder[last] = copy.deepcopy(other)
+        holder[last] = copy.deepcopy(value_at(plain, draw(st.sampled_from(ways))))
     else:
         holder[last] = draw(values)

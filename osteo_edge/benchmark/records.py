@@ -18,6 +18,8 @@ from osteo_edge.storage import write_file
 
 SCHEMA_VERSION = 1
 MAX_REPORT_BYTES = 64 << 20
+# A nanosecond to weeks.
+POSSIBLE_MS = (1e-6, 1e10)
 
 LimitKind = Literal["cgroup", "cgroup_v1", "rlimit_data"]
 Status = Literal["complete", "interrupted", "failed"]
@@ -293,4 +295,15 @@ def read_report(path: Path) -> Report:
     plain = parse_json(data, what=path.name)
     if not isinstance(plain, dict) or plain.get("schema_version") != SCHEMA_VERSION:
         raise ManifestError(f"{path.name} is not version {SCHEMA_VERSION} of what 'osteo-edge bench --json' writes")
-    return parse_record(Report, plain, where=path.name)
+    report = parse_record(Report, plain, where=path.name)
+    for row in report.rows:
+        _require_times(row, path.name)
+    return report
+
+
+def _require_times(row: Row, name: str) -> None:
+    series = [one for group in row.groups for one in (group.end_to_end, group.model_alone) if one]
+    times = [run.answer_ms for run in row.cold] + [ms for one in series for ms in one.samples_ms]
+    low, high = POSSIBLE_MS
+    if not all(one.samples_ms for one in series) or not all(low <= ms <= high for ms in times):
+        raise ManifestError(f"{name}: each series must hold samples, of {low:g} to {high:g} ms")

@@ -205,7 +205,7 @@ def comparison_text(compared: Compared) -> str:
     for one in compared.comparisons:
         if (one.first, one.second) != names:
             names = one.first, one.second
-            lines.append(one.first if one.first == one.second else f"{one.first} -> {one.second}")
+            lines.append(printable(one.first if one.first == one.second else f"{one.first} -> {one.second}"))
         lines.append(_comparison_line(one))
     lines.append("Intervals tell of the noise within the two runs, not of another day or another device.")
     return "\n".join(lines)

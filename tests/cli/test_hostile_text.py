@@ -18,7 +18,7 @@ from osteo_edge.bundle import DEFAULT_BUNDLE, EMBEDDED_FOLDER, MANIFEST
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.manifest import parse_manifest
 from osteo_edge.printable import printable, printable_lines
-from tests.foreign import HOSTILE, Ran, places, run
+from tests.foreign import HOSTILE, Ran, places, put, run, value_at
 from tests.making import add_fusion, keep_one_file, rewrite_file, rewrite_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,16 +45,6 @@ def seen(*arguments: str) -> Ran:
 def strings(manifest: Any) -> list[tuple[str | int, ...]]:
     """The way to every text, and to every mapping whose names are free."""
     return [way for way in places(manifest) if isinstance(value_at(manifest, way), str)]
-
-
-def value_at(manifest: Any, way: tuple[str | int, ...]) -> Any:
-    for step in way:
-        manifest = manifest[step]
-    return manifest
-
-
-def put(manifest: Any, way: tuple[str | int, ...], value: str) -> None:
-    value_at(manifest, way[:-1])[way[-1]] = value
 
 
 def rename_key(manifest: Any, way: tuple[str | int, ...]) -> None:

@@ -5,6 +5,7 @@ The number of examples is an everyday one; OSTEO_EDGE_EXAMPLES=3000 looks longer
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
@@ -20,15 +21,19 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from osteo_edge.bundle import DEFAULT_BUNDLE, EMBEDDED_FOLDER, MANIFEST, MANIFEST_DIGEST, manifest_digest_line, open_bundle
+from osteo_edge.engines.tuning import SCHEMA_VERSION as TUNING_VERSION
+from osteo_edge.engines.tuning import Timing, Tuning, circumstances, find_tuning, store_tuning
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.images.region import LAYOUT, JointFinder
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.predictor import OsteoPredictor
+from osteo_edge.records import to_plain
 from osteo_edge.reports.structured import to_dict, to_row
 from osteo_edge.reports.text import to_text
 from osteo_edge.selftest import EXPECTED, run_self_test
-from tests.foreign import HOSTILE, changed, run, values
+from tests.foreign import HOSTILE, changed, places, put, run, value_at, values
 from tests.making import add_fusion, keep_one_file, make_ensemble, rewrite_file
+from tests.osteo_edge.test_benchmark_compare import report, row
 
 EXAMPLES = int(os.environ.get("OSTEO_EDGE_EXAMPLES", "0"))
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,6 +105,29 @@ def test_a_manifest(manifests: list[tuple[Path, dict[str, Any]]], data: st.DataO
         only_documented(lambda: predict(folder))
     for arguments in (["bundles", "show", "--json"], ["bundles", "show"], ["bundles", "verify"]):
         run([*arguments, str(folder)])
+
+
+numbers = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.floats(-3, 3),
+    st.integers(-3, 3),
+    st.sampled_from([1e30, -1e30, 1e-30]),
+)
+
+
+@often(50)
+@given(data=st.data())
+def test_numbers_that_a_manifest_may_hold(manifests: list[tuple[Path, dict[str, Any]]], data: st.DataObject) -> None:
+    """One or two of what decides, so that most are taken and answered with."""
+    folder, plain = data.draw(st.sampled_from(manifests))
+    plain = copy.deepcopy(plain)
+    decisive = ("quality", "conformal", "ensemble", "fusion", "members")
+    ways = [way for way in places(plain) if way[0] in decisive and type(value_at(plain, way)) in (int, float)]
+    for way in data.draw(st.lists(st.sampled_from(ways), min_size=1, max_size=2)):
+        put(plain, way, data.draw(numbers))
+    write(folder, plain)
+    if only_documented(lambda: open_bundle(folder)):
+        only_documented(lambda: predict(folder))
 
 
 def predict(folder: Path) -> None:
@@ -183,6 +211,44 @@ def test_head_weights(data: bytes) -> None:
     from osteo_edge.decision.explanation import read_head_weights
 
     only_documented(lambda: read_head_weights(data, labels=3))
+
+
+REPORT = to_plain(report(row([10.0, 11.0, 9.0, 10.5], cold=[100.0, 110.0, 105.0])))
+
+
+@often(60)
+@given(changed(REPORT), changed(REPORT))
+def test_reports_of_bench(tmp_path_factory: pytest.TempPathFactory, first: Any, second: Any) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    for name, plain in (("first.json", first), ("second.json", second)):
+        (folder / name).write_text(json.dumps(plain))
+    for pair in (("first.json", "second.json"), ("first.json", "first.json")):
+        with np.errstate(all="raise", under="ignore"):
+            assert run(["bench", "--compare", *(str(folder / name) for name in pair)]).code in (0, 2)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A stored choice that holds here, and its file."""
+    bundle, here = open_bundle(), circumstances(open_bundle(), threads=1)
+    timing = Timing("onnxruntime", "fp32", 5.0, 1.0, 0.01)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OSTEO_EDGE_TUNING", str(tmp_path_factory.mktemp("tuning")))
+        path = store_tuning(bundle, Tuning(TUNING_VERSION, here, "onnxruntime", "fp32", (timing,)))
+        assert find_tuning(bundle, threads=1).tuning
+    return path, json.loads(path.read_text())
+
+
+@often(100)
+@given(data=st.data())
+def test_a_stored_choice(stored: tuple[Path, Any], data: st.DataObject) -> None:
+    """It never does any harm: it is heeded or passed over."""
+    path, plain = stored
+    path.write_text(json.dumps(data.draw(changed(plain))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OSTEO_EDGE_TUNING", str(path.parent))
+        found = find_tuning(open_bundle(), threads=1)
+    assert (found.tuning is None) == (found.ignored_because is not None)
 
 
 cells = st.one_of(
