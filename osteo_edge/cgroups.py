@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
 _MEMBERSHIPS = Path("/proc/self/cgroup")
 
 
+@cache
 def own_memberships() -> str:
     """As ``/proc/self/cgroup`` tells; empty where it does not."""
     try:

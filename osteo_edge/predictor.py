@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from osteo_edge.budget import MemoryBudget, Part, picture_bytes
 from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle
 from osteo_edge.covariates import Given, Person, describe, gather
 from osteo_edge.decision.ensemble import combine, is_sure, shares
@@ -80,6 +81,7 @@ class OsteoPredictor:
             self._model = LoadingModel(bundle, engine=engine, precision=precision, threads=threads, workers=workers)
             self._model.wait()
         self._keeps_freed_memory = False
+        self._budget = MemoryBudget()
         manifest = self.bundle.manifest
         self._finder = JointFinder.from_bytes(self.bundle.read(manifest.finder))
         self._head_weights = [
@@ -109,7 +111,10 @@ class OsteoPredictor:
         sex: str | None = None,
         covariates: Given | None = None,
     ) -> Prediction:
-        """Answer for one picture.
+        """Answer for one picture; several threads may call at the same time.
+
+        Pictures that are read at the same time hold at most 256 MiB of file and pixels together, or less in a container that
+        allows less, and one picture beyond that: a thread whose picture does not fit waits.
 
         Args:
             image: path, binary file object, bytes of a file, or array of uint8 or uint16 with bone bright: (H, W),
@@ -154,7 +159,7 @@ class OsteoPredictor:
             raise TypeError("predict_many takes several pictures, for example a list of paths; use predict for one")
         nobody = self.describe(gather(None, None, None))
         questions = (_Question(image, None, nobody, explain) for image in images)
-        return self._answer_each(questions, several=isinstance(images, Sized) and len(images) > 1)
+        return self._answer_each(questions, several=isinstance(images, Sized) and len(images) > 1, explain=explain)
 
     def predict_files(self, files: Sequence[tuple[str, Given]], *, explain: bool = False) -> Generator[Prediction, None, None]:
         """As ``predict_many`` for paths, each with what is known of its person.
@@ -163,20 +168,24 @@ class OsteoPredictor:
             CovariateError: as ``predict``, when its turn comes.
         """
         questions = (_Question(path, None, self.describe(person), explain) for path, person in files)
-        return self._answer_each(questions, several=len(files) > 1)
+        return self._answer_each(questions, several=len(files) > 1, explain=explain)
 
-    def _answer_each(self, questions: Iterable[_Question], *, several: bool) -> Generator[Prediction, None, None]:
+    def _answer_each(
+        self, questions: Iterable[_Question], *, several: bool, explain: bool
+    ) -> Generator[Prediction, None, None]:
         readers, workers = self._model.readers, self._model.workers
         if not several or readers == workers == 1:
             yield from map(self._try_answer, questions)
             return
         from osteo_edge.ahead import in_order  # a single picture need not wait for this import
 
+        # Only what is to be explained holds its pixels.
+        limits = {"limit_bytes": picture_bytes(), "expected_bytes": reader.MAX_GREY_BYTES if explain else 0}
         if workers > 1:
-            with closing(in_order(self._try_answer, questions, workers=workers, size=_held_bytes)) as predictions:
+            with closing(in_order(self._try_answer, questions, workers=workers, size=_held_bytes, **limits)) as predictions:
                 yield from predictions
             return
-        with closing(in_order(self._try_look, questions, workers=readers, size=_Look.held_bytes)) as looks:
+        with closing(in_order(self._try_look, questions, workers=readers, size=_Look.held_bytes, **limits)) as looks:
             yield from map(self._answer, looks)
 
     def _try_answer(self, question: _Question) -> Prediction:
@@ -190,11 +199,15 @@ class OsteoPredictor:
 
     @out_of_memory_told()
     def _look(self, question: _Question) -> _Look:
-        """All that comes before the engine. Touches nothing of the predictor that changes: any thread may."""
+        """All that comes before the engine; any thread may. Waits while the pictures of others hold too much memory."""
+        with self._budget.picture() as part:
+            return self._look_within(question, part)
+
+    def _look_within(self, question: _Question, part: Part) -> _Look:
         clock = _Stopwatch()
         with clock.stage("read"):
             try:
-                radiograph = reader.read(question.image, source=question.source)
+                radiograph = reader.read(question.image, source=question.source, take=part.take)
             except ImageTooLargeError as error:
                 name = question.source or reader.name_of(question.image)
                 return _Look(question, name, None, clock, findings=(_as_finding(error),))

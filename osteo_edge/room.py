@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal
 
+from osteo_edge.cgroups import memory_limit
 from osteo_edge.errors import OsteoEdgeError, OutOfMemoryError
 
 MIB = 1 << 20
@@ -24,7 +25,7 @@ _WORDS = (
     "bad_alloc", "bad allocation", "insufficient memory", "cannot allocate memory", "failed to allocate", "out of memory",
     "unable to allocate", "failed to map segment", "can't start new thread",
 )  # fmt: skip
-ADVICE = "raise this process' limit of memory, end other programs, or give fewer --threads"
+ADVICE = "raise the limit of memory, end other programs, or give fewer --threads"
 
 Kind = Literal["address", "data"]
 _LIMITS_FILE, _SIZES_FILE = "/proc/self/limits", "/proc/self/statm"
@@ -52,11 +53,13 @@ _OF_LIBRARIES: dict[str, dict[Kind, int]] = {
 _OF_WORK: dict[Kind, int] = {"address": 50, "data": 60}
 _BEFORE_ENGINES = ("numpy", "cv2")
 _OF_A_THREAD = 9  # its stack
+# Resident, as control groups count it; the kernel would end the process without a word.
+_OF_CONTAINER = 48
 _OF_ANOTHER_WORKER = 64  # a picture, and what OpenBLAS takes for each thread that multiplies matrices
 
 
 def require_room(modules: Sequence[str], *, threads: int = 1, workers: int = 1) -> None:
-    """Refuse to load what this process' limits leave no room for; does nothing where there is none.
+    """Refuse to load what this process' or its container's limits leave no room for; does nothing where there is none.
 
     Within a limit, numpy and OpenCV are loaded here, and threads get no heaps of their own: beside what needs address space, an
     engine's threads would reserve 64 MiB each, or all that is left.
@@ -69,6 +72,12 @@ def require_room(modules: Sequence[str], *, threads: int = 1, workers: int = 1) 
     Raises:
         OutOfMemoryError: names the limit.
     """
+    container = memory_limit()
+    if container is not None and container < _OF_CONTAINER * MIB:
+        raise OutOfMemoryError(
+            f"too little memory: about {_OF_CONTAINER} MiB are needed, and this container is limited to {container // MIB}; "
+            f"{ADVICE}"
+        )
     left = _left()
     for limit, room in left.items():
         needed = _needed(limit.kind, modules, threads, workers)

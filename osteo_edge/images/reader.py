@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from typing import BinaryIO, cast
 
 import cv2
@@ -20,6 +21,7 @@ from osteo_edge.radiograph import Radiograph
 
 MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 40_000_000
+MAX_GREY_BYTES = 2 * MAX_PIXELS
 # What 16-bit colours of 40 megapixels take; a grey radiograph of this size takes a third or less.
 MAX_MEMORY_BYTES = 256 << 20
 _CHUNK_BYTES = 1 << 20
@@ -28,13 +30,18 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Pixels
 
 
-def read(image: ImageSource, *, source: str | None = None) -> Radiograph:
+def _take_no_account(_: int) -> None:
+    """Of memory."""
+
+
+def read(image: ImageSource, *, source: str | None = None, take: Callable[[int], None] = _take_no_account) -> Radiograph:
     """Read one radiograph.
 
     Args:
         image: a path; a PNG, JPEG, TIFF or BMP file as a binary file object, or its bytes; or an array of uint8 or uint16
             with bone bright: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA without transparency.
         source: the name to give it; by default the path, a file's name, ``"<file>"``, ``"<bytes>"`` or ``"<array>"``.
+        take: told of bytes before they are taken, the file's first and then those that decoding takes; may wait.
 
     Raises:
         UnreadableImageError: missing, empty, truncated, damaged, or not allowed to be read; a path that cannot be one.
@@ -43,8 +50,8 @@ def read(image: ImageSource, *, source: str | None = None) -> Radiograph:
         TypeError: none of these kinds.
     """
     if isinstance(image, np.ndarray):
-        return _from_array(image, source or name_of(image))
-    return decode(_bytes_of(image), source=source or name_of(image))
+        return _from_array(image, source or name_of(image), take)
+    return decode(_bytes_of(image, take), source=source or name_of(image), take=take)
 
 
 def name_of(image: ImageSource) -> str:
@@ -91,8 +98,8 @@ def read_stream(stream: BinaryIO) -> bytes:
     return _require_size(b"".join(parts))
 
 
-def decode(data: bytes, *, source: str) -> Radiograph:
-    """Decode the bytes of a picture file; the orientation that it records is applied.
+def decode(data: bytes, *, source: str, take: Callable[[int], None] = _take_no_account) -> Radiograph:
+    """Decode the bytes of a picture file; the orientation that it records is applied. See ``read`` for the arguments.
 
     Raises:
         InputError: as ``read``.
@@ -100,6 +107,7 @@ def decode(data: bytes, *, source: str) -> Radiograph:
     header = read_header(_require_size(data))
     _require_pixels(header.pixels)
     _require_memory(header.memory_bytes)
+    take(header.memory_bytes)
     if header.format == "TIFF":
         from osteo_edge.images.tiff import require_whole_strips
 
@@ -112,13 +120,13 @@ def decode(data: bytes, *, source: str) -> Radiograph:
     return _radiograph(pixels, source, sha256_hex(data), share)
 
 
-def _bytes_of(image: ImageSource) -> bytes:
+def _bytes_of(image: ImageSource, take: Callable[[int], None]) -> bytes:
     if isinstance(image, bytes):
         return image
     if isinstance(image, (bytearray, memoryview)):
         return _require_size(bytes(image))
     if isinstance(image, (str, os.PathLike)):
-        return _read_file(os.fsdecode(image))
+        return _read_file(os.fsdecode(image), take)
     if hasattr(image, "read"):
         return read_stream(cast(BinaryIO, image))
     hint = "; give np.asarray(image)" if hasattr(image, "__array__") or hasattr(image, "__array_interface__") else ""
@@ -127,7 +135,7 @@ def _bytes_of(image: ImageSource) -> bytes:
     )
 
 
-def _read_file(path: str) -> bytes:
+def _read_file(path: str, take: Callable[[int], None]) -> bytes:
     try:
         # Non-blocking, so that a named pipe without a writer is refused instead of waited for.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -135,6 +143,7 @@ def _read_file(path: str) -> bytes:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise UnreadableImageError("this is not a regular file", code="not_regular")
+            take(min(status.st_size, MAX_FILE_BYTES))
             # Asked for the limit, Python would first take 64 MiB for every picture.
             start = file.read(min(status.st_size, MAX_FILE_BYTES) + 1)
             return start if len(start) <= status.st_size else _require_size(start + read_stream(file))
@@ -196,7 +205,7 @@ def _is_opaque(pixels: NDArray[np.generic]) -> bool:
     return bool(pixels[..., 3].min() == (255 if pixels.dtype.itemsize == 1 else 65535))
 
 
-def _from_array(array: NDArray[np.generic], source: str) -> Radiograph:
+def _from_array(array: NDArray[np.generic], source: str, take: Callable[[int], None]) -> Radiograph:
     array = np.asarray(array)  # a matrix or masked array as what it holds
     if array.dtype.kind != "u" or array.dtype.itemsize > 2:
         raise UnsupportedImageError(
@@ -207,6 +216,7 @@ def _from_array(array: NDArray[np.generic], source: str) -> Radiograph:
             f"an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) is read, not {array.shape}", code="unsupported_shape"
         )
     _require_pixels(array.shape[0] * array.shape[1])
+    take(array.nbytes)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.ndim == 3 and array.shape[2] == 4 and not _is_opaque(array):
         raise UnsupportedImageError("the picture is partly transparent; give it without transparency", code="transparent")

@@ -10,7 +10,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import pytest
+
+from osteo_edge.benchmark.limits import confinement
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINES = pytest.mark.parametrize("engine", ["onnxruntime", "litert"])
@@ -91,3 +94,29 @@ def test_every_command_says_so(command: tuple[str, ...]) -> None:
         )
         assert done.returncode == 9, (limit, done.stderr)
         assert done.stderr.startswith("osteo-edge: too little memory")
+
+
+def test_a_container_without_memory_is_told_rather_than_killed(example: Path) -> None:
+    with confinement(40 * MIB) as container:
+        if container.limit is None or container.limit.kind == "rlimit_data":
+            pytest.skip("no control group can be made here")
+        assert container.enter is not None
+        done = predict(example, enter=container.enter)
+    assert done.returncode == 9
+    assert "this container is limited to 40" in done.stderr
+
+
+@ENGINES
+def test_large_pictures_side_by_side_stay_within_a_container(engine: str, tmp_path: Path, example: Path) -> None:
+    """Eight threads would hold eight pictures of 36 megapixels, of which this container has room for two."""
+    large = cv2.resize(cv2.imread(str(example), cv2.IMREAD_GRAYSCALE), (6000, 6000))
+    cv2.imwrite(str(tmp_path / "0.jpg"), large)
+    for number in range(1, 10):
+        (tmp_path / f"{number}.jpg").symlink_to("0.jpg")
+    with confinement(320 * MIB) as container:
+        if container.limit is None or container.limit.kind == "rlimit_data":
+            pytest.skip("no control group can be made here")
+        assert container.enter is not None
+        done = predict("--engine", engine, "--threads", "8", tmp_path, enter=container.enter)
+        assert (done.returncode, container.kills()) == (4, 0)
+        assert len(json.loads(done.stdout)) == 10

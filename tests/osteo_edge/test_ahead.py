@@ -34,7 +34,7 @@ def test_results_come_in_the_items_order_from_several_threads() -> None:
         seen.add(threading.current_thread().name)
         return -item
 
-    assert list(in_order(work, range(40), workers=WORKERS, size=no_bytes)) == [-item for item in range(40)]
+    assert list(in_order(work, range(40), workers=WORKERS, size=no_bytes, limit_bytes=0)) == [-item for item in range(40)]
     assert threading.current_thread().name not in seen
     assert threads_at_work() == []
 
@@ -48,7 +48,7 @@ def test_no_more_than_a_few_are_begun_and_not_taken() -> None:
             asked += 1
             yield asked
 
-    for taken, _ in enumerate(in_order(lambda item: item, items(), workers=WORKERS, size=no_bytes)):
+    for taken, _ in enumerate(in_order(lambda item: item, items(), workers=WORKERS, size=no_bytes, limit_bytes=0)):
         assert asked - taken <= ITEMS_A_WORKER * WORKERS
     assert asked == 50
 
@@ -66,14 +66,40 @@ class AtOnce:
     def shutdown(self, *, cancel_futures: bool) -> None: ...
 
 
-@pytest.mark.parametrize(("size", "at_once"), [(16, 6), (24, 5), (101, 1)])
+@pytest.mark.parametrize(("size", "at_once"), [(16, 6), (24, 4), (101, 1)])
 def test_none_is_begun_while_finished_ones_hold_too_much(monkeypatch: pytest.MonkeyPatch, size: int, at_once: int) -> None:
-    monkeypatch.setattr(ahead, "MAX_HELD_BYTES", 100)
     monkeypatch.setattr(ahead, "ThreadPoolExecutor", AtOnce)
     begun: list[int] = []
-    for taken, _ in enumerate(in_order(lambda item: begun.append(item) or 0, range(30), workers=WORKERS, size=lambda _: size)):
+    results = in_order(lambda item: begun.append(item) or 0, range(30), workers=WORKERS, size=lambda _: size, limit_bytes=100)
+    for taken, _ in enumerate(results):
         assert len(begun) == min(taken + at_once, 30)
     assert begun == list(range(30))
+
+
+class Never(AtOnce):
+    """What is begun stays under way, until it is asked for."""
+
+    def submit(self, work: Callable[[int], int], item: int) -> Future[int]:
+        class Asked(Future[int]):
+            def result(self, timeout: float | None = None) -> int:
+                return work(item)
+
+        return Asked()
+
+
+@pytest.mark.parametrize(("expected", "at_once"), [(0, 6), (16, 6), (30, 3), (1000, 1)])
+def test_what_is_under_way_counts_as_much_as_is_expected(monkeypatch: pytest.MonkeyPatch, expected: int, at_once: int) -> None:
+    monkeypatch.setattr(ahead, "ThreadPoolExecutor", Never)
+    asked: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(20):
+            asked.append(item)
+            yield item
+
+    results = in_order(abs, items(), workers=WORKERS, size=no_bytes, limit_bytes=100, expected_bytes=expected)
+    for taken, _ in enumerate(results):
+        assert len(asked) == min(taken + at_once, 20)
 
 
 def test_a_failure_is_raised_in_its_place_and_ends_the_work() -> None:
@@ -85,7 +111,7 @@ def test_a_failure_is_raised_in_its_place_and_ends_the_work() -> None:
             raise KeyError(item)
         return item
 
-    results = in_order(work, range(1000), workers=WORKERS, size=no_bytes)
+    results = in_order(work, range(1000), workers=WORKERS, size=no_bytes, limit_bytes=0)
     assert [next(results) for _ in range(5)] == list(range(5))
     with pytest.raises(KeyError):
         next(results)
@@ -95,7 +121,7 @@ def test_a_failure_is_raised_in_its_place_and_ends_the_work() -> None:
 
 def test_closed_early_it_begins_nothing_more() -> None:
     begun = []
-    results = in_order(begun.append, range(1000), workers=WORKERS, size=no_bytes)
+    results = in_order(begun.append, range(1000), workers=WORKERS, size=no_bytes, limit_bytes=0)
     next(results)
     results.close()
     so_far = len(begun)
@@ -106,4 +132,4 @@ def test_closed_early_it_begins_nothing_more() -> None:
 
 
 def test_of_nothing_is_nothing() -> None:
-    assert list(in_order(no_bytes, [], workers=WORKERS, size=no_bytes)) == []
+    assert list(in_order(no_bytes, [], workers=WORKERS, size=no_bytes, limit_bytes=0)) == []

@@ -65,6 +65,16 @@ def test_fewer_pictures_side_by_side_where_more_would_not_fit(limited: Any) -> N
     model.close()
 
 
+@pytest.mark.parametrize(("limit", "is_refused"), [(47, True), (48, False), (None, False)])
+def test_a_container_in_which_nothing_fits(limit: int | None, is_refused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "memory_limit", lambda: limit and limit << 20)
+    if is_refused:
+        with pytest.raises(OutOfMemoryError, match="this container is limited to 47"):
+            require_room(["onnxruntime"])
+    else:
+        require_room(["onnxruntime"])
+
+
 def test_where_the_kernel_tells_nothing_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_LIMITS_FILE", "_SIZES_FILE"):
         monkeypatch.setattr(room, name, "/nowhere")
