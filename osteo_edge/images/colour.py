@@ -22,6 +22,6 @@ def single_plane(colours: Pixels) -> Pixels | None:
 def coloured_share(colours: Pixels) -> float:
     """Share of the pixels of (H, W, 3), in any order of the channels, that are plainly coloured; on a grid of samples."""
     down, across = (max(1, side // _SAMPLES_A_SIDE) for side in colours.shape[:2])
-    sample = colours[::down, ::across]
-    most = int(np.iinfo(colours.dtype).max)
-    return float((sample.max(axis=2) - sample.min(axis=2) > COLOURED_FROM * most // 255).mean())
+    first, second, third = cv2.split(np.ascontiguousarray(colours[::down, ::across]))
+    chroma = cv2.subtract(cv2.max(cv2.max(first, second), third), cv2.min(cv2.min(first, second), third))
+    return float(np.mean(chroma > COLOURED_FROM * int(np.iinfo(colours.dtype).max) // 255))

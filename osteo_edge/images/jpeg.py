@@ -66,6 +66,11 @@ class Frame:
         return -(-columns // 8) * -(-rows // 8)  # a single component's blocks follow one another
 
     @property
+    def row_px(self) -> int:
+        """Height of a row of groups."""
+        return 8 * max(down for _, down in self.sampling.values()) if len(self.sampling) > 1 else 8
+
+    @property
     def samples(self) -> int:
         """Of all components, in whole groups."""
         return 64 * self.groups(bytes(2)) * sum(across * down for across, down in self.sampling.values())

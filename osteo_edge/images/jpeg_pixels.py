@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from osteo_edge.images.colour import coloured_share
 from osteo_edge.images.jpeg import DRI, FRAMES, PROGRESSIVE, SOS, Frame, Segment, damaged, read_frame, segment_at
+from osteo_edge.images.staircase import require_no_staircase
 
 _DHT, _APP14 = 0xC4, 0xEE
 _MOST_GROUPS = 0xFFFF
@@ -41,12 +42,15 @@ def decode(data: bytes, *, may_be_coloured: bool) -> tuple[NDArray[np.uint8], fl
         import simplejpeg  # noqa: F401  here, since most pictures are no JPEG
     except ImportError:
         return _decode_unheard(data, may_be_coloured)
-    if may_be_coloured:
-        colourless = _if_colourless(data)
-        if colourless is not None:
-            return colourless, 0.0
-        return _decode(data, "GRAY")[..., 0], coloured_share(_decode(data, "RGB", reduction=8))
-    return _decode(data, "GRAY")[..., 0], 0.0
+    segments, scans = _taken_apart(data)
+    grey = _if_colourless(segments, scans) if may_be_coloured else None
+    share = 0.0
+    if grey is None:
+        heard = _joined(segments, scans)
+        grey = _decode(heard, "GRAY")[..., 0]
+        share = coloured_share(_decode(heard, "RGB", reduction=8)) if may_be_coloured else 0.0
+    require_no_staircase(grey, _frame(segments).row_px)
+    return grey, share
 
 
 def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -57,30 +61,18 @@ def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return pixels if flip is None else cv2.flip(pixels, flip)  # type: ignore[return-value]
 
 
-def without_colour(data: bytes) -> bytes | None:
-    """The same picture with colour tables that know no colour; None where the file's form does not allow it.
-
-    libjpeg passes over unknown codes where it decodes fastest, and warns of them where restarts may come: so one is announced
-    after more blocks than there are.
-    """
-    segments: list[Segment] = []
-    offset = 2
-    while not segments or segments[-1].marker != SOS:
-        segments.append(segment_at(data, offset))
-        offset = segments[-1].end
+def _without_colour(segments: list[Segment], scans: bytes) -> bytes | None:
+    """The same picture with colour tables that know no colour; None where the file's form does not allow it."""
     tables = _colour_tables(segments)
-    if not tables:
+    if not tables or segments[0].marker != DRI:
         return None
-    announced = any(segment.marker == DRI for segment in segments)
-    start = b"" if announced else _packed(Segment(DRI, struct.pack(">H", _MOST_GROUPS), 0))
-    kept = [_without_colours(segment, tables) if segment.marker == _DHT else segment for segment in segments]
-    return data[:2] + start + b"".join(map(_packed, kept)) + data[offset:]
+    return _joined([_without_colours(segment, tables) if segment.marker == _DHT else segment for segment in segments], scans)
 
 
-def _if_colourless(data: bytes) -> NDArray[np.uint8] | None:
+def _if_colourless(segments: list[Segment], scans: bytes) -> NDArray[np.uint8] | None:
     from simplejpeg import decode_jpeg
 
-    narrowed = without_colour(data)
+    narrowed = _without_colour(segments, scans)
     if narrowed is None:
         return None
     try:
@@ -88,6 +80,40 @@ def _if_colourless(data: bytes) -> NDArray[np.uint8] | None:
     except ValueError:
         return None
     return pixels[..., 0]
+
+
+def _taken_apart(data: bytes) -> tuple[list[Segment], bytes]:
+    """The segments to the first scan's header, and what follows.
+
+    Where it can be, a restart interval is put first. libjpeg passes over unknown codes where it decodes fastest, and warns of
+    them where restarts may come; so one is announced after more blocks than there are.
+    """
+    segments: list[Segment] = []
+    offset = 2
+    while not segments or segments[-1].marker != SOS:
+        segments.append(segment_at(data, offset))
+        offset = segments[-1].end
+    intervals = [segment for segment in segments if segment.marker == DRI]
+    others = [segment for segment in segments if segment.marker != DRI]
+    is_used = bool(intervals) and any(intervals[-1].content)  # an interval of 0 says that there are none
+    return (intervals[-1:] if is_used else _interval(others)) + others, data[offset:]
+
+
+def _interval(segments: list[Segment]) -> list[Segment]:
+    """One that is never reached, where all channels are in the one scan of few enough blocks."""
+    frame = _frame(segments)
+    components = segments[-1].content[1 : 1 + 2 * len(frame.sampling) : 2]
+    is_whole = frame.marker != PROGRESSIVE and segments[-1].content[0] == len(frame.sampling)
+    fits = is_whole and frame.groups(components) <= _MOST_GROUPS
+    return [Segment(DRI, struct.pack(">H", _MOST_GROUPS), 0)] if fits else []
+
+
+def _frame(segments: list[Segment]) -> Frame:
+    return next(read_frame(segment) for segment in segments if segment.marker in FRAMES)
+
+
+def _joined(segments: list[Segment], scans: bytes) -> bytes:
+    return b"\xff\xd8" + b"".join(map(_packed, segments)) + scans
 
 
 def _decode(data: bytes, colours: str, *, reduction: int = 1) -> NDArray[np.uint8]:
@@ -115,13 +141,10 @@ def _decode_unheard(data: bytes, may_be_coloured: bool) -> tuple[NDArray[np.uint
 def _colour_tables(segments: list[Segment]) -> set[int]:
     """The tables that the colour channels alone use for their blocks' means; none where that cannot be told.
 
-    Sequential coding with all three channels in the one scan, as luminance and two colours, and few enough blocks.
+    Sequential coding with all three channels in the one scan, as luminance and two colours.
     """
-    frame = next((read_frame(segment) for segment in segments if segment.marker in FRAMES), None)
-    scan = segments[-1].content
-    if frame is None or frame.marker == PROGRESSIVE or scan[0] != 3 or not _is_luminance_first(frame, segments):
-        return set()
-    if frame.groups(scan[1:7:2]) > _MOST_GROUPS:
+    frame, scan = _frame(segments), segments[-1].content
+    if frame.marker == PROGRESSIVE or scan[0] != 3 or not _is_luminance_first(frame, segments):
         return set()
     luminance, *colours = (selectors >> 4 for selectors in scan[2:7:2])
     return set(colours) - {luminance} if luminance not in colours else set()

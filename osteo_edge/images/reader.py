@@ -172,11 +172,13 @@ def _decode_other(data: bytes, header: ImageHeader) -> tuple[Pixels, float]:
     """Upright grey pixels, and the share of coloured ones."""
     colours = _imdecode(data, cv2.IMREAD_COLOR) if header.may_be_coloured else None
     grey = None if colours is None else single_plane(colours)
+    share = 0.0
     if grey is None:
         grey = _imdecode(data, cv2.IMREAD_GRAYSCALE)
+        share = 0.0 if colours is None else coloured_share(colours)
     if header.format in ("TIFF", "BMP"):
         require_no_cut(grey)
-    return grey, 0.0 if colours is None else coloured_share(colours)
+    return grey, share
 
 
 def _imdecode(data: bytes, mode: int) -> Pixels:

@@ -35,6 +35,14 @@ def red(grey: np.ndarray) -> np.ndarray:
     return np.dstack([grey // 5, grey // 4, grey])
 
 
+def without_colour(data: bytes) -> bytes | None:
+    return jpeg_pixels._without_colour(*jpeg_pixels._taken_apart(data))
+
+
+def if_colourless(data: bytes) -> np.ndarray | None:
+    return jpeg_pixels._if_colourless(*jpeg_pixels._taken_apart(data))
+
+
 def codes(image: reader.ImageSource) -> list[str]:
     return [finding.code for finding in quality.assess(reader.read(image), LIMITS)]
 
@@ -64,13 +72,22 @@ def test_one_coloured_block_anywhere_in_a_jpeg_is_noticed(grey: np.ndarray, form
         colours = np.dstack([grey] * 3)
         colours[row : row + 16, column : column + 16, 2] ^= 0x60
         data = encoded(".jpg", colours, *FORMS[form])
-        narrowed = jpeg_pixels.without_colour(data)
+        narrowed = without_colour(data)
         assert (narrowed is None) == (form == "progressive")
-        assert jpeg_pixels._if_colourless(data) is None
+        assert if_colourless(data) is None
         np.testing.assert_array_equal(reader.read(data).pixels, cv2.imdecode(np.frombuffer(data, np.uint8), 0))
 
 
-@pytest.mark.parametrize("form", set(FORMS) - {"progressive"})
+def test_an_interval_of_no_restarts_is_none(grey: np.ndarray) -> None:
+    colours = np.dstack([grey] * 3)
+    colours[16:32, 432:448, 2] ^= 0x60
+    data = encoded(".jpg", colours)
+    data = data[:2] + jpeg_segment(0xDD, b"\0\0") + data[2:]
+    assert if_colourless(data) is None
+    np.testing.assert_array_equal(reader.read(data).pixels, cv2.imdecode(np.frombuffer(data, np.uint8), 0))
+
+
+@pytest.mark.parametrize("form", sorted(set(FORMS) - {"progressive"}))
 def test_a_grey_jpeg_with_colour_channels_is_decoded_once(grey: np.ndarray, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = encoded(".jpg", np.dstack([grey] * 3), *FORMS[form])
     monkeypatch.setattr(jpeg_pixels, "_decode", lambda *_, **__: pytest.fail("decoded again"))
@@ -80,8 +97,8 @@ def test_a_grey_jpeg_with_colour_channels_is_decoded_once(grey: np.ndarray, form
 def test_channels_that_are_no_luminance_and_colours_are_not_narrowed(grey: np.ndarray) -> None:
     data = encoded(".jpg", np.dstack([grey] * 3), *FORMS["full"])
     adobe = jpeg_segment(0xEE, b"Adobe\x00\x64\x00\x00\x00\x00\x00")
-    assert jpeg_pixels.without_colour(data[:2] + adobe + data[2:]) is None
-    assert jpeg_pixels.without_colour(data) is not None
+    assert without_colour(data[:2] + adobe + data[2:]) is None
+    assert without_colour(data) is not None
 
 
 def test_a_single_channel_pays_nothing(grey: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
