@@ -144,8 +144,10 @@ class _LoadingEngine:
         """Start to load, once, and not after it was closed; or wait for ``before`` first."""
         with self._starting:
             if self._thread is None and not self._is_closed:
-                self._thread = Thread(target=self._load, args=(before,), name="osteo-edge-engine")
-                self._thread.start()
+                thread = Thread(target=self._load, args=(before,), name="osteo-edge-engine")
+                with out_of_memory_told():  # or a limit on processes, which reads the same
+                    thread.start()
+                self._thread = thread
 
     def engine(self) -> Engine:
         self.start()

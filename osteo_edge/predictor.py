@@ -179,14 +179,15 @@ class OsteoPredictor:
             return
         from osteo_edge.ahead import in_order  # a single picture need not wait for this import
 
-        # Only what is to be explained holds its pixels.
+        # Only what is to be explained keeps its pixels.
         limits = {"limit_bytes": picture_bytes(), "expected_bytes": reader.MAX_GREY_BYTES if explain else 0}
-        if workers > 1:
-            with closing(in_order(self._try_answer, questions, workers=workers, size=_held_bytes, **limits)) as predictions:
-                yield from predictions
-            return
-        with closing(in_order(self._try_look, questions, workers=readers, size=_Look.held_bytes, **limits)) as looks:
-            yield from map(self._answer, looks)
+        with out_of_memory_told():  # no thread could be started, for one
+            if workers > 1:
+                with closing(in_order(self._try_answer, questions, workers=workers, size=_held_bytes, **limits)) as predictions:
+                    yield from predictions
+                return
+            with closing(in_order(self._try_look, questions, workers=readers, size=_Look.held_bytes, **limits)) as looks:
+                yield from map(self._answer, looks)
 
     def _try_answer(self, question: _Question) -> Prediction:
         return self._answer(self._try_look(question))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from typing import BinaryIO, cast
@@ -25,6 +26,8 @@ MAX_GREY_BYTES = 2 * MAX_PIXELS
 # What 16-bit colours of 40 megapixels take; a grey radiograph of this size takes a third or less.
 MAX_MEMORY_BYTES = 256 << 20
 _CHUNK_BYTES = 1 << 20
+# How OpenCV names a limit that its environment set, where we read more.
+_OPENCV_LIMIT = re.compile(r"CV_IO_MAX_IMAGE_(PIXELS|WIDTH|HEIGHT)")
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Pixels
@@ -182,10 +185,7 @@ def _decode_other(data: bytes, header: ImageHeader) -> tuple[Pixels, float]:
 
 
 def _imdecode(data: bytes, mode: int) -> Pixels:
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_ANYDEPTH)
-    except cv2.error as error:
-        raise UnreadableImageError("the picture data cannot be decoded", code="damaged") from error
+    pixels = _by_opencv(data, mode | cv2.IMREAD_ANYDEPTH)
     if pixels is None:
         raise UnreadableImageError("the picture data is truncated or damaged", code="truncated")
     if pixels.dtype not in (np.uint8, np.uint16):
@@ -195,9 +195,22 @@ def _imdecode(data: bytes, mode: int) -> Pixels:
     return cast(Pixels, pixels)
 
 
+def _by_opencv(data: bytes, mode: int) -> NDArray[np.generic] | None:
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), mode)
+    except cv2.error as error:
+        if limit := _OPENCV_LIMIT.search(str(error)):
+            raise ImageTooLargeError(
+                f"OPENCV_IO_MAX_IMAGE_{limit[1]} is set in the environment of this program, and allows less than this picture; "
+                "unset it before OpenCV is imported",
+                code="too_many_pixels",
+            ) from error
+        raise UnreadableImageError("the picture data cannot be decoded", code="damaged") from error
+
+
 def _refuse_transparency(data: bytes) -> None:
     """Transparent pixels have no agreed brightness: a decoder that drops the alpha channel invents one."""
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = _by_opencv(data, cv2.IMREAD_UNCHANGED)
     if pixels is not None and pixels.ndim == 3 and pixels.shape[2] == 4 and _is_opaque(pixels):
         return
     raise UnsupportedImageError("the picture is partly transparent; export it without transparency", code="transparent")

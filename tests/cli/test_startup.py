@@ -109,3 +109,23 @@ def test_opencv_s_limits_of_the_environment_change_no_answer(variable: str, valu
     command = [sys.executable, "-m", "osteo_edge", "predict", str(example)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (4, "")
+
+
+@pytest.mark.parametrize("variable", ["PIXELS", "WIDTH", "HEIGHT"])
+def test_a_host_s_own_limits_of_opencv_are_named(variable: str, example: Path) -> None:
+    """Within another program OpenCV reads its environment before this package could change it."""
+    code = (
+        "from osteo_edge import OsteoPredictor\n"
+        f"print(OsteoPredictor(threads=1).predict({str(example)!r}).findings[0])\n"
+        "import cv2, numpy; from osteo_edge.images.reader import decode\n"
+        "clear = cv2.imencode('.png', numpy.full((200, 200, 4), 255, numpy.uint8))[1].tobytes()\n"
+        "try: decode(clear, source='clear')\n"
+        "except Exception as error: print(repr(error))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), f"OPENCV_IO_MAX_IMAGE_{variable}": "100"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    finding, refusal = done.stdout.splitlines()
+    assert "too_many_pixels" in finding
+    assert refusal.startswith("ImageTooLargeError")
+    for told in (finding, refusal):
+        assert f"OPENCV_IO_MAX_IMAGE_{variable} is set in the environment" in told

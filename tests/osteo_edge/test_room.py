@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,16 @@ def test_a_picture_that_there_is_no_memory_for_is_not_called_damaged(monkeypatch
             list(predictor.predict_many([example, example]))
         monkeypatch.undo()
         assert predictor.predict(example) == expected
+
+
+def test_where_no_thread_can_be_started_it_is_told(monkeypatch: pytest.MonkeyPatch, example: Path) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with OsteoPredictor(engine="onnxruntime", precision="fp32", threads=2, workers=2) as predictor:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(OutOfMemoryError, match="can't start new thread"):
+            list(predictor.predict_many([example, example]))
+        with pytest.raises(OutOfMemoryError, match="can't start new thread"):
+            OsteoPredictor(engine="onnxruntime", precision="fp32")
+        monkeypatch.undo()
