@@ -74,6 +74,7 @@ class OsteoPredictor:
             EngineError: the engine is not installed or does not take the model.
             OutOfMemoryError: memory runs out, or a limit of this process leaves too little.
             ValueError: threads or workers is not 1 to 256.
+            TypeError: an argument of another kind.
         """
         if isinstance(bundle, LoadingModel):
             self._model = bundle
@@ -130,7 +131,7 @@ class OsteoPredictor:
             CovariateError: a covariate that the bundle does not know, or a value out of its range.
             InputError: the picture cannot be read. What can be read but is unfit, or is too large to be read,
                 gives a prediction with status ``rejected``.
-            TypeError: the image is of none of these kinds.
+            TypeError: the image is of none of these kinds, or the covariates are no mapping of names.
             InferenceError: the engine failed, or the predictor was closed.
             OutOfMemoryError: memory ran out.
         """

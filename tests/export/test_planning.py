@@ -74,12 +74,15 @@ def test_a_worse_file_shows_as_a_drop(bench: FoldBench) -> None:
     assert figures.drop.value == 1
 
 
+@pytest.mark.parametrize(("count", "off"), [(1, 9.0), (1000, 0.1)])
 def test_networks_that_do_not_give_their_record_are_refused(
-    material: Any, cases: Any, folds: Any, run_folder: Path, tmp_path: Path
+    material: Any, cases: Any, folds: Any, run_folder: Path, tmp_path: Path, count: int, off: float
 ) -> None:
+    """One of them by far, or all by a little, as networks that were trained again are."""
     copy = Path(shutil.copytree(run_folder, tmp_path / "knee-tiny"))
     scores = json.loads((copy / "oof.json").read_text())
-    scores["systems"]["model"]["logits"][0][0] = [9.0, 0.0, 0.0]
+    for logits in scores["systems"]["model"]["logits"][0][:count]:
+        logits[0] += off
     (copy / "oof.json").write_text(json.dumps(scores))
     other = FoldBench(replace(material.source.runs[0], folder=copy), cases, folds)
     with pytest.raises(ExportError, match="off the run's recorded probabilities"):
