@@ -9,14 +9,19 @@ from numpy.typing import NDArray
 # Largest less smallest of red, green and blue, of 255. A blue-tinted film reaches 32.
 COLOURED_FROM = 48
 _SAMPLES_A_SIDE = 512
+_BAND_BYTES = 1 << 18
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 def single_plane(colours: Pixels) -> Pixels | None:
     """One of three channels (H, W, 3) that are equal in every pixel; None where they are not."""
-    first, second, third = cv2.split(colours)
-    return first if np.array_equal(first, second) and np.array_equal(first, third) else None  # type: ignore[return-value]
+    rows = max(1, _BAND_BYTES // colours[0].nbytes)  # a few at a time stay in the processor's cache, and take no memory
+    for start in range(0, len(colours), rows):
+        first, second, third = cv2.split(colours[start : start + rows])
+        if not (np.array_equal(first, second) and np.array_equal(first, third)):
+            return None
+    return cv2.extractChannel(colours, 0)  # type: ignore[return-value]
 
 
 def coloured_share(colours: Pixels) -> float:

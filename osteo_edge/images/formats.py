@@ -27,7 +27,7 @@ _OTHER_FORMATS = (
 )
 # Beginnings of other pictures, which are refused by name; WEBP and DICOM tell it further on.
 _OTHER_PICTURES = tuple(start for start, name in _OTHER_FORMATS if name in ("GIF", "JPEG XL", "JPEG 2000", "BigTIFF"))
-# Colour type -> channels that are decoded; a palette gives colours.
+# Colour type -> channels that are decoded, a palette's too.
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
 # An encoder's chunks of pixels hold 8 KiB or more; as many of these would be a gigabyte.
 MAX_CHUNKS = 131_072
@@ -113,7 +113,7 @@ def _read_png(data: bytes) -> ImageHeader:
         if kind == b"acTL":
             raise several_pictures("an animated PNG")
         if kind == b"IEND":
-            memory_bytes = width * height * _PNG_CHANNELS[colour_type] * (2 if bits == 16 else 1)
+            memory_bytes = 2 * width * height * _PNG_CHANNELS[colour_type] * (2 if bits == 16 else 1)  # OpenCV keeps a copy
             return ImageHeader("PNG", width, height, memory_bytes, may_be_transparent, bool(colour_type & 2))
         may_be_transparent |= kind == b"tRNS"
         offset = end + 4
@@ -142,5 +142,5 @@ def _read_bmp(data: bytes) -> ImageHeader:
     has_alpha = bits == 32 and header_size >= 56 and struct.unpack_from("<I", data, 66)[0] != 0
     palette = data[14 + header_size : min(pixels_at, 14 + header_size + (entry_size << bits))] if bits <= 8 else b""
     is_coloured = bits > 8 or not palette[::entry_size] == palette[1::entry_size] == palette[2::entry_size]
-    memory_bytes = width * height * (4 if has_alpha else 3 if is_coloured else 1)
+    memory_bytes = width * height * (4 + 1 if has_alpha else 3 + 1 if is_coloured else 1)
     return ImageHeader("BMP", width, height, memory_bytes, has_alpha, is_coloured)

@@ -23,7 +23,7 @@ from osteo_edge.radiograph import Radiograph
 MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 40_000_000
 MAX_GREY_BYTES = 2 * MAX_PIXELS
-# What 16-bit colours of 40 megapixels take; a grey radiograph of this size takes a third or less.
+# 40 megapixels of grey take 200 MB or less in every format, and as a PNG in 8-bit colours 240 MB.
 MAX_MEMORY_BYTES = 256 << 20
 _CHUNK_BYTES = 1 << 20
 # How OpenCV names a limit that its environment set, where we read more.
@@ -173,15 +173,19 @@ def _decode_jpeg(data: bytes, header: ImageHeader) -> tuple[Pixels, float]:
 
 def _decode_other(data: bytes, header: ImageHeader) -> tuple[Pixels, float]:
     """Upright grey pixels, and the share of coloured ones."""
-    colours = _imdecode(data, cv2.IMREAD_COLOR) if header.may_be_coloured else None
-    grey = None if colours is None else single_plane(colours)
-    share = 0.0
+    grey, share = _decode_colours(data) if header.may_be_coloured else (None, 0.0)
     if grey is None:
         grey = _imdecode(data, cv2.IMREAD_GRAYSCALE)
-        share = 0.0 if colours is None else coloured_share(colours)
     if header.format in ("TIFF", "BMP"):
         require_no_cut(grey)
     return grey, share
+
+
+def _decode_colours(data: bytes) -> tuple[Pixels | None, float]:
+    """Grey pixels where the colours are none, and the share of coloured ones."""
+    colours = _imdecode(data, cv2.IMREAD_COLOR)
+    grey = single_plane(colours)
+    return grey, coloured_share(colours) if grey is None else 0.0
 
 
 def _imdecode(data: bytes, mode: int) -> Pixels:

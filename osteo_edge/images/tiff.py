@@ -140,7 +140,7 @@ def read_tiff(data: bytes) -> ImageHeader:
     if width < 1 or height < 1:
         return ImageHeader("TIFF", width, height, 0)
     blocks = _blocks(directory, width, height)
-    channels = 4 if has_alpha else 3 if is_coloured else 1
+    channels = 4 + 1 if has_alpha else 3 + 1 if is_coloured else 1  # the grey one is made of the others
     # One strip or tile at a time is decoded apart, 8-bit ones as four channels.
     of_block = blocks.width_px * blocks.height_px * max(4, samples * -(-bits // 8))
     memory_bytes = width * height * channels * (2 if bits > 8 else 1) + of_block

@@ -87,7 +87,7 @@ def test_jpeg_segments_that_hide_another_frame_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("bits", "colour_type", "a_pixel"),
-    [(1, 0, 1), (8, 0, 1), (16, 0, 2), (8, 2, 3), (16, 2, 6), (8, 3, 3), (16, 4, 8), (16, 6, 8)],
+    [(1, 0, 2), (8, 0, 2), (16, 0, 4), (8, 2, 6), (16, 2, 12), (8, 3, 6), (16, 4, 16), (16, 6, 16)],
 )
 def test_what_a_png_takes_counts_its_channels_and_depth(bits: int, colour_type: int, a_pixel: int) -> None:
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 1000, 2000, bits, colour_type, 0, 0, 0))
