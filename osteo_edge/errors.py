@@ -3,7 +3,7 @@
 OsteoEdgeError
 |- InputError                  the picture cannot be used; never carries a label
 |  |- UnreadableImageError     missing, empty, truncated, damaged, no permission
-|  |- ImageTooLargeError       over the limits of pixels or bytes; the pipeline answers it as a rejection
+|  |- ImageTooLargeError       over the limits of pixels, bytes or parts; the pipeline answers it as a rejection
 |  |- UnsupportedImageError    a format, shape or data type that is not read here
 |  `- QualityRejected          only from Prediction.raise_for_status()
 |- CovariateError              what was given of the person cannot be used
@@ -72,7 +72,7 @@ class UnsupportedImageError(InputError):
 
 
 class ImageTooLargeError(InputError):
-    """More pixels or bytes than are read; found before anything is decoded."""
+    """More pixels, bytes or parts than are read; found before anything is decoded."""
 
 
 class QualityRejected(InputError):  # noqa: N818  it reports a state of the picture, not a fault

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from osteo_edge import OsteoPredictor, Status, open_bundle
 from osteo_edge.bundle import MANIFEST, MANIFEST_DIGEST, manifest_digest_line
 from osteo_edge.errors import InferenceError, InputError, QualityRejected, ReportError
+from osteo_edge.images import reader
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.prediction import Prediction
 
@@ -143,8 +145,24 @@ def test_a_bundle_that_was_not_shown_to_work_refers_every_picture(
 
 
 def test_one_path_is_not_taken_for_several(predictor: OsteoPredictor, example: Path) -> None:
-    with pytest.raises(TypeError, match="use predict for one"):
-        predictor.predict_many(str(example))
+    data = example.read_bytes()
+    with example.open("rb") as file:
+        for one in (str(example), example, data, bytearray(data), memoryview(data), file, np.zeros((9, 9), np.uint8)):
+            with pytest.raises(TypeError, match="use predict for one"):
+                predictor.predict_many(one)  # type: ignore[arg-type]
+
+
+def test_a_picture_in_whatever_form_gets_the_same_answer(predictor: OsteoPredictor, example: Path) -> None:
+    data = example.read_bytes()
+    grey = reader.read(example).pixels
+    expected = dict(predictor.predict(example).probabilities)
+    with example.open("rb") as file:
+        forms = [data, bytearray(data), memoryview(data), file, io.BytesIO(data), grey, grey[..., None]]
+        forms += [np.dstack([grey] * 3), np.dstack([grey] * 3 + [np.full_like(grey, 255)])]
+        for answer in predictor.predict_many(forms):
+            assert dict(answer.probabilities) == expected
+    with pytest.raises(TypeError, match="a path"):
+        predictor.predict(12)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["noise", "gradient", "document"])
