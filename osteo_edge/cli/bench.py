@@ -34,7 +34,7 @@ Examples:
   osteo-edge bench --budget 512MB radiographs/
   osteo-edge bench --compare here.json there.json
 
-Exit codes: 0 all measured, 2 usage, 3 no picture was read or answered, 5 bundle, 7 output, 8 engine or memory, 130 interrupted,
+Exit codes: 0 all measured, 2 usage, 3 no picture was read or answered, 5 bundle, 7 output, 8 engine, 9 memory, 130 interrupted,
 143 interrupted by SIGTERM (what was measured until then is printed and written)."""
 
 

@@ -131,7 +131,7 @@ def test_a_budget_that_is_too_small_is_told_and_the_report_still_written(
 ) -> None:
     code, text, error = run(capfd, *SHORT, "--threads", 1, "--budget", budget, "--json", tmp_path / "a.json")
     (row,) = read(tmp_path / "a.json")["rows"]
-    assert code == 8
+    assert code in (8, 9)  # ended by the kernel, which may be anything; or refused before it came to that
     assert row["status"] == "failed"
     assert row["groups"] == []
     assert f"FAILED: it did not run within {budget.removesuffix('MB')} MB" in text
