@@ -90,6 +90,7 @@ def require_room(modules: Sequence[str], *, threads: int = 1, workers: int = 1) 
         with out_of_memory_told():
             for library in _BEFORE_ENGINES:
                 import_module(library)
+            _let_openblas_take_its_memory()
 
 
 def workers_within(modules: Sequence[str], *, threads: int, workers: int) -> int:
@@ -106,6 +107,14 @@ def _needed(kind: Kind, modules: Sequence[str], threads: int, workers: int) -> i
     libraries = (name for name in (*_BEFORE_ENGINES, *modules) if name not in sys.modules)
     loading = sum(_OF_LIBRARIES[name][kind] for name in libraries)
     return loading + _OF_WORK[kind] + _OF_A_THREAD * threads * workers + _OF_ANOTHER_WORKER * (workers - 1)
+
+
+def _let_openblas_take_its_memory() -> None:
+    """It does so for its first product, keeps it for the next, and ends the process where a picture has taken it before."""
+    import numpy as np
+
+    square = np.ones((256, 256), np.float32)
+    np.matmul(square, square)
 
 
 def _share_one_heap() -> None:

@@ -64,6 +64,17 @@ def test_little_writable_memory_gives_an_answer_or_says_so(engine: str, example:
     require_answers_or_words(resource.RLIMIT_DATA, range(40, 200, 20), example, engine, threads=1)
 
 
+@ENGINES
+def test_little_address_space_for_a_large_picture(engine: str, tmp_path: Path, example: Path) -> None:
+    """The library may be loaded and the pixels not fit, or only what is made of them."""
+    path = tmp_path / "large.jpg"
+    cv2.imwrite(str(path), cv2.resize(cv2.imread(str(example), cv2.IMREAD_GRAYSCALE), (6000, 6000)))
+    for limit in range(375, 415, 8):
+        done = predict("--engine", engine, "--threads", "2", path, enter=limited(resource.RLIMIT_AS, limit * MIB))
+        assert done.returncode in (4, 9), done.stderr
+        assert (done.returncode == 9) == done.stderr.startswith("osteo-edge: too little memory")
+
+
 def require_answers_or_words(kind: int, limits_mib: range, picture: Path, engine: str, threads: int) -> None:
     """Whatever the limit: never a crash; first the words, then the answers."""
     codes = []
