@@ -17,6 +17,7 @@ DAMAGED = -1
 # LZW as TIFF 6.0, section 13, has it: codes below 256 are bytes, 256 empties the table, 257 ends the strip.
 _CLEAR, _END, _FIRST_ENTRY = 256, 257, 258
 _TABLE_SIZE = 5119  # as far as libtiff lets a table grow before it is emptied
+_LEAST_BYTES_A_TABLE = 2048
 _PLACES = np.arange(_TABLE_SIZE - _FIRST_ENTRY)
 # Codes become wider when entries 511, 1023 and 2047 are next, one early; they have 12 bits at most.
 _WIDTHS = 9 + np.searchsorted((511 - 257, 1023 - 257, 2047 - 257), _PLACES, side="right")
@@ -53,7 +54,10 @@ def measure_lzw(strip: bytes, most: int) -> int:
     bits, place, length = 8 * len(strip), 9, 0
     if bits < 9 or _codes(data, 0, 1)[0] != _CLEAR:
         return DAMAGED
-    while length <= most:
+    # A table is emptied when it is full, after 5 KiB or so; one that is emptied all the time would cost minutes.
+    for _ in range(2 + len(strip) // _LEAST_BYTES_A_TABLE):
+        if length > most:
+            return length
         codes = _codes(data, place, int(np.searchsorted(_OFFSETS, bits - place, side="right")) - 1)
         ends = np.flatnonzero((codes == _CLEAR) | (codes == _END))
         known = codes[: ends[0]] if len(ends) else codes
@@ -61,9 +65,9 @@ def measure_lzw(strip: bytes, most: int) -> int:
             return DAMAGED
         length += int(_lengths(known).sum())
         if not len(ends) or codes[ends[0]] == _END:
-            break
+            return length
         place += int(_OFFSETS[ends[0] + 1])
-    return length
+    return DAMAGED
 
 
 def _codes(data: NDArray[np.uint8], place: int, count: int) -> NDArray[np.int64]:

@@ -41,8 +41,8 @@ _COMPRESSIONS = {
 _BITS_READ = (1, 4, 8, 10, 12, 14, 16)
 _SAMPLES_READ = {_WHITE_IS_ZERO: (1, 2), _BLACK_IS_ZERO: (1, 2), _RGB: (3, 4), _PALETTE_NUMBERS: (1,)}
 _NO_LIMIT = 0xFFFFFFFF  # the default of RowsPerStrip: all rows in one
-# One a row, or tiles of 16 x 16 at 40 megapixels, are fewer.
-MAX_STRIPS = 200_000
+# One a row, or tiles of 32 x 32 at 40 megapixels, are fewer.
+MAX_STRIPS = 50_000
 _VALUE_TYPES = {1: "u1", 3: "u2", 4: "u4"}
 _INSTEAD = "export it as a grey PNG, or as a TIFF without compression"
 

@@ -206,6 +206,15 @@ def test_no_bytes_whatever_hang_or_break_a_measure(measure: strips.Measure) -> N
     assert measure(zlib.compress(bytes(50_000_000)), 1_000) in (strips.DAMAGED, 1_001) or measure is not strips.measure_deflate
 
 
+def test_an_lzw_table_that_is_emptied_after_each_code_is_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+    codes = strips._codes
+    monkeypatch.setattr(strips, "_codes", lambda *arguments: looks.append(1) or codes(*arguments))
+    emptied = int("100000000" * 8 * 100_000, 2).to_bytes(900_000, "big")
+    assert strips.measure_lzw(emptied, 1 << 20) == strips.DAMAGED
+    assert len(looks) < 500
+
+
 def test_a_tail_of_zeros_that_begins_within_a_row_is_seen() -> None:
     for pixels in (GREYS, GREYS.astype(np.uint16) * 250):
         for ending in (".bmp", ".tiff"):
