@@ -158,7 +158,7 @@ def test_what_is_no_file_is_left_alone(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 300])
 def test_a_name_that_no_file_can_have_is_an_os_error(tmp_path: Path, name: str) -> None:
-    with pytest.raises(OSError, match=r"null byte|surrogates|too long"):
+    with pytest.raises(OSError, match=r"null|surrogates|too long"):
         write_file(tmp_path / name, b"new")
     assert os.listdir(tmp_path) == []
 
