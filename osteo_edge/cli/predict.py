@@ -34,7 +34,7 @@ Examples:
   osteo-edge predict --age 67 --sex female image.png
   cat image.png | osteo-edge predict -
 
-Exit codes: 0 answered, 2 usage, 3 unreadable, 4 rejected or referred, 5 bundle, 6 too large, 7 output, 8 engine.
+Exit codes: 0 answered, 2 usage, 3 unreadable, 4 rejected or referred, 5 bundle, 6 too large, 7 output, 8 engine, 9 memory.
 For several pictures: the gravest, in the order 7, 3, 6, 4, 0."""
 
 
