@@ -15,6 +15,7 @@ from osteo_edge.covariates import enumerate_words, spoken
 from osteo_edge.decision.conformal import TIE
 from osteo_edge.decision.fusion import weighs_picture
 from osteo_edge.manifest import Fusion, Manifest, Member, Metric, RegionProfile
+from osteo_edge.questions import Question
 
 _COMMON = "--finder train/results/knee-finder/finder.npz --data ../shared/data/knee"
 LICENCE_ID = "LicenseRef-osteo-edge-research-model"
@@ -108,9 +109,14 @@ def _head(manifest: Manifest) -> list[str]:
         "",
         *(_networks(manifest) if len(manifest.members) > 1 else [f"- Network: {_network(manifest.members[0])}."]),
         *dict.fromkeys(_sees(member.region) for member in manifest.members),
-        f"- Answers: probabilities of the research codes {', '.join(manifest.labels)}, and the set of codes that cannot be "
+        f"- Question: {manifest.question.title}, one answer a {manifest.question.unit}.",
+        f"- Answers: {_answers(manifest.question)}; probabilities of these research codes, and the set of codes that cannot be "
         "ruled out.",
     ]
+
+
+def _answers(question: Question) -> str:
+    return ", ".join(f"`{one.code}` ({', '.join(one.labels)})" for one in question.answers)
 
 
 def _networks(manifest: Manifest) -> list[str]:
@@ -306,8 +312,8 @@ def _label_sets(manifest: Manifest, metrics: Mapping[str, Any]) -> list[str]:
         f"Every class with a probability of at least {conformal.min_probability:.3f} stays in the answer's set, so that it "
         f"holds the true class for about {conformal.coverage:.0%} of pictures like those of the training set (fitted on "
         f"{conformal.calibration_size} out-of-fold radiographs; an average, not a promise for each class). So does a class "
-        f"within {TIE:g} of the likeliest, and what lies between two that stay. A set of more than one class is reported as "
-        "'referred'.",
+        f"within {TIE:g} of the likeliest, and what lies between two that stay. A set whose classes do not all lie in one "
+        "of the answers is 'referred'.",
     ]
     if not manifest.is_proven:
         lines += [

@@ -223,6 +223,7 @@ def _manifest(
         name=name,
         version=__version__,
         labels=source.labels,
+        question=source.question,
         body_part="knee",
         view_position="AP",
         intended_use=card.INTENDED_USE,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from export.errors import ExportError
 from osteo_edge.errors import ManifestError
 from osteo_edge.manifest import Ensemble, Fusion, check_ensemble, check_fusion, is_safe_path
+from osteo_edge.questions import BONE_DENSITY, Question, check_question
 from osteo_edge.records import parse_json, parse_record
 from train.run import METRICS_FILE, SCORES_FILE, load_run
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 ENSEMBLE_FILE = "ensemble.json"
 FUSION_FILE = "fusion.json"
+QUESTION_FILE = "question.json"
 
 Record = TypeVar("Record")
 
@@ -40,11 +42,20 @@ class FusionFile:
 
 
 @dataclass(frozen=True)
+class QuestionFile:
+    """``question.json`` of any run's folder, as it goes into the manifest."""
+
+    schema_version: Literal[1]
+    question: Question
+
+
+@dataclass(frozen=True)
 class Source:
     """Finished runs on their way into one bundle.
 
     Attributes:
         names: of the members, from which their files are named: the backbone for one run, the folders for several.
+        question: that of bone density where the folder has no ``question.json``.
         metrics: ``metrics.json`` of the folder, decoded: of the ensemble's own out-of-fold scores where there are several.
         training_digests: SHA-256 of every radiograph that any member was trained on, or the ensemble was fitted on.
     """
@@ -54,6 +65,7 @@ class Source:
     runs: tuple[Run, ...]
     ensemble: Ensemble
     fusion: Fusion | None
+    question: Question
     metrics: Mapping[str, Any]
     training_digests: frozenset[str]
 
@@ -76,6 +88,7 @@ def load_source(folder: Path) -> Source:
         check_ensemble(source.ensemble, members=len(source.runs), labels=len(source.labels))
         if source.fusion:
             check_fusion(source.fusion, labels=source.labels)
+        check_question(source.question, source.labels)
     except ManifestError as error:
         raise ExportError(f"{folder}: {str(error).removeprefix('manifest.json: ')}") from error
     return source
@@ -90,10 +103,10 @@ def _require_exportable(run: Run) -> None:
 
 def _load_single(folder: Path) -> Source:
     run = load_run(folder)
-    fusion = _read_fusion(folder)
+    fusion, question = _read_fusion(folder), _read_question(folder)
     # "@", which marks a network that ends early, has no place in a bundle's paths.
     name = run.backbone.replace("@", "-")
-    return Source(folder, (name,), (run,), Ensemble("mean"), fusion, run.metrics, run.training_digests)
+    return Source(folder, (name,), (run,), Ensemble("mean"), fusion, question, run.metrics, run.training_digests)
 
 
 def _load_ensemble(folder: Path) -> Source:
@@ -109,7 +122,8 @@ def _load_ensemble(folder: Path) -> Source:
     metrics, scores = _read_json(folder / METRICS_FILE), _read_json(folder / SCORES_FILE)
     try:
         digests = frozenset(scores["radiographs"]).union(*(run.training_digests for run in runs))
-        return Source(folder, record.members, runs, record.ensemble, _read_fusion(folder), metrics, digests)
+        fusion, question = _read_fusion(folder), _read_question(folder)
+        return Source(folder, record.members, runs, record.ensemble, fusion, question, metrics, digests)
     except (KeyError, TypeError) as error:
         raise ExportError(f"{folder / SCORES_FILE}: is not a file of out-of-fold scores ({error!r})") from error
 
@@ -117,6 +131,11 @@ def _load_ensemble(folder: Path) -> Source:
 def _read_fusion(folder: Path) -> Fusion | None:
     path = folder / FUSION_FILE
     return _read(FusionFile, path).fusion if path.is_file() else None
+
+
+def _read_question(folder: Path) -> Question:
+    path = folder / QUESTION_FILE
+    return _read(QuestionFile, path).question if path.is_file() else BONE_DENSITY
 
 
 def _read(kind: type[Record], path: Path) -> Record:

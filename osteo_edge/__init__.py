@@ -1,4 +1,4 @@
-"""osteo-edge: screening of knee radiographs for low bone density on cheap machines. For research, not a diagnosis.
+"""osteo-edge: screening of knee radiographs on cheap machines. For research, not a diagnosis.
 
 Importing this package loads neither numpy, OpenCV nor an engine; the public names do so when first used.
 """
@@ -39,11 +39,13 @@ if TYPE_CHECKING:
     )
     from osteo_edge.installation import install_bundle, remove_bundle
     from osteo_edge.labels import BodyPart, BoneStatus, Laterality, Mode, Status
-    from osteo_edge.prediction import Knee, Prediction
+    from osteo_edge.prediction import Answer, Knee, Prediction
     from osteo_edge.predictor import OsteoPredictor
+    from osteo_edge.questions import Question
     from osteo_edge.radiograph import Radiograph
 
 _HOMES = {
+    "Answer": "prediction",
     "Bundle": "bundle",
     "BodyPart": "labels",
     "BoneStatus": "labels",
@@ -67,6 +69,7 @@ _HOMES = {
     "OutOfMemoryError": "errors",
     "Prediction": "prediction",
     "QualityRejected": "errors",
+    "Question": "questions",
     "Radiograph": "radiograph",
     "ReportError": "errors",
     "SelfTestError": "errors",
@@ -83,6 +86,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Answer",
     "BodyPart",
     "BoneStatus",
     "Bundle",
@@ -106,6 +110,7 @@ __all__ = [
     "OutOfMemoryError",
     "Prediction",
     "QualityRejected",
+    "Question",
     "Radiograph",
     "ReportError",
     "SelfTestError",

@@ -141,6 +141,15 @@ def embedded_bundles() -> tuple[str, ...]:
     return names
 
 
+def default_bundles() -> tuple[str, ...]:
+    """Names of the bundles that are asked of a picture where none is named: each that is inside the package.
+
+    Raises:
+        BundleNotFoundError: as ``embedded_bundles``.
+    """
+    return embedded_bundles()
+
+
 def installed_bundles() -> tuple[str, ...]:
     """Names of the bundles in the user's folder, sorted."""
     folder = user_folder()

@@ -67,8 +67,11 @@ def gather(age_years: float | None, sex: str | None, covariates: Given | None) -
     return {name: value for name, value in given.items() if value is not None and not (isinstance(value, str) and value == "")}
 
 
-def describe(fusion: Fusion | None, given: Given) -> Person:
+def describe(fusion: Fusion | None, given: Given, known_to_others: Collection[str] = ()) -> Person:
     """Check ``given`` against what the bundle knows; ``age`` is ``age_years``.
+
+    Args:
+        known_to_others: names that are no mistake, since other bundles that are asked at the same time take them.
 
     Age and sex are checked for every bundle, since the advice follows from them. A child's age is none that a bundle
     takes; it is for ``decision.verdict.refuse`` to answer, and no error.
@@ -80,7 +83,7 @@ def describe(fusion: Fusion | None, given: Given) -> Person:
     given = _under_known_names(given)
     known = {covariate.name: covariate for covariate in fusion.covariates} if fusion else {}
     for name in given:
-        if fusion and name not in known and name not in (AGE, SEX):
+        if fusion and name not in known and name not in (AGE, SEX) and name not in known_to_others:
             raise CovariateError(f"this bundle knows no covariate {name[:60]!r}; it knows {', '.join(known)}")
     is_child = AGE in given and _ANYBODY_S_AGE.low <= _read(_ANYBODY_S_AGE, given[AGE]) < ADULT_AGE_YEARS
     usable = [name for name in given if name in known and not (is_child and name == AGE)]

@@ -27,10 +27,10 @@ class Laterality(StrEnum):
 
 
 class Status(StrEnum):
-    """What became of a picture.
+    """What became of a picture, or of a question that it was asked.
 
-    reported: one class stands alone. referred: read, but the classes cannot be told apart surely enough.
-    rejected: no answer; the findings say why.
+    reported: there is an answer, in which all classes lie that cannot be ruled out. referred: read, but it cannot be told
+    surely enough, or rests on too little. rejected: no answer; the findings say why.
     """
 
     REPORTED = "reported"

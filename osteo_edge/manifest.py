@@ -12,10 +12,11 @@ from typing import Literal
 
 from osteo_edge.engines.device import TELLING_FEATURES
 from osteo_edge.errors import IncompatibleBundleError, ManifestError
-from osteo_edge.labels import BodyPart, BoneStatus
+from osteo_edge.labels import BodyPart
+from osteo_edge.questions import Question, check_question
 from osteo_edge.records import parse_json, parse_record
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_MEMBERS = 8
 MAX_LAYERS = 4
@@ -249,7 +250,8 @@ class Manifest:
     """The whole manifest; see the class of each field.
 
     Attributes:
-        labels: in order of falling bone density, as ``BoneStatus`` has them; label sets rely on it.
+        labels: degrees of one thing, in order, for example of falling bone density; label sets rely on it.
+        question: what is asked of a picture, and the answers that the labels make.
         members: run in this order; each has a name of its own, and one engine at least has files of all of them.
         choices: what ``auto`` means on this device: the first that fits it and whose engine is installed.
         ensemble: how the members' scores become one; ``mean`` where there is one member.
@@ -265,6 +267,7 @@ class Manifest:
     name: str
     version: str
     labels: tuple[str, ...]
+    question: Question
     body_part: str
     view_position: str
     intended_use: str
@@ -322,8 +325,7 @@ def _refuse_other_schema(plain: object) -> None:
 
 def _check_vocabulary(manifest: Manifest) -> None:
     _require(is_safe_path(manifest.name) and "/" not in manifest.name, "name", "must be a plain file name")
-    known = [status.value for status in BoneStatus]
-    _require(list(manifest.labels) == known, "labels", f"must be {known}")
+    check_question(manifest.question, manifest.labels)
     _require(manifest.body_part in list(BodyPart), "body_part", f"must be one of {[part.value for part in BodyPart]}")
     _require(1 <= len(manifest.members) <= MAX_MEMBERS, "members", f"must hold 1 to {MAX_MEMBERS} members")
     _check_conformal(manifest.conformal, "conformal")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock, Thread
 from typing import NoReturn
@@ -13,6 +14,7 @@ from osteo_edge.engines.select import EngineChoice
 from osteo_edge.engines.tuning import find_tuning
 from osteo_edge.errors import IncompatibleBundleError, InferenceError
 from osteo_edge.manifest import InputSpec, Member
+from osteo_edge.questions import require_together
 from osteo_edge.room import out_of_memory_told
 
 MAX_THREADS = 256
@@ -37,14 +39,19 @@ class LoadingModel:
 
     def __init__(
         self,
-        bundle: str | Path = DEFAULT_BUNDLE,
+        bundle: str | Path | Bundle = DEFAULT_BUNDLE,
         *,
         engine: str = select.AUTO,
         precision: str = select.AUTO,
         threads: int | None = None,
         workers: int = 1,
+        after: LoadingModel | None = None,
     ) -> None:
         """Open the bundle and start loading; see ``OsteoPredictor`` for the arguments.
+
+        Args:
+            bundle: an opened one is taken as it is.
+            after: a model whose engines are loaded first.
 
         Raises:
             BundleError: missing, damaged or incompatible.
@@ -57,7 +64,7 @@ class LoadingModel:
         for name, number in (("threads", threads), ("workers", workers)):
             if not (number is None and name == "threads"):
                 _require_number(name, number)
-        self.bundle = open_bundle(bundle)
+        self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         manifest = self.bundle.manifest
         threads = threads or select.available_threads()
         self.workers, self.threads = workers, max(1, threads // workers)
@@ -72,10 +79,10 @@ class LoadingModel:
             _LoadingEngine(self.bundle, member, choice, threads=self.threads)
             for member, choice in zip(manifest.members, self.choices, strict=True)
         ]
-        before = None
+        self._last: _LoadingEngine | None = after._last if after else None
         for loading in self._loading[: 1 if manifest.ensemble.kind == "cascade" else None]:
-            loading.start(before)
-            before = loading
+            loading.start(self._last)
+            self._last = loading
 
     def engine(self, member: int = 0) -> Engine:
         """The engine of a member, once it is loaded.
@@ -109,8 +116,50 @@ class LoadingModel:
         )
 
 
+def load_models(
+    bundles: Sequence[str | Path | Bundle],
+    *,
+    engine: str = select.AUTO,
+    precision: str = select.AUTO,
+    threads: int | None = None,
+    workers: int = 1,
+) -> tuple[LoadingModel, ...]:
+    """Start to load the models of bundles that are asked of one picture, one bundle after the other.
+
+    Nothing is loaded before all are known to go together.
+
+    Raises:
+        BundleError: one is missing, damaged or incompatible; or two answer one question, or are of different body parts.
+        OsteoEdgeError, ValueError, TypeError: as ``LoadingModel``.
+    """
+    for bundle in bundles:
+        _require_kinds(bundle)
+    opened = [bundle if isinstance(bundle, Bundle) else open_bundle(bundle) for bundle in bundles]
+    require_bundles_together(opened)
+    models: list[LoadingModel] = []
+    try:
+        for bundle in opened:
+            last = models[-1] if models else None
+            model = LoadingModel(bundle, engine=engine, precision=precision, threads=threads, workers=workers, after=last)
+            models.append(model)
+    except BaseException:
+        for model in models:
+            model.close()
+        raise
+    return tuple(models)
+
+
+def require_bundles_together(bundles: Sequence[Bundle]) -> None:
+    """Raise unless these bundles can be asked of one picture.
+
+    Raises:
+        IncompatibleBundleError: two answer one question, or are of different body parts.
+    """
+    require_together([(one.manifest.name, one.manifest.question, one.manifest.body_part) for one in bundles])
+
+
 def _require_kinds(bundle: object, **names: object) -> None:
-    if not isinstance(bundle, (str, Path)):
+    if not isinstance(bundle, (str, Path, Bundle)):
         raise TypeError(f"bundle must be a name or a path, not {type(bundle).__name__}")
     for argument, value in names.items():
         if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""The record at the pipeline's end: what is said of one picture."""
+"""The records at the pipeline's end: what is said of one picture, question by question."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from osteo_edge.errors import QualityRejected
 from osteo_edge.images.quality import Finding
 from osteo_edge.labels import Mode, Status
 from osteo_edge.printable import printable
+from osteo_edge.questions import Question
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Knee:
-    """One knee that was found and scored.
+    """One knee that was found, as one question's networks scored it.
 
     Attributes:
         joint: centre and width of the joint in pixels of the upright picture.
         box: what the networks were shown, together; may reach beyond the picture.
-        probabilities: label -> probability from this knee alone.
+        probabilities: label -> probability of this knee: from it alone where the question is of the picture; where it is of
+            knees, together with what is known of the person, as in the answer.
+        label_set: the classes that cannot be ruled out of this knee; empty where the question is of the picture.
+        answer: code of this knee's answer; None where there is none, and where the question is of the picture.
         saliency: (rows, columns) float32 over the box, for the class that is likeliest from the picture alone; only when
             asked for. Exact for one network; see ``decision.explanation.laid_together`` for several.
     """
@@ -36,7 +40,14 @@ class Knee:
     joint: Joint
     box: Box
     probabilities: Mapping[str, float]
+    label_set: tuple[str, ...] = ()
+    answer: str | None = None
     saliency: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def likeliest(self) -> str:
+        """Research code of the class of the highest probability, which is no answer by itself."""
+        return likeliest(self.probabilities)
 
 
 @dataclass(frozen=True)
@@ -57,32 +68,27 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """The answer for one picture. A research screening aid, not a diagnosis.
-
-    It can be hashed, copied and pickled, and so be sent from a worker process. Pixels and saliency, which only an explanation
-    keeps, go along but take no part in comparing or hashing; ``digest`` stands for them.
+class Answer:
+    """What one bundle says to its question of one picture.
 
     Attributes:
-        source: the name by which the caller knows the picture.
-        digest: SHA-256 of the picture's bytes; None where they could not be read.
+        asked: the question, with the answers that it can have.
         status: reported, referred or rejected.
         findings: the reasons for a referral or rejection.
         notes: what is worth knowing and is no reason for either, for example that covariates took no part.
         mode: what the answer rests on; None when rejected.
-        probabilities: label -> probability; empty when rejected.
+        probabilities: label -> probability; empty when rejected. Where the question is of knees, these, ``label_set`` and what
+            follows from them are those of the gravest knee.
         image_probabilities: the same from the picture alone; equal to ``probabilities`` in the image mode.
         label_set: the classes that cannot be ruled out; empty when rejected.
         covariates_used: covariate -> number that took part; sex is 1 for female, yes is 1; empty in the image mode.
         members_answered: networks that were run; a cascade stops when it is sure.
-        knees: left to right in the picture.
-        timings_ms: stage -> milliseconds of wall clock; takes no part in comparing two answers.
-        age_years, sex: of the person where they were given, whether or not they took part; the advice follows from them.
-        radiograph: kept for the overlay, only when an explanation was asked for.
+        knees: left to right in the picture; empty when rejected.
+        lead: place in ``knees`` of the gravest where the question is of knees, else None.
+        age_years, sex: of the person where they were given, whether or not they took part; advice may follow from them.
     """
 
-    source: str
-    digest: str | None
+    asked: Question
     status: Status
     findings: tuple[Finding, ...]
     notes: tuple[Finding, ...]
@@ -93,17 +99,32 @@ class Prediction:
     covariates_used: Mapping[str, float]
     members_answered: int
     knees: tuple[Knee, ...]
-    timings_ms: Mapping[str, float] = field(compare=False)
     model: ModelIdentity
     intended_use: str
+    lead: int | None = None
     age_years: float | None = None
     sex: str | None = None
-    radiograph: Radiograph | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def question(self) -> str:
+        """The question's name."""
+        return self.asked.name
+
+    @property
+    def title(self) -> str:
+        """The question's name for people."""
+        return self.asked.title
+
+    @property
+    def answer(self) -> str | None:
+        """Code of the answer in which all classes lie that cannot be ruled out; None unless reported."""
+        told = self.asked.answer_of(self.label_set) if self.status is Status.REPORTED else None
+        return told.code if told else None
 
     @property
     def label(self) -> str | None:
-        """Research code of the class that stands alone; None unless the picture was reported."""
-        return self.likeliest if self.status is Status.REPORTED else None
+        """Research code of the class that stands alone; None unless reported, and where others of the same answer remain."""
+        return self.label_set[0] if self.status is Status.REPORTED and len(self.label_set) == 1 else None
 
     @property
     def likeliest(self) -> str | None:
@@ -112,10 +133,134 @@ class Prediction:
 
     @property
     def message(self) -> str:
-        """What a person is told of the picture: the answer, its reason and the next step, as ``reports.wording`` gives them."""
+        """What a person is told: the answer, its reason and the next step, as ``reports.wording`` gives them."""
         from osteo_edge.reports import wording
 
         return wording.message(self)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was answered of one picture. A research screening aid, not a diagnosis.
+
+    ``status``, ``message`` and ``joints`` are of the picture; ``answers`` holds all the rest, question by question. The
+    properties that an answer has too (``label``, ``probabilities``, ``findings``, ``knees`` ...) are those of the first, which
+    is the only one of a predictor with one bundle.
+
+    It can be hashed, copied and pickled, and so be sent from a worker process. Pixels and saliency, which only an explanation
+    keeps, go along but take no part in comparing or hashing; ``digest`` stands for them.
+
+    Attributes:
+        source: the name by which the caller knows the picture.
+        digest: SHA-256 of the picture's bytes; None where they could not be read.
+        answers: one a question, in the order of the predictor's bundles; never empty. Of a picture that was rejected as a whole
+            all have the same findings.
+        joints: the knee joints that were found, left to right in the picture.
+        timings_ms: stage -> milliseconds of wall clock, of all questions together; takes no part in comparing two answers.
+        radiograph: kept for the overlay, only when an explanation was asked for.
+    """
+
+    source: str
+    digest: str | None
+    answers: tuple[Answer, ...]
+    joints: tuple[Joint, ...]
+    timings_ms: Mapping[str, float] = field(compare=False)
+    radiograph: Radiograph | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def status(self) -> Status:
+        """Rejected where no question could be asked; else reported where one at least was answered; else referred."""
+        found = {answer.status for answer in self.answers}
+        if found == {Status.REJECTED}:
+            return Status.REJECTED
+        return Status.REPORTED if Status.REPORTED in found else Status.REFERRED
+
+    @property
+    def message(self) -> str:
+        """What a person is told of the picture: each answer with its reason and the next step."""
+        from osteo_edge.reports import wording
+
+        return wording.message_of(self)
+
+    def answer_to(self, question: str) -> Answer:
+        """The answer to the question of this name.
+
+        Raises:
+            KeyError: it was not asked.
+        """
+        for answer in self.answers:
+            if answer.question == question:
+                return answer
+        raise KeyError(f"{question!r} was not asked; asked: {', '.join(answer.question for answer in self.answers)}")
+
+    @property
+    def first(self) -> Answer:
+        """The answer to the first question, of which the properties below speak."""
+        return self.answers[0]
+
+    @property
+    def answer(self) -> str | None:
+        return self.first.answer
+
+    @property
+    def label(self) -> str | None:
+        return self.first.label
+
+    @property
+    def likeliest(self) -> str | None:
+        return self.first.likeliest
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return self.first.findings
+
+    @property
+    def notes(self) -> tuple[Finding, ...]:
+        return self.first.notes
+
+    @property
+    def mode(self) -> Mode | None:
+        return self.first.mode
+
+    @property
+    def probabilities(self) -> Mapping[str, float]:
+        return self.first.probabilities
+
+    @property
+    def image_probabilities(self) -> Mapping[str, float]:
+        return self.first.image_probabilities
+
+    @property
+    def label_set(self) -> tuple[str, ...]:
+        return self.first.label_set
+
+    @property
+    def covariates_used(self) -> Mapping[str, float]:
+        return self.first.covariates_used
+
+    @property
+    def members_answered(self) -> int:
+        return self.first.members_answered
+
+    @property
+    def knees(self) -> tuple[Knee, ...]:
+        return self.first.knees
+
+    @property
+    def model(self) -> ModelIdentity:
+        return self.first.model
+
+    @property
+    def intended_use(self) -> str:
+        return self.first.intended_use
+
+    @property
+    def age_years(self) -> float | None:
+        return self.first.age_years
+
+    @property
+    def sex(self) -> str | None:
+        return self.first.sex
 
     def __str__(self) -> str:
         """One line for people, without escapes: the source, the status and the sentence."""
@@ -137,12 +282,16 @@ class Prediction:
 
         return to_dict(self)
 
-    def save_overlay(self, path: str | Path) -> Path:
+    def save_overlay(self, path: str | Path, *, question: str | None = None) -> Path:
         """Write the radiograph with boxes and saliency as a PNG or JPEG.
+
+        Args:
+            question: whose scores are shown; the first that was not rejected by default.
 
         Raises:
             ReportError: nothing was explained (``predict(..., explain=True)``), or the file cannot be written.
+            KeyError: the question was not asked.
         """
         from osteo_edge.reports.overlay import save_overlay
 
-        return save_overlay(self, Path(path))
+        return save_overlay(self, Path(path), question=question)

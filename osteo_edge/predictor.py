@@ -11,96 +11,112 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.budget import MemoryBudget, Part, picture_bytes
-from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle
-from osteo_edge.covariates import Given, Person, describe, gather
-from osteo_edge.decision.ensemble import combine, is_sure, shares
-from osteo_edge.decision.explanation import laid_together, read_head_weights, saliency, union
-from osteo_edge.decision.scores import likeliest, mean_logits, softmax
-from osteo_edge.decision.verdict import decide, refuse
-from osteo_edge.errors import ImageTooLargeError, IncompatibleBundleError, InferenceError, InputError
+from osteo_edge.bundle import Bundle, default_bundles
+from osteo_edge.covariates import Given, Person, gather
+from osteo_edge.decision.verdict import refuse
+from osteo_edge.errors import ImageTooLargeError, InputError
 from osteo_edge.images import quality, reader
-from osteo_edge.images.preprocess import prepare
 from osteo_edge.images.quality import Finding
 from osteo_edge.images.reader import ImageSource
-from osteo_edge.images.region import Box, Joint, JointFinder, box_around
-from osteo_edge.labels import Status
-from osteo_edge.manifest import InputSpec, RegionProfile
+from osteo_edge.images.region import Joint, JointFinder
+from osteo_edge.manifest import QualityLimits
 from osteo_edge.mapping import FrozenMapping
-from osteo_edge.model import LoadingModel
-from osteo_edge.prediction import Knee, ModelIdentity, Prediction
+from osteo_edge.model import LoadingModel, load_models, require_bundles_together
+from osteo_edge.prediction import Answer, ModelIdentity, Prediction
 from osteo_edge.printable import printable
 from osteo_edge.radiograph import Radiograph
+from osteo_edge.respondent import Case, Respondent
 from osteo_edge.room import out_of_memory_told
 
 if TYPE_CHECKING:
-    from osteo_edge.engines.base import Picture
+    from osteo_edge.respondent import Tensors
+
+Asked = str | Path | LoadingModel
 
 
 class OsteoPredictor:
-    """Screens knee radiographs for low bone density with one bundle.
+    """Screens knee radiographs with one bundle, or with several of which each answers a question of its own.
 
     >>> predictor = OsteoPredictor()
     >>> prediction = predictor.predict("image.png")
-    >>> prediction.status, prediction.label, prediction.message
+    >>> prediction.status, prediction.message, [answer.question for answer in prediction.answers]
     """
 
     def __init__(
         self,
-        bundle: str | Path | LoadingModel = DEFAULT_BUNDLE,
+        bundle: Asked | Sequence[Asked] | None = None,
         *,
         engine: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
         workers: int = 1,
     ) -> None:
-        """Open, verify and load a bundle.
+        """Open, verify and load a bundle, or several: a picture is then read, checked and searched once for all.
 
         Args:
             bundle: name of an embedded or installed bundle, or path of a bundle's folder; or a model that is being
-                loaded, which settles the other arguments too and whose faults are raised by the first ``predict``.
+                loaded, which settles the other arguments too and whose faults are raised by the first ``predict``; or several
+                of these, all models or none. By default the embedded bundles.
             engine: ``auto``, ``onnxruntime`` or ``litert``.
             precision: ``auto``, ``fp32``, ``fp16`` or ``int8``, the same for all members. Both ``auto`` are what 'osteo-edge
                 tune' found on this device, else what the bundle chooses for such a processor, else each member's default.
-            threads: number of threads of the engine; by default one a processor that the process may use, by its affinity
+            threads: number of threads of each engine; by default one a processor that the process may use, by its affinity
                 and by the time that its container allows it.
             workers: pictures that ``predict_many`` answers side by side, among which the engine's threads are shared out. As
                 many as threads get through a list soonest; with one, a single picture is answered soonest.
 
         Raises:
-            BundleError: missing, damaged or incompatible.
+            BundleError: missing, damaged or incompatible; two answer one question, or are of different body parts.
             EngineError: the engine is not installed or does not take the model.
             OutOfMemoryError: memory runs out, or a limit of this process leaves too little.
-            ValueError: threads or workers is not 1 to 256.
+            ValueError: threads or workers is not 1 to 256, or no bundle was named.
             TypeError: an argument of another kind.
         """
-        if isinstance(bundle, LoadingModel):
-            self._model = bundle
+        asked = _as_several(default_bundles() if bundle is None else bundle)
+        models = tuple(one for one in asked if isinstance(one, LoadingModel))
+        if models:
+            if len(models) < len(asked):
+                raise TypeError("bundle must be models that are being loaded, or names and paths, not both")
+            require_bundles_together([model.bundle for model in models])
+            self._models = models
         else:
-            self._model = LoadingModel(bundle, engine=engine, precision=precision, threads=threads, workers=workers)
-            self._model.wait()
+            names = [one for one in asked if not isinstance(one, LoadingModel)]
+            self._models = load_models(names, engine=engine, precision=precision, threads=threads, workers=workers)
+            for model in self._models:
+                model.wait()
         self._keeps_freed_memory = False
         self._budget = MemoryBudget()
-        manifest = self.bundle.manifest
-        self._finder = JointFinder.from_bytes(self.bundle.read(manifest.finder))
-        self._head_weights = [
-            read_head_weights(self.bundle.read(member.head_weights), labels=len(manifest.labels)) for member in manifest.members
-        ]
+        self._respondents = tuple(Respondent(model) for model in self._models)
+        self._finders: dict[str, JointFinder] = {}
+        for respondent in self._respondents:
+            if respondent.finder_digest not in self._finders:
+                self._finders[respondent.finder_digest] = respondent.read_finder()
+        self._known = frozenset[str]().union(*(respondent.known for respondent in self._respondents))
 
     @property
     def bundle(self) -> Bundle:
-        return self._model.bundle
+        """The first; see ``bundles``."""
+        return self._models[0].bundle
+
+    @property
+    def bundles(self) -> tuple[Bundle, ...]:
+        return tuple(model.bundle for model in self._models)
 
     @property
     def model(self) -> ModelIdentity:
-        manifest, choices = self.bundle.manifest, self._model.choices
-        precisions = {choice.precision for choice in choices}
-        precision = precisions.pop() if len(precisions) == 1 else "mixed"
-        return ModelIdentity(
-            manifest.name, manifest.version, self.bundle.digest, choices[0].engine, precision, members=len(choices)
-        )
+        """The first; see ``models``."""
+        return self._respondents[0].identity
+
+    @property
+    def models(self) -> tuple[ModelIdentity, ...]:
+        return tuple(respondent.identity for respondent in self._respondents)
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """Names of what is asked of each picture."""
+        return tuple(respondent.manifest.question.name for respondent in self._respondents)
 
     def predict(
         self,
@@ -125,26 +141,30 @@ class OsteoPredictor:
             age_years, sex: of the person, where they are known; sex is ``female`` or ``male``.
             covariates: name -> what else is known, as the bundle's ``fusion.covariates`` names it; None for what is not
                 known. They take part where the bundle has a fusion and all that it requires is given; a note of the
-                prediction tells when they did not.
+                answer tells when they did not.
 
         Raises:
-            CovariateError: a covariate that the bundle does not know, or a value out of its range.
+            CovariateError: a covariate that no bundle knows, or a value out of its range.
             InputError: the picture cannot be read. What can be read but is unfit, or is too large to be read,
                 gives a prediction with status ``rejected``.
             TypeError: the image is of none of these kinds, or the covariates are no mapping of names.
             InferenceError: the engine failed, or the predictor was closed.
             OutOfMemoryError: memory ran out.
         """
-        person = self.describe(gather(age_years, sex, covariates))
-        return self._answer(self._look(_Question(image, source, person, explain)))
+        people = self._describe(gather(age_years, sex, covariates))
+        return self._answer(self._look(_Request(image, source, people, explain)))
 
     def describe(self, given: Given) -> Person:
-        """What the bundle can use of what is known of a person.
+        """What the first bundle can use of what is known of a person; all of them check it.
 
         Raises:
             CovariateError: as ``predict``.
         """
-        return describe(self.bundle.manifest.fusion, given)
+        return self._describe(given)[0]
+
+    def _describe(self, given: Given) -> tuple[Person, ...]:
+        """For each bundle."""
+        return tuple(respondent.describe(given, self._known) for respondent in self._respondents)
 
     def predict_many(self, images: Iterable[ImageSource], *, explain: bool = False) -> Iterator[Prediction]:
         """Answer for each picture in turn, in order; one that cannot be read gives a rejected prediction.
@@ -158,9 +178,9 @@ class OsteoPredictor:
         """
         if reader.is_picture(images):
             raise TypeError("predict_many takes several pictures, for example a list of paths; use predict for one")
-        nobody = self.describe(gather(None, None, None))
-        questions = (_Question(image, None, nobody, explain) for image in images)
-        return self._answer_each(questions, several=isinstance(images, Sized) and len(images) > 1, explain=explain)
+        nobody = self._describe(gather(None, None, None))
+        requests = (_Request(image, None, nobody, explain) for image in images)
+        return self._answer_each(requests, several=isinstance(images, Sized) and len(images) > 1, explain=explain)
 
     def predict_files(self, files: Sequence[tuple[str, Given]], *, explain: bool = False) -> Generator[Prediction, None, None]:
         """As ``predict_many`` for paths, each with what is known of its person.
@@ -168,15 +188,13 @@ class OsteoPredictor:
         Raises:
             CovariateError: as ``predict``, when its turn comes.
         """
-        questions = (_Question(path, None, self.describe(person), explain) for path, person in files)
-        return self._answer_each(questions, several=len(files) > 1, explain=explain)
+        requests = (_Request(path, None, self._describe(person), explain) for path, person in files)
+        return self._answer_each(requests, several=len(files) > 1, explain=explain)
 
-    def _answer_each(
-        self, questions: Iterable[_Question], *, several: bool, explain: bool
-    ) -> Generator[Prediction, None, None]:
-        readers, workers = self._model.readers, self._model.workers
+    def _answer_each(self, requests: Iterable[_Request], *, several: bool, explain: bool) -> Generator[Prediction, None, None]:
+        readers, workers = (min(numbers) for numbers in zip(*((one.readers, one.workers) for one in self._models), strict=True))
         if not several or readers == workers == 1:
-            yield from map(self._try_answer, questions)
+            yield from map(self._try_answer, requests)
             return
         from osteo_edge.ahead import in_order  # a single picture need not wait for this import
 
@@ -184,88 +202,133 @@ class OsteoPredictor:
         limits = {"limit_bytes": picture_bytes(), "expected_bytes": reader.MAX_GREY_BYTES if explain else 0}
         with out_of_memory_told():  # no thread could be started, for one
             if workers > 1:
-                with closing(in_order(self._try_answer, questions, workers=workers, size=_held_bytes, **limits)) as predictions:
+                with closing(in_order(self._try_answer, requests, workers=workers, size=_held_bytes, **limits)) as predictions:
                     yield from predictions
                 return
-            with closing(in_order(self._try_look, questions, workers=readers, size=_Look.held_bytes, **limits)) as looks:
+            with closing(in_order(self._try_look, requests, workers=readers, size=_Look.held_bytes, **limits)) as looks:
                 yield from map(self._answer, looks)
 
-    def _try_answer(self, question: _Question) -> Prediction:
-        return self._answer(self._try_look(question))
+    def _try_answer(self, request: _Request) -> Prediction:
+        return self._answer(self._try_look(request))
 
-    def _try_look(self, question: _Question) -> _Look:
+    def _try_look(self, request: _Request) -> _Look:
         try:
-            return self._look(question)
+            return self._look(request)
         except InputError as error:
-            return _Look(question, reader.name_of(question.image), None, _Stopwatch(), findings=(_as_finding(error),))
+            name = reader.name_of(request.image)
+            return _Look(request, name, None, _Stopwatch(), self._refused(request, _as_finding(error)))
 
     @out_of_memory_told()
-    def _look(self, question: _Question) -> _Look:
-        """All that comes before the engine; any thread may. Waits while the pictures of others hold too much memory."""
+    def _look(self, request: _Request) -> _Look:
+        """All that comes before the engines; any thread may. Waits while the pictures of others hold too much memory."""
         with self._budget.picture() as part:
-            return self._look_within(question, part)
+            return self._look_within(request, part)
 
-    def _look_within(self, question: _Question, part: Part) -> _Look:
+    def _look_within(self, request: _Request, part: Part) -> _Look:
         clock = _Stopwatch()
         with clock.stage("read"):
             try:
-                radiograph = reader.read(question.image, source=question.source, take=part.take)
+                radiograph = reader.read(request.image, source=request.source, take=part.take)
             except ImageTooLargeError as error:
-                name = question.source or reader.name_of(question.image)
-                return _Look(question, name, None, clock, findings=(_as_finding(error),))
-        look = _Look(question, radiograph.source, radiograph.digest, clock)
+                name = request.source or reader.name_of(request.image)
+                return _Look(request, name, None, clock, self._refused(request, _as_finding(error)))
+        look = _Look(request, radiograph.source, radiograph.digest, clock, ())
         with clock.stage("quality"):
-            findings = (*refuse(question.person), *quality.assess(radiograph, self.bundle.manifest.quality))
-        if findings:
-            return replace(look, findings=findings)
+            cases = self._assessed(request, radiograph)
+        if all(case.findings for case in cases):
+            return replace(look, cases=cases)
         with clock.stage("region"):
-            joints = self._finder.find(radiograph.pixels)
-            findings = () if joints else (self._why_no_knee(radiograph),)
-        if findings:
-            return replace(look, findings=findings)
+            cases = self._searched(cases, radiograph)
+        if all(case.findings for case in cases):
+            return replace(look, cases=cases)
+        tensors: Tensors = {}
         with clock.stage("prepare"):
-            tensors = self._prepare(radiograph, joints)
-        return replace(look, joints=joints, tensors=tensors, radiograph=radiograph if question.explain else None)
+            for respondent, case in zip(self._respondents, cases, strict=True):
+                if not case.findings:
+                    respondent.prepare(radiograph.pixels, case.joints, tensors)
+        return replace(look, cases=cases, tensors=tensors, radiograph=radiograph if request.explain else None)
 
-    def _why_no_knee(self, radiograph: Radiograph) -> Finding:
-        from osteo_edge.images import orientation  # where a knee was found nobody need wait for this import
+    def _refused(self, request: _Request, *findings: Finding) -> tuple[Case, ...]:
+        return tuple(Case(person, findings) for person in request.people)
 
-        return orientation.why_no_knee(self._finder, radiograph.pixels)
+    def _assessed(self, request: _Request, radiograph: Radiograph) -> tuple[Case, ...]:
+        """Each bundle has limits of its own; equal ones are looked at once."""
+        found: dict[QualityLimits, tuple[Finding, ...]] = {}
+        for respondent in self._respondents:
+            limits = respondent.manifest.quality
+            if limits not in found:
+                found[limits] = quality.assess(radiograph, limits)
+        return tuple(
+            Case(person, (*refuse(person), *found[respondent.manifest.quality]))
+            for respondent, person in zip(self._respondents, request.people, strict=True)
+        )
+
+    def _searched(self, cases: Sequence[Case], radiograph: Radiograph) -> tuple[Case, ...]:
+        """Each finder is run once, for all whose file it is and whose limits the picture keeps."""
+        found: dict[str, tuple[Joint, ...]] = {}
+        searched: list[Case] = []
+        why: dict[str, Finding] = {}
+        for respondent, case in zip(self._respondents, cases, strict=True):
+            digest = respondent.finder_digest
+            if case.findings:
+                searched.append(case)
+                continue
+            if digest not in found:
+                found[digest] = self._finders[digest].find(radiograph.pixels)
+            if not found[digest] and digest not in why:
+                why[digest] = _why_no_knee(self._finders[digest], radiograph)
+            searched.append(replace(case, joints=found[digest], findings=(why[digest],) if digest in why else ()))
+        return tuple(searched)
 
     @out_of_memory_told()
     def _answer(self, look: _Look) -> Prediction:
-        if look.findings:
-            return self._rejection(look.source, look.digest, look.findings, look.clock)
+        if look.is_rejected:
+            answers = [one.reject(case.findings) for one, case in zip(self._respondents, look.cases, strict=True)]
+            return self._as_prediction(look, answers)
         with look.clock.stage("run"):
-            answers = self._run(look.tensors)
-        if not self._keeps_freed_memory:  # not before the model is loaded: what that took is given back
+            runs = [
+                None if case.findings else respondent.run(look.tensors)
+                for respondent, case in zip(self._respondents, look.cases, strict=True)
+            ]
+        if not self._keeps_freed_memory:  # not before the models are loaded: what that took is given back
             self._keeps_freed_memory = True
             _keep_freed_memory()
         with look.clock.stage("decide"):
-            prediction = self._decide(look, answers)
-        return replace(prediction, timings_ms=look.clock.read())
+            answers = [
+                respondent.reject(case.findings) if run is None else respondent.answer(case, run, explain=look.request.explain)
+                for respondent, case, run in zip(self._respondents, look.cases, runs, strict=True)
+            ]
+        return self._as_prediction(look, answers)
+
+    @staticmethod
+    def _as_prediction(look: _Look, answers: Iterable[Answer]) -> Prediction:
+        joints = next((case.joints for case in look.cases if case.joints), ())
+        return Prediction(look.source, look.digest, tuple(answers), joints, look.clock.read(), look.radiograph)
 
     def reject(self, source: str, error: InputError) -> Prediction:
         """The rejected prediction that stands for a picture which could not be read."""
-        return self._rejection(source, None, (_as_finding(error),), _Stopwatch())
+        answers = tuple(respondent.reject((_as_finding(error),)) for respondent in self._respondents)
+        return Prediction(source, None, answers, (), _Stopwatch().read())
 
     def __repr__(self) -> str:
         """What answers, and with how many threads; asks nothing of an engine."""
-        model, threads, workers = self.model, self._model.threads, self._model.workers
+        threads, workers = self._models[0].threads, self._models[0].workers
         shared = f"{workers} workers of {threads}" if workers > 1 else f"{threads}"
         count = f"{shared} thread{'s' if threads > 1 else ''}"
-        return printable(f"<OsteoPredictor {model.bundle} {model.version}: {model.engine} {model.precision}, {count}>")
+        named = "; ".join(f"{one.bundle} {one.version}: {one.engine} {one.precision}" for one in self.models)
+        return printable(f"<OsteoPredictor {named}, {count}>")
 
     def close(self) -> None:
-        """Release the engine's memory.
+        """Release the engines' memory.
 
-        Other threads may be predicting: what the engine has begun for them ends first, and what comes after raises
+        Other threads may be predicting: what an engine has begun for them ends first, and what comes after raises
         ``InferenceError``, which says that the predictor was closed.
         """
-        self._model.close()
+        for model in self._models:
+            model.close()
 
     def __reduce__(self) -> NoReturn:
-        self._model.__reduce__()
+        self._models[0].__reduce__()
 
     def __enter__(self) -> OsteoPredictor:
         return self
@@ -273,146 +336,63 @@ class OsteoPredictor:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _prepare(self, radiograph: Radiograph, joints: tuple[Joint, ...]) -> _Tensors:
-        """The knees once for each region and input; members that share both share the tensors."""
-        tensors: _Tensors = {}
-        for member in self.bundle.manifest.members:
-            if (member.region, member.input) not in tensors:
-                boxes = [box_around(joint, member.region) for joint in joints]
-                tensors[member.region, member.input] = [prepare(radiograph.pixels, box, member.input) for box in boxes]
-        return tensors
 
-    def _run(self, tensors: _Tensors) -> list[_Answer]:
-        """Member by member, all knees of the picture through each; a cascade stops when it is sure."""
-        manifest = self.bundle.manifest
-        answers: list[_Answer] = []
-        for index, member in enumerate(manifest.members):
-            answers.append(self._run_member(index, tensors[member.region, member.input]))
-            if is_sure(manifest.ensemble, [answer.logits for answer in answers]):
-                break
-        return answers
-
-    def _run_member(self, index: int, tensors: Sequence[Picture]) -> _Answer:
-        engine = self._model.engine(index)
-        outputs = [engine.run({engine.inputs[0].name: tensor}) for tensor in tensors]
-        if any(output["features"].shape[-1] != len(self._head_weights[index]) for output in outputs):
-            raise IncompatibleBundleError("the head weights do not fit the model's features")
-        knees = np.stack([output["logits"][0] for output in outputs])
-        if not np.isfinite(knees).all():
-            raise InferenceError("the model gave a score that is not a number; run: osteo-edge doctor")
-        return _Answer(mean_logits(knees), knees, [output["features"] for output in outputs])
-
-    def _decide(self, look: _Look, answers: list[_Answer]) -> Prediction:
-        manifest = self.bundle.manifest
-        logits = combine(manifest.ensemble, np.stack([answer.logits for answer in answers]))
-        verdict = decide(manifest, logits, look.question.person)
-        explained = likeliest(verdict.image_probabilities) if look.question.explain else None
-        knees = tuple(self._knee(index, joint, answers, explained) for index, joint in enumerate(look.joints))
-        return Prediction(
-            source=look.source,
-            digest=look.digest,
-            status=Status.REFERRED if verdict.findings else Status.REPORTED,
-            findings=verdict.findings,
-            notes=verdict.notes,
-            mode=verdict.mode,
-            probabilities=verdict.probabilities,
-            image_probabilities=verdict.image_probabilities,
-            label_set=verdict.label_set,
-            covariates_used=verdict.covariates_used,
-            members_answered=len(answers),
-            knees=knees,
-            timings_ms=_NOTHING,  # the decision's own time is not over
-            model=self.model,
-            intended_use=manifest.intended_use,
-            age_years=look.question.person.age_years,
-            sex=look.question.person.sex,
-            radiograph=look.radiograph,
-        )
-
-    def _knee(self, index: int, joint: Joint, answers: list[_Answer], explained: str | None) -> Knee:
-        manifest = self.bundle.manifest
-        logits = combine(manifest.ensemble, np.stack([answer.knees[index] for answer in answers]))
-        probabilities = dict(zip(manifest.labels, softmax(logits).tolist(), strict=True))
-        boxes = [box_around(joint, member.region) for member in manifest.members[: len(answers)]]
-        heat = self._saliency(index, boxes, answers, manifest.labels.index(explained)) if explained else None
-        return Knee(joint=joint, box=union(boxes), probabilities=FrozenMapping(probabilities), saliency=heat)
-
-    def _saliency(self, knee: int, boxes: list[Box], answers: list[_Answer], label_index: int) -> NDArray[np.float32]:
-        maps = [
-            saliency(answer.features[knee], head, label_index)
-            for answer, head in zip(answers, self._head_weights, strict=False)  # the first members' of a cascade
-        ]
-        return laid_together(maps, boxes, shares(self.bundle.manifest.ensemble, len(answers)))
-
-    def _rejection(self, source: str, digest: str | None, findings: tuple[Finding, ...], clock: _Stopwatch) -> Prediction:
-        return Prediction(
-            source=source,
-            digest=digest,
-            status=Status.REJECTED,
-            findings=findings,
-            notes=(),
-            mode=None,
-            probabilities=_NOTHING,
-            image_probabilities=_NOTHING,
-            label_set=(),
-            covariates_used=_NOTHING,
-            members_answered=0,
-            knees=(),
-            timings_ms=clock.read(),
-            model=self.model,
-            intended_use=self.bundle.manifest.intended_use,
-        )
+def _as_several(bundle: Asked | Sequence[Asked]) -> tuple[Asked, ...]:
+    if isinstance(bundle, (str, Path, LoadingModel)):
+        return (bundle,)
+    if not isinstance(bundle, Sequence):
+        raise TypeError(f"bundle must be a name, a path or several of them, not {type(bundle).__name__}")
+    if not bundle:
+        raise ValueError("bundle must name at least one")
+    return tuple(bundle)
 
 
-_NOTHING: FrozenMapping[float] = FrozenMapping()
-_Tensors = dict[tuple[RegionProfile, InputSpec], "list[Picture]"]
+def _why_no_knee(finder: JointFinder, radiograph: Radiograph) -> Finding:
+    from osteo_edge.images import orientation  # where a knee was found nobody need wait for this import
+
+    return orientation.why_no_knee(finder, radiograph.pixels)
 
 
 @dataclass(frozen=True)
-class _Question:
-    """One picture and what is asked of it; `source` is the name to give it, None for its own."""
+class _Request:
+    """One picture that is to be answered for.
+
+    Attributes:
+        source: the name to give it, None for its own.
+        people: what each bundle can use of what is known of the person.
+    """
 
     image: ImageSource
     source: str | None
-    person: Person
+    people: tuple[Person, ...]
     explain: bool
 
 
 @dataclass(frozen=True)
 class _Look:
-    """One picture as far as the engine: the findings that reject it, or its joints and tensors.
+    """One picture as far as the engines.
 
     Attributes:
+        cases: one a bundle: the findings that forbid its answer, or its joints.
+        tensors: of all bundles that are to answer.
         radiograph: kept where it is to be explained; of others the pixels are not held while they wait for the engine.
     """
 
-    question: _Question
+    request: _Request
     source: str
     digest: str | None
     clock: _Stopwatch
-    findings: tuple[Finding, ...] = ()
-    joints: tuple[Joint, ...] = ()
-    tensors: _Tensors = field(default_factory=dict)
+    cases: tuple[Case, ...]
+    tensors: Tensors = field(default_factory=dict)
     radiograph: Radiograph | None = None
+
+    @property
+    def is_rejected(self) -> bool:
+        return all(case.findings for case in self.cases)
 
     def held_bytes(self) -> int:
         pixels = self.radiograph.pixels.nbytes if self.radiograph else 0
         return pixels + sum(tensor.nbytes for tensors in self.tensors.values() for tensor in tensors)
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """One member's answer for one picture.
-
-    Attributes:
-        logits: (labels,) of the picture.
-        knees: (knees, labels).
-        features: one (1, rows, columns, features) a knee.
-    """
-
-    logits: NDArray[np.float64]
-    knees: NDArray[np.float32]
-    features: list[NDArray[np.float32]]
 
 
 class _Stopwatch:
@@ -447,7 +427,8 @@ def _keep_freed_memory() -> None:
 
 def _held_bytes(prediction: Prediction) -> int:
     pixels = prediction.radiograph.pixels.nbytes if prediction.radiograph else 0
-    return pixels + sum(knee.saliency.nbytes for knee in prediction.knees if knee.saliency is not None)
+    heats = [knee.saliency for answer in prediction.answers for knee in answer.knees if knee.saliency is not None]
+    return pixels + sum(heat.nbytes for heat in heats)
 
 
 def _as_finding(error: InputError) -> Finding:

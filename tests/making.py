@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
 from osteo_edge.bundle import MANIFEST, MANIFEST_DIGEST, manifest_digest_line
 from osteo_edge.integrity import sha256_hex
+from osteo_edge.questions import Question
+from osteo_edge.records import to_plain
 from osteo_edge.selftest import EXPECTED
 
 LEG = {"name": "leg", "half_width": 0.8, "above": 1.6, "below": 2.2}
@@ -146,3 +153,58 @@ def _copy_file(folder: Path, manifest: dict[str, Any], path: str, number: int) -
     shutil.copy(folder / path, folder / target)
     manifest["files"][target] = manifest["files"][path]
     return target
+
+
+def ask(folder: Path, question: Question, *, name: str = "", **changes: Any) -> Path:
+    """A bundle of another question, proven and without covariates: the embedded network's first logits, one a label.
+
+    Its fp32 file for ONNX Runtime alone is kept. ``changes`` are of the manifest.
+    """
+    keep_one_file(folder)
+    manifest, expected = json.loads((folder / MANIFEST).read_text()), json.loads((folder / EXPECTED).read_text())
+    (member,), count = manifest["members"], len(question.labels)
+    path = member["files"]["onnxruntime"]["fp32"]
+    record = expected["files"][path]
+    kept = list(record["probabilities"].values())[:count]
+    record["probabilities"] = {label: round(share / sum(kept), 6) for label, share in zip(question.labels, kept, strict=True)}
+    rewrite_manifest(
+        folder,
+        lambda plain: plain.update(
+            {"labels": list(question.labels), "question": to_plain(question), "fusion": None, "is_proven": True, **changes}
+        ),
+    )
+    rewrite_file(folder, path, _first_logits(folder / path, count))
+    rewrite_file(folder, member["head_weights"], _first_columns(folder / member["head_weights"], count))
+    rewrite_file(folder, EXPECTED, json.dumps(expected).encode())
+    return rename(folder, name or f"knee-{question.name}")
+
+
+def change_finder(folder: Path, **changes: float) -> Path:
+    """Another finder of knees, for example with another ``threshold``."""
+    path = json.loads((folder / MANIFEST).read_text())["finder"]
+    with np.load(folder / path) as arrays:
+        held = dict(arrays)
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: np.asarray(changes.get(name, array), array.dtype) for name, array in held.items()})
+    rewrite_file(folder, path, buffer.getvalue())
+    return folder
+
+
+def _first_logits(path: Path, count: int) -> bytes:
+    model = onnx.load(path)
+    graph = model.graph
+    output = next(one for one in graph.output if one.name == "logits")
+    for node in graph.node:
+        node.output[:] = ["all_logits" if name == "logits" else name for name in node.output]
+    bounds = {"from": 0, "to": count, "axis": 1}
+    graph.initializer.extend(helper.make_tensor(key, TensorProto.INT64, [1], [value]) for key, value in bounds.items())
+    graph.node.append(helper.make_node("Slice", ["all_logits", *bounds], ["logits"]))
+    output.type.tensor_type.shape.dim[1].dim_value = count
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def _first_columns(path: Path, count: int) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(np.load(path)[:, :count]))
+    return buffer.getvalue()

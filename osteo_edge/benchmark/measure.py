@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -36,9 +36,11 @@ from osteo_edge.benchmark.statistics import summarize
 from osteo_edge.benchmark.worker import END_TO_END, MODEL_ALONE, Job
 from osteo_edge.bundle import Bundle, open_bundle
 from osteo_edge.engines.select import AUTO, available_threads, choose
-from osteo_edge.engines.tuning import circumstances, find_tuning
+from osteo_edge.engines.tuning import Circumstances, circumstances, find_tuning
 from osteo_edge.errors import EngineError, IncompatibleBundleError, OsteoEdgeError, UnreadableImageError
+from osteo_edge.integrity import sha256_hex
 from osteo_edge.mapping import FrozenMapping
+from osteo_edge.model import require_bundles_together
 from osteo_edge.records import parse_json, parse_record
 from osteo_edge.selftest import EXPECTED, Expected
 
@@ -54,9 +56,9 @@ OnProgress = Callable[[str, float], object]
 
 @dataclass(frozen=True)
 class Planned:
-    """A row to be measured."""
+    """A row to be measured: one bundle, or several that are asked of each picture."""
 
-    bundle: Bundle
+    bundles: tuple[Bundle, ...]
     job: Job
 
 
@@ -71,7 +73,7 @@ class Plan:
 
 
 def plan(
-    bundles: Sequence[str],
+    bundles: Sequence[tuple[str, ...]],
     engines: Sequence[str],
     precisions: Sequence[str],
     threads: Sequence[int],
@@ -81,10 +83,11 @@ def plan(
     """A row for each combination that the bundle has files for and this device an engine.
 
     Args:
-        pictures: files and folders; each bundle's own reference picture when empty.
+        bundles: those of each row.
+        pictures: files and folders; the first bundle's own reference picture when empty.
 
     Raises:
-        BundleError: a bundle is missing, damaged or incompatible.
+        BundleError: a bundle is missing, damaged or incompatible, or does not go with the others of its row.
         EngineError: an engine is not installed; where several were asked for, only when none is left.
         InputError: a picture is missing, or a folder holds none.
     """
@@ -92,21 +95,35 @@ def plan(
     rows: list[Planned] = []
     left_out: dict[str, str] = {}
     faults: list[OsteoEdgeError] = []
-    for name, engine, precision, count in product(bundles, engines, precisions, threads or (available_threads(),)):
-        bundle = open_bundle(name)
-        tuned = find_tuning(bundle, threads=count).pair if AUTO in (engine, precision) else None
+    for names, engine, precision, count in product(bundles, engines, precisions, threads or (available_threads(),)):
+        opened = tuple(open_bundle(name) for name in names)
+        require_bundles_together(opened)
         try:
-            choose(bundle.manifest, engine=engine, precision=precision, tuned=tuned)
+            for bundle in opened:
+                tuned = find_tuning(bundle, threads=count).pair if AUTO in (engine, precision) else None
+                choose(bundle.manifest, engine=engine, precision=precision, tuned=tuned)
         except (EngineError, IncompatibleBundleError) as fault:
             faults.append(fault)
-            left_out[row_name(bundle.manifest.name, engine, precision, count)] = str(fault)
+            left_out[row_name(_joined(opened), engine, precision, count)] = str(fault)
             continue
-        shown = paths or (reference_picture(bundle),)
-        job = Job(name, engine, precision, count, shown, settings.min_seconds, settings.min_queries, settings.seed)
-        rows.append(Planned(bundle, job))
+        shown = paths or (reference_picture(opened[0]),)
+        job = Job(names, engine, precision, count, shown, settings.min_seconds, settings.min_queries, settings.seed)
+        rows.append(Planned(opened, job))
     if not rows:
         raise faults[0]
     return Plan(tuple(rows), left_out)
+
+
+def _joined(bundles: Sequence[Bundle]) -> str:
+    return " + ".join(bundle.manifest.name for bundle in bundles)
+
+
+def _circumstances(bundles: Sequence[Bundle], threads: int) -> Circumstances:
+    """Of several bundles the digest is that of their digests, one a line."""
+    first = circumstances(bundles[0], threads=threads)
+    if len(bundles) == 1:
+        return first
+    return replace(first, bundle_digest=sha256_hex("".join(f"{bundle.digest}\n" for bundle in bundles).encode()))
 
 
 def reference_picture(bundle: Bundle) -> str:
@@ -253,7 +270,7 @@ class _RowInProgress:
         self.pictures: list[Picture] = []
         self.left_out: dict[str, str] = {}
         self.cold: list[ColdRun] = []
-        self._bundle, self._cold_rounds = planned.bundle, settings.cold_rounds
+        self._bundles, self._cold_rounds = planned.bundles, settings.cold_rounds
         self._engine, self._precision = planned.job.engine, planned.job.precision
         self._load_ms: float | None = None
         self._first_ms: float | None = None
@@ -267,7 +284,7 @@ class _RowInProgress:
 
     @property
     def name(self) -> str:
-        return row_name(self._bundle.manifest.name, self._engine, self._precision, self.job.threads)
+        return row_name(_joined(self._bundles), self._engine, self._precision, self.job.threads)
 
     @property
     def share(self) -> float:
@@ -313,8 +330,8 @@ class _RowInProgress:
         queries = sum(len(one.samples_ms) for (scope, _), one in self._samples.items() if scope == END_TO_END)
         after = read_state(time.perf_counter() - self._start)
         return Row(
-            bundle=self._bundle.manifest.name,
-            circumstances=circumstances(self._bundle, threads=self.job.threads),
+            bundle=_joined(self._bundles),
+            circumstances=_circumstances(self._bundles, self.job.threads),
             engine=self._engine,
             precision=self._precision,
             status=status,

@@ -62,8 +62,9 @@ def cold_run(job: Job, picture: str, confinement: Confinement) -> ColdRun:
 def _predict_command(job: Job, picture: str) -> list[str]:
     script = Path(sys.executable).with_name("osteo-edge")
     program = [str(script)] if script.exists() else [sys.executable, "-m", "osteo_edge"]
-    options = {"--bundle": job.bundle, "--engine": job.engine, "--precision": job.precision, "--threads": str(job.threads)}
-    return [*program, "predict", *(part for pair in options.items() for part in pair), "--", picture]
+    asked = [part for name in job.bundles for part in ("--bundle", name)]
+    options = {"--engine": job.engine, "--precision": job.precision, "--threads": str(job.threads)}
+    return [*program, "predict", *asked, *(part for pair in options.items() for part in pair), "--", picture]
 
 
 def run_worker(

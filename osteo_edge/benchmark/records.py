@@ -197,7 +197,8 @@ class Row:
 
     Attributes:
         circumstances: what the figures hold for, threads among them.
-        engine, precision: that were used; as asked for where the model was never loaded.
+        bundle: the name; of bundles that were asked together the names with `` + `` between them.
+        engine, precision: that were used, ``mixed`` where they differ; as asked for where the model was never loaded.
         message: why the row is not complete.
         fault: class of the error that ended it, of ``osteo_edge.errors`` or another; ``Ended`` where its process was ended.
         load_ms: importing the libraries, then verifying and loading the bundle, in a running interpreter.

@@ -1,4 +1,4 @@
-"""The measured process: one bundle with one engine, precision and number of threads, in a process of its own.
+"""The measured process: a bundle or several, with one engine, precision and number of threads, in a process of its own.
 
 It takes one job as a line of JSON on standard input and tells what happens as lines of JSON on standard output, samples in
 small batches, so that whatever ends it leaves what was measured until then with the process that started it.
@@ -11,23 +11,24 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from osteo_edge.errors import InputError, OsteoEdgeError
-from osteo_edge.model import LoadingModel
+from osteo_edge.model import load_models
 from osteo_edge.records import parse_record, to_plain
 
 if TYPE_CHECKING:
-    from osteo_edge.bundle import Bundle
-    from osteo_edge.engines.base import Picture
-    from osteo_edge.prediction import Prediction
+    from osteo_edge.engines.base import Engine, Picture
+    from osteo_edge.model import LoadingModel
+    from osteo_edge.prediction import ModelIdentity, Prediction
     from osteo_edge.predictor import OsteoPredictor
 
 END_TO_END = "end_to_end"
 MODEL_ALONE = "model_alone"
+MIXED = "mixed"
 # What is kept in memory for the model alone.
 MAX_PREPARED_PICTURES = 32
 # Telling takes time from no query, only from the pause between two.
@@ -41,11 +42,12 @@ class Job:
     """What to measure; see ``Settings`` for the rest.
 
     Attributes:
+        bundles: that are asked of each picture.
         threads: of the engine.
         pictures: paths.
     """
 
-    bundle: str
+    bundles: tuple[str, ...]
     engine: str
     precision: str
     threads: int
@@ -97,29 +99,38 @@ def measure_job(job: Job, tell: Tell) -> None:
         OsteoEdgeError: the bundle or the engine fails.
     """
     start = time.perf_counter()
-    model = LoadingModel(job.bundle, engine=job.engine, precision=job.precision, threads=job.threads)
+    models = load_models(job.bundles, engine=job.engine, precision=job.precision, threads=job.threads)
     from osteo_edge.predictor import OsteoPredictor
 
-    predictor = OsteoPredictor(model)
-    model.wait()
+    predictor = OsteoPredictor(models)
+    for model in models:
+        model.wait()
     load_ms = _milliseconds(start)
-    identity = predictor.model
-    tell({"event": "loaded", "engine": identity.engine, "precision": identity.precision, "load_ms": load_ms})
+    engine, precision = (_in_common(found) for found in zip(*map(_ran, predictor.models), strict=True))
+    tell({"event": "loaded", "engine": engine, "precision": precision, "load_ms": load_ms})
     found = _survey(predictor, job.pictures, tell)
     groups = {knees: tuple(one for one in found if one.knees == knees) for knees in sorted({one.knees for one in found})}
     for knees, pictures in groups.items():
         _end_to_end(predictor, pictures, knees, job, tell)
     for knees, pictures in groups.items():
-        _model_alone(model, pictures, knees, job, tell)
+        _model_alone(models, pictures, knees, job, tell)
+
+
+def _ran(model: ModelIdentity) -> tuple[str, str]:
+    return model.engine, model.precision
+
+
+def _in_common(names: Sequence[str]) -> str:
+    return names[0] if len(set(names)) == 1 else MIXED
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A picture that is answered, with the number of networks that answered for it."""
+    """A picture that is answered, with the number of networks of each bundle that answered for it."""
 
     path: str
     knees: int
-    members: int
+    members: tuple[int, ...]
 
 
 def _survey(predictor: OsteoPredictor, paths: Sequence[str], tell: Tell) -> tuple[_Found, ...]:
@@ -129,13 +140,14 @@ def _survey(predictor: OsteoPredictor, paths: Sequence[str], tell: Tell) -> tupl
         start = time.perf_counter()
         prediction, reason = _predict(predictor, path)
         first_ms = _milliseconds(start)
-        if prediction is None or not prediction.knees:
+        if prediction is None or not prediction.joints:
             tell({"event": "left_out", "path": path, "reason": reason})
             continue
         if not found:
             tell({"event": "first", "first_ms": first_ms})
-        found.append(_Found(path, len(prediction.knees), prediction.members_answered))
-        tell({"event": "picture", "path": path, "sha256": prediction.digest, "knees": len(prediction.knees)})
+        knees = len(prediction.joints)
+        found.append(_Found(path, knees, tuple(answer.members_answered for answer in prediction.answers)))
+        tell({"event": "picture", "path": path, "sha256": prediction.digest, "knees": knees})
     return tuple(found)
 
 
@@ -154,13 +166,12 @@ def _end_to_end(predictor: OsteoPredictor, pictures: Sequence[_Found], knees: in
     _repeat(query, pictures, job, {"scope": END_TO_END, "knees": knees}, tell)
 
 
-def _model_alone(model: LoadingModel, pictures: Sequence[_Found], knees: int, job: Job, tell: Tell) -> None:
-    prepared = {one: _prepare(model.bundle, one) for one in pictures[:MAX_PREPARED_PICTURES]}
-    engines = [model.engine(index) for index in range(max(one.members for one in prepared))]
-    names = [engine.inputs[0].name for engine in engines]
+def _model_alone(models: Sequence[LoadingModel], pictures: Sequence[_Found], knees: int, job: Job, tell: Tell) -> None:
+    """All networks that answered, those of all bundles one after the other."""
+    prepared = {one: list(_prepared(models, one)) for one in pictures[:MAX_PREPARED_PICTURES]}
 
     def query(picture: _Found) -> Mapping[str, float]:
-        for engine, name, tensors in zip(engines, names, prepared[picture], strict=False):  # a cascade's first members
+        for engine, name, tensors in prepared[picture]:
             for tensor in tensors:
                 engine.run({name: tensor})
         return {}
@@ -169,16 +180,20 @@ def _model_alone(model: LoadingModel, pictures: Sequence[_Found], knees: int, jo
     _repeat(query, tuple(prepared), job, {"scope": MODEL_ALONE, "knees": knees}, tell)
 
 
-def _prepare(bundle: Bundle, picture: _Found) -> tuple[list[Picture], ...]:
-    """What each member that answered was shown of a picture: one tensor a knee."""
+def _prepared(models: Sequence[LoadingModel], picture: _Found) -> Iterator[tuple[Engine, str, list[Picture]]]:
+    """Each member that answered, the name of its input, and what it was shown of a picture: one tensor a knee."""
     from osteo_edge.images import reader
     from osteo_edge.images.preprocess import prepare
     from osteo_edge.images.region import JointFinder, box_around
 
     pixels = reader.read(picture.path).pixels
-    joints = JointFinder.from_bytes(bundle.read(bundle.manifest.finder)).find(pixels)
-    members = bundle.manifest.members[: picture.members]
-    return tuple([prepare(pixels, box_around(joint, member.region), member.input) for joint in joints] for member in members)
+    for model, count in zip(models, picture.members, strict=True):
+        manifest = model.bundle.manifest
+        joints = JointFinder.from_bytes(model.bundle.read(manifest.finder)).find(pixels)
+        for index, member in enumerate(manifest.members[:count]):  # a cascade's first members
+            engine = model.engine(index)
+            tensors = [prepare(pixels, box_around(joint, member.region), member.input) for joint in joints]
+            yield engine, engine.inputs[0].name, tensors
 
 
 def _repeat(

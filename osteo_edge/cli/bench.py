@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from osteo_edge.bundle import DEFAULT_BUNDLE
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Command
+from osteo_edge.cli.options import asked_names, asked_options
 from osteo_edge.cli.told import tell, tell_text
 from osteo_edge.manifest import ENGINE_NAMES, PRECISIONS
 from osteo_edge.printable import printable
@@ -62,9 +62,8 @@ class _Size(_Type):
 
 @click.command("bench", cls=Command, epilog=_EPILOG)
 @click.argument("pictures", nargs=-1, metavar="[PATH | FOLDER]...")
-@click.option(
-    "--bundle", "bundles", multiple=True, metavar="NAME|PATH", help=f"Can be given several times [default: {DEFAULT_BUNDLE}]."
-)
+@asked_options
+@click.option("--together", is_flag=True, help="Ask all bundles of each picture, as predict does, instead of one row a bundle.")
 @click.option(
     "--engine",
     "engines",
@@ -111,6 +110,8 @@ class _Size(_Type):
 def command(
     pictures: tuple[str, ...],
     bundles: tuple[str, ...],
+    questions: tuple[str, ...],
+    together: bool,
     engines: tuple[tuple[str, ...], ...],
     precisions: tuple[tuple[str, ...], ...],
     threads: tuple[tuple[int, ...], ...],
@@ -129,7 +130,7 @@ def command(
     reported apart. Without --profile it takes about ten seconds a row.
     """
     if compared:
-        if any((pictures, bundles, engines, precisions, threads, budget, target)):
+        if any((pictures, bundles, questions, together, engines, precisions, threads, budget, target)):
             raise click.UsageError("--compare measures nothing; give it with its two files alone")
         return _compare(*compared)
     if getattr(sys, "frozen", False):  # sys.executable is the frozen program itself, which would start again and again
@@ -155,8 +156,9 @@ def command(
         require_writable(target)
     with sigterm_as_interrupt() as termination:
         try:
+            asked = asked_names(bundles, questions)
             planned = plan(
-                _flat([bundles], DEFAULT_BUNDLE),
+                (asked,) if together else tuple((name,) for name in asked),
                 _flat(engines, "auto"),
                 _flat(precisions, "auto"),
                 _flat(threads),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle, embedded_bundles, installed_bundles, open_bundle
+from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle, default_bundles, embedded_bundles, installed_bundles, open_bundle
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Group
 from osteo_edge.cli.told import tell, tell_text
@@ -39,7 +39,7 @@ def command() -> None:
 @command.command("list", epilog="\b\nExample: osteo-edge bundles list")
 def list_bundles() -> int:
     """List the embedded and the installed bundles."""
-    codes = [_list_one(name, "default" if name == DEFAULT_BUNDLE else "embedded") for name in embedded_bundles()]
+    codes = [_list_one(name, "default" if name in default_bundles() else "embedded") for name in embedded_bundles()]
     codes += [_list_one(name, "installed") for name in installed_bundles() if name not in embedded_bundles()]
     return max(codes, default=exit_codes.ANSWERED)
 
@@ -59,7 +59,7 @@ def _list_one(name: str, kind: str) -> int:
         return exit_codes.BUNDLE
     networks = len(bundle.manifest.members)
     of_several = f"  {networks} networks, {bundle.manifest.ensemble.kind}" if networks > 1 else ""
-    tell(f"{name} ({kind})  {bundle.manifest.version}  {bundle.digest[:12]}{of_several}")
+    tell(f"{name} ({kind})  {bundle.manifest.version}  {bundle.digest[:12]}  {bundle.manifest.question.title}{of_several}")
     return exit_codes.ANSWERED
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import click
 from osteo_edge import __version__
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Command
-from osteo_edge.cli.options import bundle_option
+from osteo_edge.cli.options import asked_names, asked_options
 from osteo_edge.cli.told import tell_text
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.printable import printable
@@ -24,14 +25,15 @@ PACKAGES = ("numpy", "opencv-python-headless", "simplejpeg", "onnxruntime", "ai-
 
 
 @click.command("doctor", cls=Command, epilog="\b\nExample: osteo-edge doctor")
-@bundle_option
+@asked_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
-def command(bundle: str, as_json: bool) -> int:
-    """Check versions, processor, engines and the bundle, and run its self-test on this device."""
+def command(bundles: tuple[str, ...], questions: tuple[str, ...], as_json: bool) -> int:
+    """Check versions, processor, engines and the bundles, and run their self-tests on this device."""
     report = _machine()
-    report["bundle"], code = _examine(bundle, report["threads"])
+    examined = [_examine(name, report["threads"]) for name in asked_names(bundles, questions)]
+    report["bundles"] = [found for found, _ in examined]
     tell_text(json.dumps(report, indent=2) if as_json else _to_text(report))
-    return code
+    return next((code for _, code in examined if code != exit_codes.ANSWERED), exit_codes.ANSWERED)
 
 
 def _machine() -> dict[str, Any]:
@@ -63,7 +65,7 @@ def _examine(name: str, threads: int) -> tuple[dict[str, Any], int]:
     found: dict[str, Any] = {"name": name}
     try:
         bundle = open_bundle(name)
-        found |= {"version": bundle.manifest.version, "digest": bundle.digest}
+        found |= {"version": bundle.manifest.version, "digest": bundle.digest, "question": bundle.manifest.question.name}
         found["is_signed"] = bundle.signature is not None
         found["files_verified"] = sum(1 for _ in bundle.verify())
         found |= _automatic(bundle, threads)
@@ -98,26 +100,34 @@ def _version_of(package: str) -> str | None:
 
 
 def _to_text(report: dict[str, Any]) -> str:
-    processor, bundle = report["processor"], report["bundle"]
+    processor = report["processor"]
     lines = [
         f"osteo-edge  {report['osteo_edge']} on Python {report['python']}, {report['system']}",
         f"processor   {processor['model']} ({processor['architecture']}), {report['threads']} threads",
         f"features    {' '.join(processor['features']) or 'unknown'}",
         *(f"package     {name} {found or 'not installed'}" for name, found in report["packages"].items()),
         *(f"engine      {name}: {'available' if found else 'not installed'}" for name, found in report["engines"].items()),
-        f"bundle      {bundle['name']} {bundle.get('version', '')} {bundle.get('digest', '')[:12]}",
     ]
-    if "files_verified" in bundle:
-        lines.append(f"files       {bundle['files_verified']} verified")
-    if "auto" in bundle:
-        lines.append(f"auto        {bundle['auto']['engine']} {' '.join(dict.fromkeys(bundle['auto']['precisions']))}")
-        lines += _tuning_lines(bundle)
-    lines += [
-        f"self-test   {result['status']:<7} {result['engine']} {result['precision']}: {result['message']}"
-        for result in bundle.get("self_test", ())
-    ]
-    lines.append(f"FAULT       {bundle['fault']}" if "fault" in bundle else "all is well")
+    for bundle in report["bundles"]:
+        lines += _bundle_lines(bundle)
+    if not any("fault" in bundle for bundle in report["bundles"]):
+        lines.append("all is well")
     return "\n".join(map(printable, lines))
+
+
+def _bundle_lines(bundle: dict[str, Any]) -> Iterator[str]:
+    yield f"bundle      {bundle['name']} {bundle.get('version', '')} {bundle.get('digest', '')[:12]}"
+    if "question" in bundle:
+        yield f"question    {bundle['question']}"
+    if "files_verified" in bundle:
+        yield f"files       {bundle['files_verified']} verified"
+    if "auto" in bundle:
+        yield f"auto        {bundle['auto']['engine']} {' '.join(dict.fromkeys(bundle['auto']['precisions']))}"
+        yield from _tuning_lines(bundle)
+    for result in bundle.get("self_test", ()):
+        yield f"self-test   {result['status']:<7} {result['engine']} {result['precision']}: {result['message']}"
+    if "fault" in bundle:
+        yield f"FAULT       {bundle['fault']}"
 
 
 def _tuning_lines(bundle: dict[str, Any]) -> list[str]:

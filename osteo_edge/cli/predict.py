@@ -13,13 +13,14 @@ import click
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Command
 from osteo_edge.cli.inputs import STDIN, Input, Inputs, find_inputs
-from osteo_edge.cli.options import bundle_option, engine_options, verbose_option
+from osteo_edge.cli.options import asked_bundles, asked_options, engine_options, verbose_option
 from osteo_edge.cli.person import check_people, person_options, read_people
 from osteo_edge.cli.told import clear_line, tell
 from osteo_edge.cli.writers import Answer, CsvWriter, JsonLinesWriter, JsonWriter, TextWriter, Writer
 from osteo_edge.engines.select import available_threads
 from osteo_edge.errors import InputError, ReportError, UnreadableImageError
-from osteo_edge.model import LoadingModel
+from osteo_edge.labels import Status
+from osteo_edge.model import load_models
 
 if TYPE_CHECKING:
     from osteo_edge.covariates import Given
@@ -53,7 +54,7 @@ For several pictures: the gravest, in the order 7, 3, 6, 4, 0."""
 @click.option("--output", "folder", type=click.Path(file_okay=False, path_type=Path), help="Folder for overlays [default: .].")
 @person_options
 @engine_options
-@bundle_option
+@asked_options
 @verbose_option
 def command(
     paths: tuple[str, ...],
@@ -68,7 +69,8 @@ def command(
     engine: str,
     precision: str,
     threads: int | None,
-    bundle: str,
+    bundles: tuple[str, ...],
+    questions: tuple[str, ...],
     is_verbose: bool,
 ) -> int:
     """Screen radiographs: PNG, JPEG, TIFF or BMP, 8 or 16 bit.
@@ -84,22 +86,24 @@ def command(
     inputs = find_inputs(paths, recursive=recursive)
     count = len(inputs.pictures)
     threads = threads or available_threads()
-    # The engine starts to load first: numpy and OpenCV, the reading and the finding of the knees come meanwhile.
-    model = LoadingModel(bundle, engine=engine, precision=precision, threads=threads, workers=min(threads, count))
+    # The engines start to load first: numpy and OpenCV, the reading and the finding of the knees come meanwhile.
+    asked = asked_bundles(bundles, questions)
+    models = load_models(asked, engine=engine, precision=precision, threads=threads, workers=min(threads, count))
     from osteo_edge.predictor import OsteoPredictor
 
     names = [picture.name for picture in inputs.pictures]
     people = read_people(age_years, sex, covariates, table, names)
     overlays = _made(folder or Path()) if explain else None
     codes = [exit_codes.OUTPUT] if explain and overlays is None else []
-    with OsteoPredictor(model) as predictor:
+    with OsteoPredictor(models) as predictor:
         check_people(people, predictor, names)
         given = [people.of(name) for name in names]
         predictions = _predictions(predictor, inputs.pictures, given, explain=explain)
         with _writer(style, inputs, is_verbose=is_verbose) as writer:
             for prediction, bar in _with_progress(predictions, count):
                 answer = _answer(prediction, overlays)
-                model.wait()  # a damaged model is told before any answer, even to a picture that did not need it
+                for model in models:  # a damaged one is told before any answer, even to a picture that did not need it
+                    model.wait()
                 bar.clear()
                 writer.write(answer)
                 codes.append(answer.exit_code)
@@ -159,8 +163,9 @@ def _predictions(
 
 
 def _answer(prediction: Prediction, overlays: Path | None) -> Answer:
-    code = exit_codes.of_finding(prediction.findings[0].code) if prediction.findings else exit_codes.ANSWERED
-    if overlays is None or not prediction.knees:
+    is_answered = prediction.status is Status.REPORTED
+    code = exit_codes.ANSWERED if is_answered else exit_codes.of_finding(prediction.findings[0].code)
+    if overlays is None or prediction.status is Status.REJECTED:
         return Answer(prediction, None, code)
     from osteo_edge.reports.overlay import overlay_name
 

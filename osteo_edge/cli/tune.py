@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from osteo_edge.bundle import Bundle, open_bundle
+from osteo_edge.bundle import Bundle
 from osteo_edge.cli.help import Command
-from osteo_edge.cli.options import bundle_option
+from osteo_edge.cli.options import asked_bundles, asked_options
 from osteo_edge.cli.told import tell, tell_text
 from osteo_edge.printable import printable
 
@@ -30,10 +30,12 @@ Examples:
 
 @click.command("tune", cls=Command, epilog=_EPILOG)
 @click.argument("pictures", nargs=-1, type=click.Path(exists=True), metavar="[PATH | FOLDER]...")
-@bundle_option
+@asked_options
 @click.option("--threads", type=click.IntRange(1, 256), help="Threads of the engine [default: all processors].")
 @click.option("--forget", is_flag=True, help="Remove what was measured for the bundle, and measure nothing.")
-def command(pictures: tuple[str, ...], bundle: str, threads: int | None, forget: bool) -> None:
+def command(
+    pictures: tuple[str, ...], bundles: tuple[str, ...], questions: tuple[str, ...], threads: int | None, forget: bool
+) -> None:
     """Measure for some seconds which engine and precision of a bundle is fastest on this device, and remember it.
 
     A less exact file is kept only where it is faster than the more exact ones beyond the noise of the measurement. How many
@@ -44,11 +46,14 @@ def command(pictures: tuple[str, ...], bundle: str, threads: int | None, forget:
     part. The choice is kept in the folder that OSTEO_EDGE_TUNING names, by default osteo-edge/tuning in the user's
     configuration folder.
     """
-    opened = open_bundle(bundle)
-    if forget:
-        _forget(opened)
-    else:
-        _tune(opened, threads, pictures)
+    asked = asked_bundles(bundles, questions)
+    for bundle in asked:
+        if forget:
+            _forget(bundle)
+            continue
+        if len(asked) > 1:
+            tell(f"{bundle.manifest.name}:")
+        _tune(bundle, threads, pictures)
 
 
 def _forget(bundle: Bundle) -> None:

@@ -54,15 +54,15 @@ class TextWriter(Writer):
         self._common: Counter[str] = Counter()
         self._notes: Counter[str] = Counter()
         self._overlays: Counter[Path] = Counter()
-        self._use = ""
+        self._uses: dict[str, None] = {}
 
     def write(self, answer: Answer) -> None:
-        from osteo_edge.reports.text import common_part, notes_of, to_line, to_text
+        from osteo_edge.reports.text import common_parts, notes_of, to_line, to_text
 
         prediction = answer.prediction
         if self._are_several and not self._is_verbose:
             text = to_line(prediction)
-            self._common.update(filter(None, [common_part(prediction)]))
+            self._common.update(common_parts(prediction))
             self._notes.update(notes_of(prediction))
             self._overlays.update([answer.overlay.parent] if answer.overlay else [])
         else:
@@ -70,7 +70,7 @@ class TextWriter(Writer):
             text += "\n" if self._are_several else ""
         self._echo(text)
         self._statuses[prediction.status.value] += 1
-        self._use = prediction.intended_use
+        self._uses |= dict.fromkeys(one.intended_use for one in prediction.answers)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is None and self._statuses:
@@ -85,7 +85,8 @@ class TextWriter(Writer):
             self._echo(f"{counted(count, 'picture')}: {told}")
         for folder, count in self._overlays.items():
             self._echo(printable(f"{counted(count, 'overlay')} in {folder}"))
-        self._echo(printable(self._use))
+        for use in self._uses:
+            self._echo(printable(use))
         if self._are_several or self._passed_over:
             self._echo(closing_line(self._statuses, passed_over=self._passed_over))
 
@@ -131,7 +132,7 @@ class JsonLinesWriter(Writer):
 
 
 class CsvWriter(Writer):
-    """One row a picture below a header."""
+    """One row a picture and question below a header."""
 
     def __init__(self) -> None:
         self._is_first = True
@@ -140,13 +141,13 @@ class CsvWriter(Writer):
         import csv
         import io
 
-        from osteo_edge.reports.structured import CSV_COLUMNS, to_row
+        from osteo_edge.reports.structured import CSV_COLUMNS, to_rows
 
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         if self._is_first:
             writer.writerow(CSV_COLUMNS)
-        writer.writerow(to_row(answer.prediction, overlay=answer.overlay_name))
+        writer.writerows(to_rows(answer.prediction, overlay=answer.overlay_name))
         self._is_first = False
         tell_text(buffer.getvalue(), nl=False)
 

@@ -23,7 +23,7 @@ def label_set(probabilities: Mapping[str, float], conformal: Conformal) -> tuple
     """Classes that cannot be ruled out, in the bundle's order and without a gap.
 
     Args:
-        probabilities: label -> probability, in the bundle's order, which is that of falling bone density.
+        probabilities: label -> probability, in the bundle's order, which is that of the degrees that they are.
     """
     return _at_least(min(conformal.min_probability, _lowest_tie(probabilities)), probabilities)
 

@@ -16,6 +16,7 @@ from osteo_edge.images.quality import Finding
 from osteo_edge.labels import Mode
 from osteo_edge.manifest import Covariate, Fusion, Manifest
 from osteo_edge.mapping import FrozenMapping
+from osteo_edge.questions import Question
 from osteo_edge.reports.wording import (
     IMMATURE,
     NOT_SUPPORTED,
@@ -23,13 +24,12 @@ from osteo_edge.reports.wording import (
     PICTURE_DISAGREES,
     UNPROVEN,
     UNSURE,
-    direction,
 )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of one picture; see ``Prediction`` for the fields. The findings are the reasons for a referral."""
+    """What is said of one picture or knee; see ``Answer`` for the fields. The findings are the reasons for a referral."""
 
     mode: Mode
     label_set: tuple[str, ...]
@@ -46,22 +46,24 @@ def refuse(person: Person) -> tuple[Finding, ...]:
 
 
 def decide(manifest: Manifest, logits: NDArray[np.floating], person: Person) -> Verdict:
-    """Judge one picture.
+    """Judge one picture, or one knee of it where the question is of knees.
 
     Args:
-        logits: (labels,) of the picture alone.
+        logits: (labels,) of the picture or knee alone.
         person: covariates take part where the bundle has a fusion and everything that it requires is known.
     """
     image = _named(manifest, softmax(logits))
     fusion = manifest.fusion
     if fusion is None or not person.values or person.missing:
         labels = label_set(image, manifest.conformal)
-        findings = (*_unproven(manifest.is_proven), *_not_sure(labels, manifest.conformal.coverage))
+        unsure = _not_sure(manifest.question, labels, manifest.conformal.coverage)
+        findings = (*_unproven(manifest.is_proven), *unsure)
         return Verdict(Mode.IMAGE, labels, image, image, _NOTHING, findings, tuple(_left_out(person)))
     return _decide_with(fusion, manifest, logits, image, person)
 
 
 _NOTHING: Mapping[str, float] = FrozenMapping()
+_TOGETHER = "the picture and what is known of the person do"
 
 
 def _decide_with(
@@ -80,9 +82,9 @@ def _decide_with(
         *_unproven(fusion.is_proven),
         *(_unsupported(by_name[name], label, values[name]) for name, label in unsupported),
         *_adds_nothing(fusion, [by_name[name] for name in used], heeds_picture=weighs_picture(fusion)),
-        *_not_sure(told_apart, fusion.conformal.coverage, evidence="the picture and what is known of the person do"),
+        *_not_sure(manifest.question, told_apart, fusion.conformal.coverage, evidence=_TOGETHER),
     )
-    notes = (*_disagrees(image, labels), *_left_out(person))
+    notes = (*_disagrees(manifest.question, image, labels), *_left_out(person))
     return Verdict(Mode.FUSED, labels, fused, image, used, findings, notes)
 
 
@@ -101,8 +103,11 @@ def _unproven(is_proven: bool) -> Iterator[Finding]:
         )
 
 
-def _not_sure(labels: tuple[str, ...], coverage: float, *, evidence: str = "the picture does") -> Iterator[Finding]:
-    if len(labels) > 1:
+def _not_sure(
+    question: Question, labels: tuple[str, ...], coverage: float, *, evidence: str = "the picture does"
+) -> Iterator[Finding]:
+    """Where the classes that remain lie in more than one answer."""
+    if question.answer_of(labels) is None:
         told = f"{evidence} not tell {' from '.join(labels)} at the bundle's coverage of {coverage:.0%}"
         yield Finding(UNSURE, told)
 
@@ -133,9 +138,9 @@ def _adds_nothing(fusion: Fusion, covariates: list[Covariate], *, heeds_picture:
         yield Finding(PICTURE_ADDS_NOTHING, f"from {known} alone (the picture does not count in it)")
 
 
-def _disagrees(image: Mapping[str, float], labels: tuple[str, ...]) -> Iterator[Finding]:
-    """Where the classes that remain say one thing, and what is likeliest from the picture alone says the opposite."""
-    told, of_picture = direction(labels), direction(nearly_likeliest(image))
+def _disagrees(question: Question, image: Mapping[str, float], labels: tuple[str, ...]) -> Iterator[Finding]:
+    """Where the classes that remain say one thing, and what is likeliest from the picture alone says another."""
+    told, of_picture = question.answer_of(labels), question.answer_of(nearly_likeliest(image))
     if told and of_picture and told is not of_picture:
         yield Finding(PICTURE_DISAGREES, "the picture's own score points the other way")
 

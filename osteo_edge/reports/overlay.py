@@ -13,11 +13,11 @@ from osteo_edge.images.greys import grey_range
 from osteo_edge.images.region import Box
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.labels import Laterality, Mode, Status
-from osteo_edge.prediction import Knee, Prediction
+from osteo_edge.prediction import Answer, Knee, Prediction
 from osteo_edge.radiograph import Radiograph
 from osteo_edge.reports.lettering import BACKGROUND_BGR, Colour, Letters, Picture
 from osteo_edge.reports.text import known, scores
-from osteo_edge.reports.wording import BURNED_IN
+from osteo_edge.reports.wording import BURNED_IN, told_apart
 from osteo_edge.storage import write_file
 
 MAX_SIDE_PX = 1600
@@ -33,13 +33,17 @@ _TEXT_BGR = (235, 235, 235)
 _SIDES = {Laterality.RIGHT: "R?", Laterality.LEFT: "L?"}
 
 
-def save_overlay(prediction: Prediction, path: Path) -> Path:
+def save_overlay(prediction: Prediction, path: Path, *, question: str | None = None) -> Path:
     """Draw and write the overlay; the format follows the path's ending (``.png``, ``.jpg``).
+
+    Args:
+        question: as ``draw_overlay``.
 
     Raises:
         ReportError: there is nothing to draw, or the file cannot be written.
+        KeyError: the question was not asked.
     """
-    encoded = _encode(draw_overlay(prediction), path)
+    encoded = _encode(draw_overlay(prediction, question=question), path)
     try:
         write_file(path, encoded)
     except OSError as error:
@@ -67,30 +71,41 @@ def _place(source: str) -> str:
         return source
 
 
-def draw_overlay(prediction: Prediction) -> Picture:
+def draw_overlay(prediction: Prediction, *, question: str | None = None) -> Picture:
     """The overlay, (height, width, 3) uint8 BGR: the film, at most 1600 px a side, and a caption below it.
+
+    Args:
+        question: whose boxes, scores and saliency are shown; the first that was not rejected by default.
 
     Raises:
         ReportError: the picture was rejected, or not explained.
+        KeyError: the question was not asked.
     """
     radiograph = prediction.radiograph
-    if prediction.status is Status.REJECTED or radiograph is None:
+    answer = _shown(prediction, question)
+    if answer.status is Status.REJECTED or radiograph is None:
         raise ReportError("there is nothing to draw: the picture was rejected, or predicted without explain=True")
     scale = _scale(radiograph)
     canvas = _as_picture(radiograph, scale)
-    strongest = max((float(np.abs(knee.saliency).max()) for knee in prediction.knees if knee.saliency is not None), default=0)
-    boxes = [_scaled(knee.box, scale) for knee in prediction.knees]
-    for knee, box in zip(prediction.knees, boxes, strict=True):
+    strongest = max((float(np.abs(knee.saliency).max()) for knee in answer.knees if knee.saliency is not None), default=0)
+    boxes = [_scaled(knee.box, scale) for knee in answer.knees]
+    for knee, box in zip(answer.knees, boxes, strict=True):
         _tint(canvas, knee, box, strongest)
     seen = [_clipped(box, canvas) for box in boxes]
     for box in seen:
         cv2.rectangle(canvas, (box.x0 + 1, box.y0 + 1), (box.x1 - 2, box.y1 - 2), _BOX_BGR, 2)
     film, margin_px = _with_margins(canvas)
     letters = Letters(min(max(film.shape[1] / 1600, 0.55), 0.85))
-    for number, (knee, box) in enumerate(zip(prediction.knees, seen, strict=True), start=1):
+    for number, (knee, box) in enumerate(zip(answer.knees, seen, strict=True), start=1):
         shifted = Box(box.x0 + margin_px, box.y0, box.x1 + margin_px, box.y1)
         _entitle(film, shifted, f"knee {number}: {_side(knee)}", letters)
-    return np.vstack([film, _caption(prediction, film.shape[1], letters)])
+    return np.vstack([film, _caption(prediction, answer, film.shape[1], letters)])
+
+
+def _shown(prediction: Prediction, question: str | None) -> Answer:
+    if question is not None:
+        return prediction.answer_to(question)
+    return next((answer for answer in prediction.answers if answer.status is not Status.REJECTED), prediction.first)
 
 
 def _scale(radiograph: Radiograph) -> float:
@@ -147,14 +162,15 @@ def _side(knee: Knee) -> str:
     return f"{_SIDES[side]} (from the fibula)" if side else "side not known"
 
 
-def _caption(prediction: Prediction, width: int, letters: Letters) -> Picture:
-    code = max(prediction.image_probabilities, key=lambda name: prediction.image_probabilities[name])
-    model = prediction.model
+def _caption(prediction: Prediction, answer: Answer, width: int, letters: Letters) -> Picture:
+    code = max(answer.image_probabilities, key=lambda name: answer.image_probabilities[name])
+    model = answer.model
+    asked = f" of {answer.title}" if len(told_apart(prediction)) > 1 else ""
     paragraphs: list[tuple[Colour, str]] = [
         (_TEXT_BGR, prediction.message),
-        (_FOR_BGR, f"Orange: speaks for '{code}' (research code), the likeliest from the picture alone."),
+        (_FOR_BGR, f"Orange: speaks for '{code}' (research code{asked}), the likeliest from the picture alone."),
         (_AGAINST_BGR, f"Blue: speaks against '{code}'."),
-        *((_TEXT_BGR, told) for told in _scores(prediction)),
+        *((_TEXT_BGR, told) for told in _scores(answer)),
         (_TEXT_BGR, f"{BURNED_IN}. {model.bundle} {model.version}, picture {(prediction.digest or '')[:8]}"),
     ]
     lines = [(colour, line) for colour, text in paragraphs for line in letters.wrap(text, width - 24)]
@@ -164,11 +180,11 @@ def _caption(prediction: Prediction, width: int, letters: Letters) -> Picture:
     return strip
 
 
-def _scores(prediction: Prediction) -> list[str]:
-    alone = f"Scores (research) of the picture alone: {scores(prediction.image_probabilities)}."
-    if prediction.mode is not Mode.FUSED:
+def _scores(answer: Answer) -> list[str]:
+    alone = f"Scores (research) of the picture alone: {scores(answer.image_probabilities)}."
+    if answer.mode is not Mode.FUSED:
         return [alone]
-    return [alone, f"Together with {known(prediction)}: {scores(prediction.probabilities)}."]
+    return [alone, f"Together with {known(answer)}: {scores(answer.probabilities)}."]
 
 
 def _clipped(box: Box, canvas: Picture) -> Box:

@@ -1,4 +1,4 @@
-"""An answer for machines: one JSON object or one CSV row a picture.
+"""An answer for machines: one JSON object a picture, one CSV row a picture and question.
 
 The JSON form is described by ``prediction.schema.json`` beside this file; a change of meaning raises its version.
 """
@@ -6,19 +6,24 @@ The JSON form is described by ``prediction.schema.json`` beside this file; a cha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from osteo_edge.labels import BoneStatus
-from osteo_edge.prediction import Knee, Prediction
+from osteo_edge.labels import Status
+from osteo_edge.prediction import Answer, Knee, Prediction
 from osteo_edge.printable import printable
 from osteo_edge.records import to_plain
 
-SCHEMA_VERSION = 3
+if TYPE_CHECKING:
+    from osteo_edge.images.region import Joint
+
+SCHEMA_VERSION = 4
 
 CSV_COLUMNS = (
     "source",
     "sha256",
+    "question",
     "status",
+    "answer",
     "message",
     "reasons",
     "notes",
@@ -26,10 +31,11 @@ CSV_COLUMNS = (
     "label",
     "likeliest",
     "label_set",
-    *(f"p_{status.value}" for status in BoneStatus),
-    *(f"image_p_{status.value}" for status in BoneStatus),
+    "probabilities",
+    "image_probabilities",
     "covariates_used",
     "knees",
+    "knee_label_sets",
     "total_ms",
     "bundle",
     "bundle_version",
@@ -51,45 +57,66 @@ def to_dict(prediction: Prediction) -> dict[str, Any]:
         "sha256": prediction.digest,
         "status": prediction.status.value,
         "message": prediction.message,
-        "findings": to_plain(prediction.findings),
-        "notes": to_plain(prediction.notes),
-        "mode": prediction.mode.value if prediction.mode else None,
-        "label": prediction.label,
-        "likeliest": prediction.likeliest,
-        "label_set": list(prediction.label_set),
-        "probabilities": _rounded(prediction.probabilities),
-        "image_probabilities": _rounded(prediction.image_probabilities),
-        "covariates_used": dict(prediction.covariates_used),
-        "members_answered": prediction.members_answered,
-        "knees": [_knee(knee) for knee in prediction.knees],
+        "findings": to_plain(prediction.findings) if prediction.status is Status.REJECTED else [],
+        "joints": [_joint(joint) for joint in prediction.joints],
+        "answers": [_answer(answer) for answer in prediction.answers],
         "timings_ms": {stage: round(ms, 3) for stage, ms in prediction.timings_ms.items()},
-        "model": to_plain(prediction.model),
-        "intended_use": prediction.intended_use,
     }
 
 
-def to_row(prediction: Prediction, *, overlay: str | None = None) -> list[str]:
-    """The CSV row, in the order of ``CSV_COLUMNS``; lists are joined by ``;``.
+def _answer(answer: Answer) -> dict[str, Any]:
+    return {
+        "question": answer.question,
+        "title": answer.title,
+        "status": answer.status.value,
+        "answer": answer.answer,
+        "message": answer.message,
+        "findings": to_plain(answer.findings),
+        "notes": to_plain(answer.notes),
+        "mode": answer.mode.value if answer.mode else None,
+        "label": answer.label,
+        "likeliest": answer.likeliest,
+        "label_set": list(answer.label_set),
+        "probabilities": _rounded(answer.probabilities),
+        "image_probabilities": _rounded(answer.image_probabilities),
+        "covariates_used": dict(answer.covariates_used),
+        "members_answered": answer.members_answered,
+        "knees": [_knee(knee) for knee in answer.knees],
+        "lead": answer.lead,
+        "model": to_plain(answer.model),
+        "intended_use": answer.intended_use,
+    }
+
+
+def to_rows(prediction: Prediction, *, overlay: str | None = None) -> list[list[str]]:
+    """The CSV rows, one a question, in the order of ``CSV_COLUMNS``; lists are joined by ``;``.
 
     Args:
         overlay: name of the overlay picture; the cell is empty where there is none.
     """
-    model = prediction.model
+    return [_row(prediction, answer, overlay or "") for answer in prediction.answers]
+
+
+def _row(prediction: Prediction, answer: Answer, overlay: str) -> list[str]:
+    model = answer.model
     return [
         _cell(prediction.source),
         prediction.digest or "",
-        prediction.status.value,
-        _cell(prediction.message),
-        ";".join(finding.code for finding in prediction.findings),
-        ";".join(note.code for note in prediction.notes),
-        prediction.mode.value if prediction.mode else "",
-        prediction.label or "",
-        prediction.likeliest or "",
-        ";".join(prediction.label_set),
-        *_probability_cells(prediction.probabilities),
-        *_probability_cells(prediction.image_probabilities),
-        ";".join(f"{name}={value:g}" for name, value in prediction.covariates_used.items()),
-        str(len(prediction.knees)),
+        answer.question,
+        answer.status.value,
+        answer.answer or "",
+        _cell(answer.message),
+        ";".join(finding.code for finding in answer.findings),
+        ";".join(note.code for note in answer.notes),
+        answer.mode.value if answer.mode else "",
+        answer.label or "",
+        answer.likeliest or "",
+        ";".join(answer.label_set),
+        _scores(answer.probabilities),
+        _scores(answer.image_probabilities),
+        ";".join(f"{name}={value:g}" for name, value in answer.covariates_used.items()),
+        str(len(answer.knees)),
+        ";".join(_label_set_of(knee) for knee in answer.knees if knee.label_set),
         f"{sum(prediction.timings_ms.values()):.3f}",
         model.bundle,
         _cell(model.version),
@@ -97,15 +124,20 @@ def to_row(prediction: Prediction, *, overlay: str | None = None) -> list[str]:
         model.engine,
         model.precision,
         str(model.members),
-        str(prediction.members_answered),
-        _cell(prediction.intended_use),
-        _cell(overlay or ""),
+        str(answer.members_answered),
+        _cell(answer.intended_use),
+        _cell(overlay),
     ]
 
 
-def _probability_cells(probabilities: Mapping[str, float]) -> list[str]:
-    found = [probabilities.get(status.value) for status in BoneStatus]
-    return ["" if probability is None else f"{probability:.6f}" for probability in found]
+def _scores(probabilities: Mapping[str, float]) -> str:
+    return ";".join(f"{label}={probability:.6f}" for label, probability in probabilities.items())
+
+
+def _label_set_of(knee: Knee) -> str:
+    """``right=kl1,kl2``; the side is what the fibula suggests."""
+    side = knee.joint.laterality.value if knee.joint.laterality else "unknown"
+    return f"{side}={','.join(knee.label_set)}"
 
 
 def _cell(text: str) -> str:
@@ -114,17 +146,23 @@ def _cell(text: str) -> str:
 
 
 def _knee(knee: Knee) -> dict[str, Any]:
-    joint = knee.joint
     return {
         "box": to_plain(knee.box),
-        "joint": {
-            "x_px": round(joint.x_px, 2),
-            "y_px": round(joint.y_px, 2),
-            "width_px": round(joint.width_px, 2),
-            "score": round(joint.score, 4),
-            "laterality": joint.laterality.value if joint.laterality else None,
-        },
+        "joint": _joint(knee.joint),
+        "answer": knee.answer,
+        "likeliest": knee.likeliest,
+        "label_set": list(knee.label_set),
         "probabilities": _rounded(knee.probabilities),
+    }
+
+
+def _joint(joint: Joint) -> dict[str, Any]:
+    return {
+        "x_px": round(joint.x_px, 2),
+        "y_px": round(joint.y_px, 2),
+        "width_px": round(joint.width_px, 2),
+        "score": round(joint.score, 4),
+        "laterality": joint.laterality.value if joint.laterality else None,
     }
 
 

@@ -7,9 +7,18 @@ from collections.abc import Mapping
 from osteo_edge.covariates import AGE, SEX
 from osteo_edge.images.quality import Finding
 from osteo_edge.labels import Mode, Status
-from osteo_edge.prediction import Knee, Prediction
+from osteo_edge.prediction import Answer, Knee, Prediction
 from osteo_edge.printable import printable
-from osteo_edge.reports.wording import SPOKEN_NOTES, answer, next_step, reason
+from osteo_edge.reports.wording import (
+    SPOKEN_NOTES,
+    next_step,
+    reason,
+    sentence,
+    sentence_alone,
+    sentences_of,
+    titled,
+    told_apart,
+)
 
 
 def to_text(prediction: Prediction, *, overlay: str | None = None, is_verbose: bool = False) -> str:
@@ -21,38 +30,52 @@ def to_text(prediction: Prediction, *, overlay: str | None = None, is_verbose: b
         overlay: name of the overlay picture, where one was written.
         is_verbose: also codes, scores, boxes, times and what answered.
     """
-    pieces = (("", answer(prediction)), ("Why: ", reason(prediction)), ("Next: ", next_step(prediction)))
+    answers = told_apart(prediction)
     lines = [f"{printable(prediction.source)}: {prediction.status.value}"]
-    lines += [f"  {name}{printable(text)}" for name, text in pieces if text]
-    lines += [f"  Note: {note}" for note in notes_of(prediction)]
+    for answer in answers:
+        lines += _block(answer, is_alone=len(answers) == 1, is_verbose=is_verbose)
     if overlay:
         lines.append(f"  Overlay: {printable(overlay)}")
-    return "\n".join([*lines, *(_details(prediction) if is_verbose else ())])
+    return "\n".join([*lines, *(_details_of_picture(prediction) if is_verbose else ())])
+
+
+def _block(answer: Answer, *, is_alone: bool, is_verbose: bool) -> list[str]:
+    """One question: where there are several, below its title."""
+    indent = "  " if is_alone else "    "
+    pieces = (("", sentence(answer)), ("Why: ", reason(answer)), ("Next: ", next_step(answer)))
+    lines = [] if is_alone else [f"  {printable(titled(answer))}: {answer.status.value}"]
+    lines += [f"{indent}{name}{printable(text)}" for name, text in pieces if text]
+    lines += [f"{indent}Note: {note}" for note in _notes_of(answer)]
+    return [*lines, *(f"{indent}{line}" for line in (_details(answer) if is_verbose else ()))]
 
 
 def to_line(prediction: Prediction) -> str:
-    """The answer in one line, among others; see ``common_part`` for what is left out of it."""
-    text = prediction.message if _is_its_own(prediction) else answer(prediction)
+    """The answer in one line, among others; see ``common_parts`` for what is left out of it."""
+    text = prediction.message if _is_its_own(prediction) else sentences_of(prediction)
     return printable(f"{prediction.source}: {prediction.status.value} - {text}")
 
 
-def common_part(prediction: Prediction) -> str:
-    """The answer with why and what next, for all pictures that have it together; empty where its line says all."""
+def common_parts(prediction: Prediction) -> list[str]:
+    """Each answer with why and what next, for all pictures that have it together; none where its line says all."""
     if _is_its_own(prediction):
-        return ""
-    rest = " ".join(filter(None, (reason(prediction), next_step(prediction))))
-    return f'"{answer(prediction)}" {rest}' if rest else ""
+        return []
+    told = ((sentence_alone(answer), reason(answer), next_step(answer)) for answer in prediction.answers)
+    return [f'"{said}" {" ".join(filter(None, rest))}' for said, *rest in told if any(rest)]
 
 
 def _is_its_own(prediction: Prediction) -> bool:
     """What to do with a picture, or what is advised for a person of whom something is known, stands with that picture."""
     is_of_somebody = prediction.age_years is not None or prediction.sex is not None
-    return prediction.status is Status.REJECTED or is_of_somebody
+    return any(answer.status is Status.REJECTED for answer in prediction.answers) or is_of_somebody
 
 
 def notes_of(prediction: Prediction) -> list[str]:
-    """What is worth knowing and the message does not say."""
-    return [printable(note.message) for note in prediction.notes if note.code not in SPOKEN_NOTES]
+    """What is worth knowing and the message does not say, each once."""
+    return list(dict.fromkeys(note for answer in prediction.answers for note in _notes_of(answer)))
+
+
+def _notes_of(answer: Answer) -> list[str]:
+    return [printable(note.message) for note in answer.notes if note.code not in SPOKEN_NOTES]
 
 
 def closing_line(statuses: Mapping[str, int], *, passed_over: int = 0) -> str:
@@ -71,21 +94,24 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _details(prediction: Prediction) -> list[str]:
-    model = prediction.model
-    lines = [f"  reason        {_coded(finding)}" for finding in prediction.findings]
-    lines += [f"  note          {_coded(note)}" for note in prediction.notes]
-    if prediction.status is not Status.REJECTED:
-        lines += [f"  research code {_label(prediction)}", f"  scores        {scores(prediction.probabilities)}"]
-        lines += _fused(prediction)
-        lines += [_knee(number, knee) for number, knee in enumerate(prediction.knees, start=1)]
-    if prediction.digest:
-        lines.append(f"  picture       sha256 {prediction.digest}")
+def _details(answer: Answer) -> list[str]:
+    model = answer.model
+    lines = [f"reason        {_coded(finding)}" for finding in answer.findings]
+    lines += [f"note          {_coded(note)}" for note in answer.notes]
+    if answer.status is not Status.REJECTED:
+        lines += [f"research code {_label(answer)}", f"scores        {scores(answer.probabilities)}"]
+        lines += _fused(answer)
+        lines += [_knee(number, knee) for number, knee in enumerate(answer.knees, start=1)]
+    networks = f", {answer.members_answered} of {model.members} networks" if model.members > 1 else ""
+    identity = f"{model.bundle} {model.version} ({model.digest[:12]}), {model.engine} {model.precision}{networks}"
+    return [*lines, f"model         {printable(identity)}"]
+
+
+def _details_of_picture(prediction: Prediction) -> list[str]:
+    lines = [f"  picture       sha256 {prediction.digest}"] if prediction.digest else []
     if prediction.timings_ms:
         lines.append("  time          " + ", ".join(f"{stage} {_ms(ms)} ms" for stage, ms in prediction.timings_ms.items()))
-    networks = f", {prediction.members_answered} of {model.members} networks" if model.members > 1 else ""
-    identity = f"{model.bundle} {model.version} ({model.digest[:12]}), {model.engine} {model.precision}{networks}"
-    return [*lines, f"  model         {printable(identity)}"]
+    return lines
 
 
 def _coded(finding: Finding) -> str:
@@ -105,16 +131,16 @@ def _score(probability: float) -> str:
     return f"{probability:.2f}" if probability >= 0.005 else "<0.01"
 
 
-def known(prediction: Prediction) -> str:
+def known(answer: Answer) -> str:
     """What took part beside the picture, for example ``age 67, sex female``."""
-    return ", ".join(f"{_name(name)} {_value(name, value)}" for name, value in prediction.covariates_used.items())
+    return ", ".join(f"{_name(name)} {_value(name, value)}" for name, value in answer.covariates_used.items())
 
 
-def _fused(prediction: Prediction) -> list[str]:
+def _fused(answer: Answer) -> list[str]:
     """What went in besides the picture, and what the picture alone says; nothing where it is alone."""
-    if prediction.mode is not Mode.FUSED:
+    if answer.mode is not Mode.FUSED:
         return []
-    return [f"  together with {known(prediction)}", f"  picture alone {scores(prediction.image_probabilities)}"]
+    return [f"together with {known(answer)}", f"picture alone {scores(answer.image_probabilities)}"]
 
 
 def _name(covariate: str) -> str:
@@ -127,13 +153,15 @@ def _value(name: str, value: float) -> str:
     return f"{value:g}"
 
 
-def _label(prediction: Prediction) -> str:
-    if prediction.status is Status.REFERRED:
-        return f"none; cannot be ruled out: {', '.join(prediction.label_set)} (likeliest: {prediction.likeliest})"
-    return str(prediction.label)
+def _label(answer: Answer) -> str:
+    if answer.label:
+        return answer.label
+    remain = f"cannot be ruled out: {', '.join(answer.label_set)} (likeliest: {answer.likeliest})"
+    return f"{answer.answer or 'none'}; {remain}"
 
 
 def _knee(number: int, knee: Knee) -> str:
     box = knee.box
     side = f" ({knee.joint.laterality.value}?)" if knee.joint.laterality else ""
-    return f"  knee {number}{side:<9} box x {box.x0}..{box.x1}, y {box.y0}..{box.y1} px; {scores(knee.probabilities)}"
+    remain = f"; cannot be ruled out: {', '.join(knee.label_set)}" if knee.label_set else ""
+    return f"knee {number}{side:<9} box x {box.x0}..{box.x1}, y {box.y0}..{box.y1} px; {scores(knee.probabilities)}{remain}"

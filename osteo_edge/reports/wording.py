@@ -1,21 +1,24 @@
 """The sentences for people. Class names are research codes and never stand alone in front of a person.
 
-A message has three pieces: the answer, the reason where it needs one, and the next step. What is advised follows the US
-Preventive Services Task Force's statement of January 2025: DXA for women of 65 and over, and for younger women after menopause
-who have risk factors; for men the evidence is insufficient. To a young adult neither is said.
+A message has three pieces: the answer, the reason where it needs one, and the next step. Of a question that the program does
+not know, the answer and the next step are the bundle's own sentences. Of bone density they stand here: what is advised follows
+the US Preventive Services Task Force's statement of January 2025: DXA for women of 65 and over, and for younger women after
+menopause who have risk factors; for men the evidence is insufficient. To a young adult neither is said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from enum import Enum
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from osteo_edge.labels import BoneStatus, Mode, Status
+from osteo_edge.labels import Laterality, Mode, Status
+from osteo_edge.mapping import FrozenMapping
+from osteo_edge.questions import BONE_DENSITY, PossibleAnswer, Question
 
 if TYPE_CHECKING:
     from osteo_edge.images.quality import Finding
-    from osteo_edge.prediction import Prediction
+    from osteo_edge.prediction import Answer, Knee, Prediction
 
 # Codes of findings and notes that decide what is said.
 UNPROVEN: Final = "unproven"
@@ -27,16 +30,15 @@ IMMATURE: Final = "immature"
 # Notes that a message says where they matter.
 SPOKEN_NOTES: Final = (PICTURE_ADDS_NOTHING, PICTURE_DISAGREES)
 
-_CANNOT_TELL: Final = "This test cannot tell from this picture."
-_NO_SIGN_FOUND: Final = "No sign found by this test; it misses cases."
+_NO_SIGN, _HIGHER_CHANCE = BONE_DENSITY.answers
 _NOT_LEARNT: Final = "This test has not learnt from persons like this one and cannot tell."
 _STILL_ADVISED: Final = "If you are over 65 or have risk factors, DXA is still advised."
 _ASK: Final = "If you are over 65 or have risk factors, ask about a DXA scan."
 
 # What a person of whom nothing is known is told, and by these sentences training counts its label sets.
-HIGHER_CHANCE: Final = "Higher chance of low bone density: ask about a DXA scan."
-NO_SIGN: Final = f"{_NO_SIGN_FOUND} {_STILL_ADVISED}"
-NOT_SURE: Final = f"{_CANNOT_TELL} {_ASK}"
+HIGHER_CHANCE: Final = _HIGHER_CHANCE.sentence
+NO_SIGN: Final = f"{_NO_SIGN.sentence} {_STILL_ADVISED}"
+NOT_SURE: Final = f"{BONE_DENSITY.unsure} {_ASK}"
 
 NOT_READ: Final = "This picture cannot be read."
 BURNED_IN: Final = "AI research screening aid, not for diagnosis"
@@ -83,88 +85,180 @@ FOLDERS: Final[Mapping[str, tuple[str, str]]] = {
 _NEEDS_NO_REASON: Final = ("no_knee", "constant")
 
 
-class Direction(Enum):
-    """Which way an answer points."""
+@dataclass(frozen=True)
+class _Speech:
+    """What is said of one question.
 
-    HIGHER_CHANCE = "higher chance of low bone density"
-    NO_SIGN = "no sign of it"
-
-
-def direction(label_set: Collection[str]) -> Direction | None:
-    """It follows from the classes that could not be ruled out, not from the likeliest one; None where they tell neither."""
-    if BoneStatus.NORMAL not in label_set:
-        return Direction.HIGHER_CHANCE
-    return Direction.NO_SIGN if len(label_set) == 1 else None
-
-
-def sentence_of(label_set: Collection[str]) -> str:
-    """What a set alone tells a person of whom nothing is known."""
-    told = {Direction.HIGHER_CHANCE: HIGHER_CHANCE, Direction.NO_SIGN: NO_SIGN, None: NOT_SURE}
-    return told[direction(label_set)]
-
-
-def message(prediction: Prediction) -> str:
-    """All that a person is told of a picture: the answer, the reason where it needs one, and the next step."""
-    return " ".join(piece for piece in (answer(prediction), reason(prediction), next_step(prediction)) if piece)
-
-
-def answer(prediction: Prediction) -> str:
-    """The first piece, one sentence: what the test says, or that it cannot tell, or what is wrong with the picture.
-
-    It begins with what it rests on where that is not the picture. Never empty.
+    Attributes:
+        sentences: code of the answer -> sentence.
+        unsure: where no answer can be told from the picture alone; and ``unsure_together`` from it and what is known.
+        without_picture: code of the answer, None for none -> how the sentence goes on after what it rests on.
+        how_much: where the answer leaves several classes.
+        next_step: from the answer, code of what is told or None, to what to do next; may be empty.
     """
-    if prediction.status is Status.REJECTED:
-        return _rejection(prediction)[0]
-    rests_on = _finding(prediction, PICTURE_ADDS_NOTHING)
-    told = _direction(prediction)
-    if _finding(prediction, NOT_SUPPORTED):
-        return _NOT_LEARNT
-    if rests_on:
-        return f"{_capitalised(rests_on.message)}: {_WITHOUT_PICTURE[told]}"
-    if told is None:
-        return _CANNOT_TELL if prediction.mode is Mode.IMAGE else "This test cannot tell."
-    return HIGHER_CHANCE if told is Direction.HIGHER_CHANCE else _NO_SIGN_FOUND
+
+    sentences: Mapping[str, str]
+    unsure: str
+    unsure_together: str
+    without_picture: Mapping[str | None, str]
+    how_much: str
+    next_step: Callable[[Answer, str | None], str]
 
 
-_WITHOUT_PICTURE: Final[Mapping[Direction | None, str]] = {
-    Direction.HIGHER_CHANCE: "higher chance of low bone density: ask about a DXA scan.",
-    Direction.NO_SIGN: "no sign of low bone density; this misses cases.",
-    None: "this test cannot tell.",
+def _of_bone_density(answer: Answer, told: str | None) -> str:
+    """Empty where the answer says it: to ask about a DXA scan."""
+    if told == _HIGHER_CHANCE.code:
+        return ""
+    return advice(answer.age_years, answer.sex, nothing_found=told == _NO_SIGN.code)
+
+
+def _own_sentences(question: Question) -> _Speech:
+    sentences = {one.code: one.sentence for one in question.answers}
+    after: dict[str | None, str] = {code: _continued(sentence) for code, sentence in sentences.items()}
+    after[None] = _continued(question.unsure)
+    return _Speech(sentences, question.unsure, question.unsure, after, "", lambda answer, _: answer.asked.next_step)
+
+
+_SPEECHES: Final[Mapping[str, _Speech]] = {
+    BONE_DENSITY.name: _Speech(
+        sentences=FrozenMapping({one.code: one.sentence for one in BONE_DENSITY.answers}),
+        unsure=BONE_DENSITY.unsure,
+        unsure_together="This test cannot tell.",
+        without_picture={
+            _HIGHER_CHANCE.code: "higher chance of low bone density: ask about a DXA scan.",
+            _NO_SIGN.code: "no sign of low bone density; this misses cases.",
+            None: "this test cannot tell.",
+        },
+        how_much="How low, it cannot tell.",
+        next_step=_of_bone_density,
+    )
 }
 
 
-def reason(prediction: Prediction) -> str:
+def _speech(answer: Answer) -> _Speech:
+    return _SPEECHES.get(answer.question) or _own_sentences(answer.asked)
+
+
+def sentence_of(label_set: Collection[str]) -> str:
+    """What a set alone tells of bone density to a person of whom nothing is known."""
+    told = BONE_DENSITY.answer_of(label_set)
+    return {_HIGHER_CHANCE: HIGHER_CHANCE, _NO_SIGN: NO_SIGN, None: NOT_SURE}[told]
+
+
+def message_of(prediction: Prediction) -> str:
+    """All that a person is told of a picture: of several questions, each after its title."""
+    return _after_titles(prediction, message)
+
+
+def sentences_of(prediction: Prediction) -> str:
+    """The answers alone, likewise."""
+    return _after_titles(prediction, sentence)
+
+
+def _after_titles(prediction: Prediction, tell: Callable[[Answer], str]) -> str:
+    told = told_apart(prediction)
+    if len(told) == 1:
+        return tell(told[0])
+    return " ".join(f"{titled(answer)}: {tell(answer)}" for answer in told)
+
+
+def told_apart(prediction: Prediction) -> tuple[Answer, ...]:
+    """The answers of which something is to be said: one for all where the picture itself was refused."""
+    first, *others = prediction.answers
+    is_whole = first.status is Status.REJECTED and all(one.findings == first.findings for one in others)
+    return (first,) if is_whole else prediction.answers
+
+
+def titled(answer: Answer) -> str:
+    """The question for people, with a capital letter."""
+    return _capitalised(answer.title)
+
+
+def message(answer: Answer) -> str:
+    """All that a person is told of one question: the answer, the reason where it needs one, and the next step."""
+    return " ".join(piece for piece in (sentence(answer), reason(answer), next_step(answer)) if piece)
+
+
+def sentence(answer: Answer) -> str:
+    """The first piece: what the test says, or that it cannot tell, or what is wrong with the picture. Never empty.
+
+    It begins with what it rests on where that is not the picture. Where the question is of knees and there are two, the gravest
+    comes first, each with its side, unless the same is said of both.
+    """
+    if answer.status is not Status.REJECTED and answer.lead is not None and len(answer.knees) > 1:
+        lead = answer.knees[answer.lead]
+        told = {place_of(knee, answer): _of_knee(knee, answer) for knee in (lead, *answer.knees)}  # the lead keeps its place
+        if len(set(told.values())) == 1:
+            return f"Both knees: {_continued(sentence_alone(answer))}"
+        return " ".join(f"{_capitalised(place)}: {_continued(text)}" for place, text in told.items())
+    return sentence_alone(answer)
+
+
+def sentence_alone(answer: Answer) -> str:
+    """The same without the sides: where the question is of knees, of the gravest alone."""
+    if answer.status is Status.REJECTED:
+        return _rejection(answer)[0]
+    return _sentence_for(answer, _told(answer, answer.label_set))
+
+
+def _of_knee(knee: Knee, answer: Answer) -> str:
+    return _sentence_for(answer, _told(answer, knee.label_set))
+
+
+def _sentence_for(answer: Answer, told: str | None) -> str:
+    if _finding(answer, NOT_SUPPORTED):
+        return _NOT_LEARNT
+    speech, rests_on = _speech(answer), _finding(answer, PICTURE_ADDS_NOTHING)
+    if rests_on:
+        return f"{_capitalised(rests_on.message)}: {speech.without_picture[told]}"
+    if told is None:
+        return speech.unsure if answer.mode is Mode.IMAGE else speech.unsure_together
+    return speech.sentences[told]
+
+
+def place_of(knee: Knee, answer: Answer) -> str:
+    """How one of two knees is called: by its side, where the fibula tells the two apart, else by its place in the picture."""
+    sides = [one.joint.laterality for one in answer.knees]
+    side = knee.joint.laterality
+    if side is not None and sides.count(side) == 1 and None not in sides:
+        return f"{_SIDES[side]} knee (by its fibula)"
+    at = "left" if answer.knees[0] is knee else "right"
+    return f"knee at the {at} of the picture"
+
+
+_SIDES: Final = {Laterality.RIGHT: "right", Laterality.LEFT: "left"}
+
+
+def reason(answer: Answer) -> str:
     """The second piece: why there is no answer, or what speaks against it, in one or two sentences; empty where neither is."""
-    return " ".join(_reasons(prediction))
+    return " ".join(_reasons(answer))
 
 
-def _reasons(prediction: Prediction) -> Iterator[str]:
-    if prediction.status is Status.REJECTED:
-        first = prediction.findings[0]
+def _reasons(answer: Answer) -> Iterator[str]:
+    if answer.status is Status.REJECTED:
+        first = answer.findings[0]
         if first.code not in _NEEDS_NO_REASON:
             yield f"{_capitalised(first.message).rstrip('.')}."
         return
-    if _finding(prediction, NOT_SUPPORTED):
+    told = _told(answer, answer.label_set)
+    if _finding(answer, NOT_SUPPORTED):
         yield "It has seen nobody like this for one of the answers that it can give."
-    elif _finding(prediction, UNPROVEN):
+    elif _finding(answer, UNPROVEN):
         yield "The test was not shown to tell more than chance."
-    elif prediction.status is Status.REFERRED and _direction(prediction) is Direction.HIGHER_CHANCE and _several(prediction):
-        yield "How low, it cannot tell."
-    if _direction(prediction) and _finding(prediction, PICTURE_DISAGREES):
+    elif told and len(answer.label_set) > 1 and _speech(answer).how_much:
+        yield _speech(answer).how_much
+    if told and _finding(answer, PICTURE_DISAGREES):
         yield "The picture's own score points the other way."
 
 
-def next_step(prediction: Prediction) -> str:
+def next_step(answer: Answer) -> str:
     """The third piece, one or two sentences: what to do with the picture, or what is advised for such a person.
 
-    Empty where the answer says it (to ask about a DXA scan) or the reason does (what to do about a file that cannot be read).
+    Empty where the answer says it, or the reason does (what to do about a file that cannot be read).
     """
-    if prediction.status is Status.REJECTED:
-        return _rejection(prediction)[1]
-    told = _direction(prediction)
-    if told is Direction.HIGHER_CHANCE:
-        return ""
-    return advice(prediction.age_years, prediction.sex, nothing_found=told is Direction.NO_SIGN)
+    if answer.status is Status.REJECTED:
+        return _rejection(answer)[1]
+    return _speech(answer).next_step(answer, _told(answer, answer.label_set))
 
 
 def advice(age_years: float | None, sex: str | None, *, nothing_found: bool) -> str:
@@ -187,26 +281,32 @@ def advice(age_years: float | None, sex: str | None, *, nothing_found: bool) -> 
     return for_women if sex == "female" else f"{for_women} {_OTHERS}"
 
 
-def _rejection(prediction: Prediction) -> tuple[str, str]:
+def _rejection(answer: Answer) -> tuple[str, str]:
     """What is said of a picture without an answer, by the first thing that is wrong with it, and what to do."""
-    code = prediction.findings[0].code
+    code = answer.findings[0].code
     return UNFIT.get(code) or FOLDERS.get(code) or (NOT_READ, "")
 
 
-def _direction(prediction: Prediction) -> Direction | None:
-    """Neither an unproven bundle nor a person whose like was not in training gets a sentence such as "higher chance"."""
-    if _finding(prediction, NOT_SUPPORTED) or _finding(prediction, UNPROVEN):
+def _told(answer: Answer, label_set: Collection[str]) -> str | None:
+    """Code of the answer in which these classes lie, be it one to rest on or not; it need not be reported to be said.
+
+    Neither an unproven bundle nor a person whose like was not in training gets a sentence such as "higher chance".
+    """
+    if _finding(answer, NOT_SUPPORTED) or _finding(answer, UNPROVEN):
         return None
-    return direction(prediction.label_set)
+    told: PossibleAnswer | None = answer.asked.answer_of(label_set)
+    return told.code if told else None
 
 
-def _several(prediction: Prediction) -> bool:
-    return len(prediction.label_set) > 1
-
-
-def _finding(prediction: Prediction, code: str) -> Finding | None:
-    return next((one for one in (*prediction.findings, *prediction.notes) if one.code == code), None)
+def _finding(answer: Answer, code: str) -> Finding | None:
+    return next((one for one in (*answer.findings, *answer.notes) if one.code == code), None)
 
 
 def _capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def _continued(sentence: str) -> str:
+    """As it stands after a colon: with a small letter, but for abbreviations."""
+    is_word = sentence[1:2].islower() or sentence[1:2] == " "
+    return sentence[:1].lower() + sentence[1:] if is_word else sentence

@@ -91,7 +91,7 @@ def test_a_manifest_whose_every_free_text_is_hostile(bundle: Path, example: Path
     assert json.loads(seen("bundles", "show", "--json", path).out)["version"] == HOSTILE
     assert seen("bundles", "show", path).code == seen("bundles", "verify", path).code == 0
     assert seen("doctor", "--bundle", path).code == 0
-    assert json.loads(seen("doctor", "--json", "--bundle", path).out)["bundle"]["version"] == HOSTILE
+    assert json.loads(seen("doctor", "--json", "--bundle", path).out)["bundles"][0]["version"] == HOSTILE
     person = ["--age", "40", "--sex", "male"]
     for options in ([], ["--verbose"], ["--format", "csv"], ["--format", "jsonl"], ["--format", "json"]):
         for known in ([], person):

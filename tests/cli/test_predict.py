@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from osteo_edge import open_bundle
+from tests.answers import told
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "osteo_edge/reports/prediction.schema.json").read_text())
@@ -122,8 +123,8 @@ def test_json_follows_its_schema(example: Path) -> None:
     done = osteo_edge("predict", "--format", "json", example)
     (record,) = answers(done)
     assert record["status"] in ("reported", "referred")
-    assert abs(sum(record["probabilities"].values()) - 1) < 1e-5
-    assert len(record["knees"]) == 1
+    assert abs(sum(told(record)["probabilities"].values()) - 1) < 1e-5
+    assert len(record["joints"]) == len(told(record)["knees"]) == 1
     assert set(record["timings_ms"]) == {"read", "quality", "region", "prepare", "run", "decide"}
 
 
@@ -131,11 +132,7 @@ def test_standard_input_equals_the_file(example: Path) -> None:
     (piped,) = answers(osteo_edge("predict", "--format", "json", "-", stdin=example.read_bytes()))
     (named,) = answers(osteo_edge("predict", "--format", "json", example))
     assert piped["source"] == "-"
-    assert (piped["probabilities"], piped["sha256"], piped["knees"]) == (
-        named["probabilities"],
-        named["sha256"],
-        named["knees"],
-    )
+    assert (piped["answers"], piped["sha256"], piped["joints"]) == (named["answers"], named["sha256"], named["joints"])
 
 
 def test_a_mixed_folder_goes_on_and_ends_with_the_gravest_code(folder: Path) -> None:
@@ -145,15 +142,17 @@ def test_a_mixed_folder_goes_on_and_ends_with_the_gravest_code(folder: Path) -> 
     assert [Path(record["source"]).name for record in records] == ["a_good.png", "b_truncated.png", "c_small.png"]
     assert [record["findings"][0]["code"] for record in records[1:]] == ["truncated", "too_small"]
     assert done.stderr == "osteo-edge: 2 other files passed over\n"
-    assert all(record["label"] is None and record["probabilities"] == {} for record in records[1:])
+    assert all(told(record)["label"] is None and told(record)["probabilities"] == {} for record in records[1:])
 
 
 def test_csv_has_one_row_a_picture(folder: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(osteo_edge("predict", "--format", "csv", folder).stdout)))
     assert len(rows) == 3
     assert [row["status"] for row in rows[1:]] == ["rejected"] * 2
-    assert rows[1]["label"] == rows[1]["p_normal"] == ""
-    assert 0 < float(rows[0]["p_osteopenia"]) < 1
+    assert rows[1]["label"] == rows[1]["probabilities"] == ""
+    shares = dict(cell.split("=") for cell in rows[0]["probabilities"].split(";"))
+    assert list(shares) == ["normal", "osteopenia", "osteoporosis"]
+    assert sum(map(float, shares.values())) == pytest.approx(1, abs=1e-5)
     done = osteo_edge("predict", "--format", "csv", "--explain", "--output", folder / "o", folder)
     good, *rejected = csv.DictReader(io.StringIO(done.stdout))
     assert Path(good["overlay"]).is_file()
@@ -180,7 +179,7 @@ def test_recursive_reads_inner_folders(tmp_path: Path, example: Path) -> None:
     shutil.copy(example, tmp_path / "inner" / "x.png")
     assert osteo_edge("predict", tmp_path).returncode == 3
     (record,) = answers(osteo_edge("predict", "--recursive", "--format", "json", tmp_path))
-    assert record["knees"]
+    assert record["joints"]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +213,10 @@ def test_bad_input_gives_one_reason_its_code_and_no_label(tmp_path: Path, conten
     done = osteo_edge("predict", "--format", "json", path)
     (record,) = answers(done)
     assert done.returncode == exit_code
-    assert (record["status"], record["label"], record["label_set"]) == ("rejected", None, [])
+    for answer in record["answers"]:
+        assert (answer["status"], answer["answer"], answer["label"], answer["label_set"]) == ("rejected", None, None, [])
+        assert answer["findings"] == record["findings"]
+    assert record["status"] == "rejected"
     assert [finding["code"] for finding in record["findings"]] == [code]
     assert done.stderr == ""
 
@@ -274,7 +276,7 @@ def test_an_overlay_that_cannot_be_written_keeps_the_answer(tmp_path: Path, exam
     done = osteo_edge("predict", "--explain", "--output", target, "--format", "json", example)
     assert done.returncode == 7
     assert "cannot be written" in done.stderr
-    assert answers(done)[0]["probabilities"] == answered["probabilities"]
+    assert answers(done)[0]["answers"] == answered["answers"]
     assert [path.name for path in target.iterdir()] == [overlay.name]
 
 
@@ -298,7 +300,7 @@ def test_a_folder_that_takes_no_overlay_keeps_the_answers(tmp_path: Path, exampl
     (tmp_path / "small.png").write_bytes(cv2.imencode(".png", np.zeros((20, 20), np.uint8))[1].tobytes())
     done = osteo_edge("predict", "--explain", "--output", place(tmp_path), "--format", "json", example, tmp_path / "small.png")
     assert done.returncode == 7
-    assert [len(record["probabilities"]) for record in answers(done)] == [3, 0]
+    assert [len(told(record)["probabilities"]) for record in answers(done)] == [3, 0]
     assert all("overlay" not in record for record in answers(done))
     assert done.stderr.count("\n") == 1, "said once"
     assert done.stderr.startswith("osteo-edge: the ")
@@ -323,7 +325,7 @@ def test_a_full_disk_keeps_the_answers(tmp_path: Path, example: Path) -> None:
     if "mount" in done.stderr:
         pytest.skip("nothing can be mounted here")
     assert done.returncode == 7
-    assert len(json.loads(done.stdout)["probabilities"]) == 3
+    assert len(told(json.loads(done.stdout))["probabilities"]) == 3
     assert re.fullmatch(r"osteo-edge: the overlay cannot be written to .*: No space left on device\n", done.stderr), (
         "nothing left"
     )
@@ -426,8 +428,8 @@ def test_bundles_and_doctor(bundle_copy: Path) -> None:
     assert osteo_edge("bundles", "show").stdout.startswith("#")
     assert "is whole" in osteo_edge("bundles", "verify").stdout
     report = json.loads(osteo_edge("doctor", "--json").stdout)
-    assert "fault" not in report["bundle"]
-    assert {result["status"] for result in report["bundle"]["self_test"]} == {"passed"}
+    assert not any("fault" in bundle for bundle in report["bundles"])
+    assert {result["status"] for bundle in report["bundles"] for result in bundle["self_test"]} == {"passed"}
     (bundle_copy / "LICENSE").write_text("changed")
     assert osteo_edge("bundles", "verify", bundle_copy).returncode == 5
     broken = osteo_edge("doctor", "--bundle", bundle_copy)

@@ -14,6 +14,7 @@ from osteo_edge import open_bundle
 from osteo_edge.cli.main import _run
 from osteo_edge.engines import measurement
 from osteo_edge.engines.select import available_threads, is_accepted
+from tests.answers import told
 from tests.making import keep_one_file, rename
 
 NAME = "knee-other"
@@ -48,7 +49,7 @@ def test_measured_stored_used_told_and_forgotten(folder: Path, example: Path, ca
     assert "times as fast as onnxruntime fp32" in table
 
     _, answer, _ = run(capfd, "predict", "--format", "json", example)
-    model = json.loads(answer)["model"]
+    model = told(json.loads(answer))["model"]
     assert (model["engine"], model["precision"]) == chosen
 
     code, text, _ = run(capfd, "doctor")
@@ -59,7 +60,7 @@ def test_measured_stored_used_told_and_forgotten(folder: Path, example: Path, ca
     assert code == 0
     assert "stored choice ignored: it cannot be read" in text
     assert run(capfd, "predict", "--format", "json", example)[0] in (0, 4)
-    report = json.loads(run(capfd, "doctor", "--json")[1])["bundle"]
+    report = json.loads(run(capfd, "doctor", "--json")[1])["bundles"][0]
     assert report["tuned"] is None
     assert report["auto"]["engine"] in ("onnxruntime", "litert")
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from osteo_edge import OsteoPredictor
+from tests.answers import told
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -51,14 +52,14 @@ def test_many_clients_get_each_their_own_answer(port: int, example: Path) -> Non
     with ThreadPoolExecutor(16) as clients:
         answers = list(clients.map(lambda age: post(port, picture, f"/predict?age={age}&sex=female"), expected))
     for (status, answer), probabilities in zip(answers, expected.values(), strict=True):
-        assert (status, answer["source"], len(answer["knees"])) == (200, "upload", 1)
-        assert answer["probabilities"] == {label: round(value, 6) for label, value in probabilities.items()}
+        assert (status, answer["source"], len(answer["joints"])) == (200, "upload", 1)
+        assert told(answer)["probabilities"] == {label: round(value, 6) for label, value in probabilities.items()}
 
 
 def test_what_is_no_picture_is_answered_as_rejected(port: int, example: Path) -> None:
     for body in (b"", b"no picture", example.read_bytes()[:5000]):
         status, answer = post(port, body)
-        assert (status, answer["status"], answer["label"]) == (200, "rejected", None)
+        assert (status, answer["status"], told(answer)["label"]) == (200, "rejected", None)
         assert answer["findings"]
 
 

@@ -28,7 +28,7 @@ from osteo_edge.images.region import LAYOUT, JointFinder
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.predictor import OsteoPredictor
 from osteo_edge.records import to_plain
-from osteo_edge.reports.structured import to_dict, to_row
+from osteo_edge.reports.structured import to_dict, to_rows
 from osteo_edge.reports.text import to_text
 from osteo_edge.selftest import EXPECTED, run_self_test
 from tests.foreign import HOSTILE, changed, places, put, run, value_at, values
@@ -139,7 +139,7 @@ def predict(folder: Path) -> None:
                 continue
             prediction = predictor.predict(PICTURE, covariates=known, explain=True)
             json.dumps(to_dict(prediction), allow_nan=False)
-            to_row(prediction)
+            to_rows(prediction)
             to_text(prediction, is_verbose=True)
 
 

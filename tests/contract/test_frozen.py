@@ -61,7 +61,7 @@ def test_the_command_line_answers(frozen: Path, engine: str, tmp_path: Path, exa
     )
     assert done.returncode in ANSWERED, done.stderr
     answer = json.loads(done.stdout)
-    assert (answer["status"], len(answer["knees"])) == ("referred", 1)
+    assert (answer["status"], len(answer["joints"])) == ("referred", 1)
     assert list(tmp_path.glob("*.png"))  # the overlay
 
 
@@ -79,7 +79,7 @@ def test_the_doctor_finds_all_well_and_knows_the_versions(frozen: Path, tmp_path
     assert all(
         report["packages"][name] for name in ("numpy", "opencv-python-headless", "onnxruntime", "ai-edge-litert", "click")
     )
-    assert {result["status"] for result in report["bundle"]["self_test"]} == {"passed"}
+    assert {result["status"] for bundle in report["bundles"] for result in bundle["self_test"]} == {"passed"}
 
 
 @pytest.mark.parametrize("arguments", [("bundles", "verify"), ("predict", "--help"), ("tune", "--forget")], ids=" ".join)

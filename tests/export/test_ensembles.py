@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from export.source import load_source
 from osteo_edge import Mode, OsteoPredictor, install_bundle
 from osteo_edge.decision.ensemble import combine
 from osteo_edge.manifest import Ensemble
+from osteo_edge.questions import BONE_DENSITY
+from osteo_edge.records import to_plain
 from osteo_edge.selftest import EXPECTED, require_self_test
+from tests.answers import GRADES
 from tests.making import fusion
 from train.run import RunError
 
@@ -124,6 +128,8 @@ def test_the_zip_installs_and_is_the_same_each_time(packed: Path, tmp_path: Path
         ("ensemble.json", {"schema_version": 2, "members": ["knee-tiny"], "ensemble": STACKER}, "schema_version"),
         ("fusion.json", {"fusion": fusion(required=["bmi"])}, "fusion.required"),
         ("fusion.json", {"fusion": {}}, "is missing"),
+        ("question.json", {"question": to_plain(GRADES)}, "question.answers must hold each of the labels once"),
+        ("question.json", {"question": {}}, "question.json.question: the field 'name' is missing"),
     ],
 )
 def test_a_folder_that_does_not_fit_is_named(
@@ -157,4 +163,14 @@ def test_an_unfinished_folder_is_named(
 def test_one_run_is_an_ensemble_of_one(run_folder: Path) -> None:
     source = load_source(run_folder)
     assert (source.ensemble, source.fusion, len(source.runs)) == (Ensemble("mean"), None, 1)
+    assert source.question == BONE_DENSITY
     assert source.names == (source.runs[0].backbone.replace("@", "-"),)
+
+
+def test_a_run_brings_its_own_question(ensemble_folder: Path, tmp_path: Path) -> None:
+    """As any other: by the labels that its network was trained on."""
+    for folder in ensemble_folder.parent.iterdir():
+        shutil.copytree(folder, tmp_path / folder.name)
+    own = replace(BONE_DENSITY, name="mineral", unit="knee", next_step="Ask somebody.")
+    write(tmp_path / "both", "question.json", {"question": to_plain(own)})
+    assert load_source(tmp_path / "both").question == own

@@ -20,7 +20,7 @@ from tests.making import make_ensemble
 def events_of(bundle: Path | str, *pictures: str, queries: int = 4, seed: int = 0) -> list[Mapping[str, Any]]:
     events: list[Mapping[str, Any]] = []
     shown = pictures or (reference_picture(open_bundle(bundle)),)
-    measure_job(Job(str(bundle), "onnxruntime", "fp32", 1, shown, 0.0, queries, seed), events.append)
+    measure_job(Job((str(bundle),), "onnxruntime", "fp32", 1, shown, 0.0, queries, seed), events.append)
     return events
 
 
@@ -83,6 +83,6 @@ def test_an_engine_that_fails_while_it_is_measured_is_an_error_after_what_it_did
     events: list[Mapping[str, Any]] = []
     picture = reference_picture(open_bundle())
     with pytest.raises(InferenceError, match="broke"):
-        measure_job(Job("knee-mobilenet_v2", "onnxruntime", "fp32", 1, (picture,), 0.0, 4, 0), events.append)
+        measure_job(Job(("knee-mobilenet_v2",), "onnxruntime", "fp32", 1, (picture,), 0.0, 4, 0), events.append)
     (batch,) = (event for event in events if event["event"] == "samples")
     assert len(batch["samples_ms"]) == 4

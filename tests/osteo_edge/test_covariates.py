@@ -19,7 +19,7 @@ from osteo_edge.decision.verdict import decide
 from osteo_edge.errors import CovariateError, InputError, ManifestError
 from osteo_edge.manifest import Fusion
 from osteo_edge.records import parse_record
-from osteo_edge.reports.structured import CSV_COLUMNS, to_row
+from osteo_edge.reports.structured import CSV_COLUMNS, to_rows
 from osteo_edge.reports.text import to_text
 from tests.making import add_fusion, fusion, remove_fusion, rewrite_manifest
 
@@ -274,12 +274,13 @@ def test_json_and_csv_tell_the_mode(predictor: OsteoPredictor, example: Path) ->
     fused, rejected = predictor.predict(example, **OLD_WOMAN), predictor.predict(np.zeros((10, 10), np.uint8), **OLD_WOMAN)
     for prediction in (fused, rejected):
         jsonschema.validate(prediction.to_dict(), SCHEMA)
-        assert len(to_row(prediction)) == len(CSV_COLUMNS)
-    plain, row = fused.to_dict(), dict(zip(CSV_COLUMNS, to_row(fused), strict=True))
+        assert [len(row) for row in to_rows(prediction)] == [len(CSV_COLUMNS)]
+    (plain,), row = fused.to_dict()["answers"], dict(zip(CSV_COLUMNS, *to_rows(fused), strict=True))
     assert (plain["mode"], plain["covariates_used"]) == ("fused", {"age_years": 67, "sex": 1})
     assert (row["mode"], row["covariates_used"]) == ("fused", "age_years=67;sex=1")
-    assert float(row["image_p_normal"]) == plain["image_probabilities"]["normal"]
-    assert rejected.to_dict()["mode"] is None
+    cells = dict(cell.split("=") for cell in row["image_probabilities"].split(";"))
+    assert {label: float(share) for label, share in cells.items()} == plain["image_probabilities"]
+    assert [answer["mode"] for answer in rejected.to_dict()["answers"]] == [None]
 
 
 def test_an_overlay_can_be_drawn_of_a_fused_answer(predictor: OsteoPredictor, example: Path, tmp_path: Path) -> None:

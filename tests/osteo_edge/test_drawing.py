@@ -18,6 +18,7 @@ from osteo_edge.radiograph import Radiograph
 from osteo_edge.reports import overlay
 from osteo_edge.reports.lettering import BACKGROUND_BGR, Letters, drawable
 from osteo_edge.reports.overlay import MAX_SIDE_PX, draw_overlay
+from tests.answers import with_first
 
 GREEN = np.array(overlay._BOX_BGR)
 SHAPES = [(1600, 256), (3000, 300), (400, 4000), (256, 256), (256, 700), (2660, 2180), (20, 20), (9000, 12)]
@@ -62,7 +63,8 @@ def on_film(prediction: Prediction, height: int, width: int, *boxes: Box) -> Pre
     """The same answer on a film of another form."""
     pixels = np.random.default_rng(0).integers(40, 60, (height, width), np.uint8)
     knees = tuple(replace(prediction.knees[0], box=box) for box in boxes)
-    return replace(prediction, radiograph=Radiograph(pixels=pixels, source="x", digest="d"), knees=knees)
+    film = Radiograph(pixels=pixels, source="x", digest="d")
+    return with_first(replace(prediction, radiograph=film), knees=knees)
 
 
 def text_of(lines: list[Line]) -> str:
@@ -101,7 +103,7 @@ def test_a_side_is_a_question_and_says_what_it_comes_from(
     explained: Prediction, written: list[Line], side: Laterality | None, said: str
 ) -> None:
     (knee,) = explained.knees
-    draw_overlay(replace(explained, knees=(replace(knee, joint=replace(knee.joint, laterality=side)),)))
+    draw_overlay(with_first(explained, knees=(replace(knee, joint=replace(knee.joint, laterality=side)),)))
     assert text_of(written).startswith(said)
 
 
@@ -136,7 +138,7 @@ def test_a_box_ends_where_the_film_ends(explained: Prediction) -> None:
 
 def test_letters_that_opencv_cannot_draw_become_ascii(explained: Prediction, written: list[Line]) -> None:
     model = replace(explained.model, bundle="knié\u2013膝\u202e\x1b[31m", version="x" * 400)
-    draw_overlay(replace(explained, model=model))
+    draw_overlay(with_first(explained, model=model))
     assert all(line.text.isascii() and line.text.isprintable() for line in written)
     assert "knie-\\u819d" in text_of(written)
     assert drawable("DXA ≥ 18 \u2013 „ok“") == 'DXA \\u2265 18 - \\u201eok"'

@@ -110,7 +110,7 @@ def test_an_unsure_cascade_asks_the_next_which_is_checked_then(pair: Path, tmp_p
 def test_pixels_are_prepared_once_for_members_that_share_them(
     pair: Path, example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from osteo_edge import predictor as pipeline
+    from osteo_edge import respondent as pipeline
 
     counted: list[object] = []
     real = pipeline.prepare

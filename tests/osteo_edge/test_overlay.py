@@ -14,6 +14,7 @@ import pytest
 from osteo_edge import OsteoPredictor, Prediction
 from osteo_edge.errors import ReportError
 from osteo_edge.reports.overlay import overlay_name
+from tests.answers import with_first
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_a_folder_that_was_removed_still_gives_a_name(prediction: Prediction, tm
 
 def test_many_threads_save_into_one_folder(prediction: Prediction, tmp_path: Path) -> None:
     """Each overlay is its own picture's: with one temporary name a process, pictures were lost or swapped."""
-    answers = [replace(prediction, model=replace(prediction.model, version=f"{number}.0")) for number in range(4)]
+    answers = [with_first(prediction, model=replace(prediction.model, version=f"{number}.0")) for number in range(4)]
     expected = [answer.save_overlay(tmp_path / f"alone-{number}.png").read_bytes() for number, answer in enumerate(answers)]
     assert len(set(expected)) == 4
     with ThreadPoolExecutor(8) as pool:

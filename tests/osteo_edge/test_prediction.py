@@ -91,7 +91,7 @@ def test_an_opened_bundle_goes_along(predictor: OsteoPredictor) -> None:
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_a_predictor_says_that_it_holds_an_engine(predictor: OsteoPredictor, again: Again) -> None:
-    for holder in (predictor, predictor._model):
+    for holder in (predictor, predictor._models[0]):
         with pytest.raises(TypeError, match=r"holds a loaded engine.*each worker process make its own"):
             again(holder)
 

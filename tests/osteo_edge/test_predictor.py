@@ -104,7 +104,7 @@ class TestSeveralPictures:
 
     def test_side_by_side_share_the_threads(self) -> None:
         shared = [OsteoPredictor(threads=4, workers=workers) for workers in (1, 2, 4, 9)]
-        assert [predictor._model.threads for predictor in shared] == [4, 2, 1, 1]
+        assert [predictor._models[0].threads for predictor in shared] == [4, 2, 1, 1]
         with pytest.raises(ValueError, match="workers must be 1 to 256, not 0"):
             OsteoPredictor(workers=0)
 

@@ -11,36 +11,20 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from osteo_edge import Mode, Prediction, Status
+from osteo_edge import Prediction, Status
 from osteo_edge.images.quality import Finding
 from osteo_edge.mapping import FrozenMapping
-from osteo_edge.prediction import ModelIdentity
-from osteo_edge.reports.structured import CSV_COLUMNS, to_row
+from osteo_edge.reports.structured import CSV_COLUMNS, to_rows
+from tests.answers import a_prediction, an_answer
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "osteo_edge/reports/prediction.schema.json").read_text())
 SCORES = FrozenMapping({"normal": 0.2, "osteopenia": 0.1, "osteoporosis": 0.7})
-REPORTED = Prediction(
-    source="image.png",
-    digest="0" * 64,
-    status=Status.REPORTED,
-    findings=(),
-    notes=(),
-    mode=Mode.IMAGE,
-    probabilities=SCORES,
-    image_probabilities=SCORES,
-    label_set=("osteoporosis",),
-    covariates_used=FrozenMapping(),
-    members_answered=1,
-    knees=(),
-    timings_ms=FrozenMapping({"read": 1.0}),
-    model=ModelIdentity("b", "1", "0" * 64, "onnxruntime", "fp32", 1),
-    intended_use="research",
-)
-REFERRED = replace(REPORTED, status=Status.REFERRED, findings=(Finding("unproven", "not shown to tell more than chance"),))
+ANSWER = an_answer(probabilities=SCORES, image_probabilities=SCORES, label_set=("osteoporosis",))
+UNPROVEN = (Finding("unproven", "not shown to tell more than chance"),)
 NOTHING = FrozenMapping[float]()
-REJECTED = replace(
-    REPORTED,
+REFUSED = replace(
+    ANSWER,
     status=Status.REJECTED,
     findings=(Finding("truncated", "the PNG file is truncated"),),
     mode=None,
@@ -48,6 +32,9 @@ REJECTED = replace(
     image_probabilities=NOTHING,
     label_set=(),
 )
+REPORTED = a_prediction(ANSWER)
+REFERRED = a_prediction(replace(ANSWER, status=Status.REFERRED, findings=UNPROVEN))
+REJECTED = a_prediction(REFUSED)
 
 
 @pytest.mark.parametrize(
@@ -58,10 +45,13 @@ def test_only_a_reported_class_is_a_label(prediction: Prediction, label: str | N
     assert (prediction.label, prediction.likeliest) == (label, likeliest)
     plain = prediction.to_dict()
     jsonschema.validate(plain, SCHEMA)
-    assert (plain["schema_version"], plain["label"], plain["likeliest"]) == (3, label, likeliest)
-    row = dict(zip(CSV_COLUMNS, to_row(prediction), strict=True))
+    (answer,) = plain["answers"]
+    assert (plain["schema_version"], answer["label"], answer["likeliest"]) == (4, label, likeliest)
+    (cells,) = to_rows(prediction)
+    row = dict(zip(CSV_COLUMNS, cells, strict=True))
     assert (row["label"], row["likeliest"]) == (label or "", likeliest or "")
-    assert plain["message"] == row["message"] == prediction.message
+    assert plain["message"] == answer["message"] == row["message"] == prediction.message
+    assert bool(plain["findings"]) == (prediction.status is Status.REJECTED)
 
 
 def test_text_is_one_line_with_the_sentence() -> None:
@@ -73,13 +63,13 @@ def test_text_is_one_line_with_the_sentence() -> None:
 
 @pytest.mark.parametrize("source", ["a\nb.png", "\x1b[31mred.png", "\u202egnp.exe", "\udcff.png", "a\u2028b"])
 def test_text_holds_no_control_of_a_terminal(source: str) -> None:
-    for prediction in (REFERRED, replace(REJECTED, findings=(Finding("x", f"no {source}"),))):
+    for prediction in (REFERRED, a_prediction(replace(REFUSED, findings=(Finding("x", f"no {source}"),)))):
         assert str(replace(prediction, source=source)).isprintable()
 
 
 @pytest.mark.parametrize(("overlay", "cell"), [(None, ""), ("a.overlay.png", "a.overlay.png"), ("=a\nb.png", "./=a\\nb.png")])
 def test_a_row_names_the_overlay(overlay: str | None, cell: str) -> None:
     buffer = io.StringIO()
-    csv.writer(buffer).writerows([CSV_COLUMNS, to_row(REPORTED, overlay=overlay)])
+    csv.writer(buffer).writerows([CSV_COLUMNS, *to_rows(REPORTED, overlay=overlay)])
     (row,) = csv.DictReader(io.StringIO(buffer.getvalue()))
     assert row["overlay"] == cell
