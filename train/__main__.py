@@ -21,6 +21,7 @@ _ELSEWHERE = {
     ),
     "ensemble": ("train.ensembles.commands", "ensemble", "Combine finished runs by stacking or otherwise."),
     "finder": ("train.finder.commands", "finder", "Make and judge the knee finder."),
+    "grade": ("train.grading.commands", "command", "Train and judge a network that grades knees by a table of many."),
     "holdout": ("train.holdout.commands", "holdout", "Train any backbone once, on one split, within a time budget."),
     "label-sets": (
         "train.reports.commands",

@@ -70,7 +70,7 @@ def weighted_figures(labels: Integers, probabilities: Floats, weights: Floats) -
         **_by_label("recall", recalls),
         **_by_label("precision", precisions),
         "accuracy": right.sum(axis=1) / total,
-        "quadratic_kappa": _quadratic_kappa(counts),
+        "quadratic_kappa": quadratic_kappa(counts),
         "brier": weights @ squares / total,
         "ece": _calibration_error(labels, probabilities, weights),
     }
@@ -86,13 +86,13 @@ def _by_label(name: str, values: Floats) -> dict[str, Floats]:
     return {f"{name}_{label}": values[:, place] for place, label in enumerate(LABELS)}
 
 
-def _quadratic_kappa(counts: Floats) -> Floats:
+def quadratic_kappa(counts: Floats) -> Floats:
     """Agreement beyond chance, disagreements weighing their squared distance (Cohen, Psychological Bulletin 1968).
 
     Args:
         counts: (resamples, true labels, likeliest labels); every class must occur.
     """
-    places = np.arange(len(LABELS))
+    places = np.arange(counts.shape[1])
     distance = (places[:, np.newaxis] - places) ** 2
     total = counts.sum(axis=(1, 2))
     by_chance = counts.sum(axis=2)[:, :, np.newaxis] * counts.sum(axis=1)[:, np.newaxis] / total[:, np.newaxis, np.newaxis]
