@@ -1,4 +1,4 @@
-"""A folder of graded knees: ``index.csv`` with file, split, grade, patient, side and digest, checked before any time is spent."""
+"""A folder of graded knees: ``index.csv`` with file, split, grade, patient, side and digest, checked before it is used."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Place:
 
 
 def find_places(pictures: Pictures, sides: Sequence[str], finder: Finder) -> tuple[Place, ...]:
-    """One joint a picture; in its negative where there is none. Where the finder does not tell the side, the given one counts."""
+    """One joint a picture; in its negative where there is none. The given side counts where the finder does not tell it."""
     with click.progressbar(range(len(pictures)), label="Finding knees", file=sys.stderr) as places:
         found = [_find(pictures[place], finder) for place in places]
     middle = _middle([joint for joint, _ in found if joint is not None])
