@@ -27,7 +27,7 @@ from osteo_edge.bundle import Bundle
 from osteo_edge.decision.ensemble import combine
 from osteo_edge.decision.scores import softmax
 from osteo_edge.errors import ManifestError
-from osteo_edge.images.region import JointFinder
+from osteo_edge.images.region import Joint, JointFinder
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.manifest import (
     ENGINE_NAMES,
@@ -311,7 +311,7 @@ def _digest_of(digests: frozenset[str]) -> str:
 def _expected(source: Source, members: Sequence[ExportedMember], reference: Case, evidence: Evidence) -> dict[str, Any]:
     expected = Expected(
         picture=REFERENCE_FILE,
-        joints=tuple(ExpectedJoint(joint.x_px, joint.y_px, joint.width_px) for joint in reference.joints),
+        joints=tuple(_expected_joint(joint) for joint in reference.joints),
         joint_tolerance=MAX_JOINT_TOLERANCE,
         files={
             path: _expected_file(file.reference, self_test_tolerance(path, file.precision, evidence), source.labels)
@@ -322,6 +322,10 @@ def _expected(source: Source, members: Sequence[ExportedMember], reference: Case
     )
     plain: dict[str, Any] = to_plain(expected)
     return plain if expected.together else {key: value for key, value in plain.items() if key != "together"}
+
+
+def _expected_joint(joint: Joint) -> ExpectedJoint:
+    return ExpectedJoint(joint.x_px, joint.y_px, joint.width_px, joint.laterality.value if joint.laterality else "")
 
 
 def _together(source: Source, members: Sequence[ExportedMember]) -> dict[str, ExpectedFile]:

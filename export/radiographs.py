@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from export.errors import ExportError
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.images import reader
-from osteo_edge.images.preprocess import prepare
-from osteo_edge.images.region import Joint, JointFinder, box_around
+from osteo_edge.images.preprocess import prepare_knee
+from osteo_edge.images.region import Joint, JointFinder
 from osteo_edge.manifest import InputSpec, RegionProfile
 from osteo_edge.radiograph import Radiograph
 from train.synthetic import render, sample_case
@@ -37,7 +37,7 @@ class View:
 
     def prepare(self, radiograph: Radiograph, joints: Sequence[Joint]) -> tuple[NDArray[np.float32], ...]:
         """One (1, H, W, 1) float32 a joint."""
-        return tuple(prepare(radiograph.pixels, box_around(joint, self.region), self.input) for joint in joints)
+        return tuple(prepare_knee(radiograph.pixels, joint, self.region, self.input) for joint in joints)
 
 
 @dataclass(frozen=True)

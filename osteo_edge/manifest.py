@@ -45,12 +45,18 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class RegionProfile:
-    """The upright box around a knee that a member is shown, in knee widths from the joint's centre."""
+    """The upright box around a knee that a member is shown, in knee widths from the joint's centre.
+
+    Attributes:
+        mirrored: the side of the patient whose knees are shown as their mirror images, so that the inner half of every knee
+            lies on the same side; empty for neither. A knee whose side the finder does not tell is shown as it is.
+    """
 
     name: str
     half_width: float
     above: float
     below: float
+    mirrored: Literal["", "left", "right"] = ""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from osteo_edge.decision.explanation import laid_together, read_head_weights, sa
 from osteo_edge.decision.scores import likeliest, mean_logits, softmax
 from osteo_edge.decision.verdict import Verdict, decide
 from osteo_edge.errors import IncompatibleBundleError, InferenceError
-from osteo_edge.images.preprocess import prepare
+from osteo_edge.images.preprocess import is_mirrored, prepare_knee
 from osteo_edge.images.quality import Finding
 from osteo_edge.images.region import Box, Joint, JointFinder, box_around
 from osteo_edge.labels import Status
@@ -103,7 +103,7 @@ class Respondent:
         for member in self.manifest.members:
             key = (self.finder_digest, member.region, member.input)
             if key not in tensors:
-                tensors[key] = [prepare(pixels, box_around(joint, member.region), member.input) for joint in joints]
+                tensors[key] = [prepare_knee(pixels, joint, member.region, member.input) for joint in joints]
 
     def run(self, tensors: Tensors) -> list[MemberAnswer]:
         """Member by member, all knees of the picture through each; a cascade stops when it is sure.
@@ -215,19 +215,27 @@ class Respondent:
     ) -> Knee:
         manifest = self.manifest
         boxes = [box_around(joint, member.region) for member in manifest.members[: len(answers)]]
-        heat = None if explained is None else self._saliency(index, boxes, answers, explained)
+        heat = None if explained is None else self._saliency(index, joint, boxes, answers, explained)
         if verdict is not None:
             told = None if verdict.findings else manifest.question.answer_of(verdict.label_set)
             return Knee(joint, union(boxes), verdict.probabilities, verdict.label_set, told.code if told else None, heat)
         shares_of_knee = softmax(self._logits_of_knee(index, answers)).tolist()
         return Knee(joint, union(boxes), FrozenMapping(dict(zip(manifest.labels, shares_of_knee, strict=True))), saliency=heat)
 
-    def _saliency(self, knee: int, boxes: list[Box], answers: Sequence[MemberAnswer], label_index: int) -> NDArray[np.float32]:
+    def _saliency(
+        self, knee: int, joint: Joint, boxes: list[Box], answers: Sequence[MemberAnswer], label_index: int
+    ) -> NDArray[np.float32]:
+        # Fewer answers than members where a cascade has stopped.
+        asked = zip(answers, self._head_weights, self.manifest.members, strict=False)
         maps = [
-            saliency(answer.features[knee], head, label_index)
-            for answer, head in zip(answers, self._head_weights, strict=False)  # the first members' of a cascade
+            _as_in_picture(saliency(answer.features[knee], head, label_index), joint, member.region)
+            for answer, head, member in asked
         ]
         return laid_together(maps, boxes, shares(self.manifest.ensemble, len(answers)))
+
+
+def _as_in_picture(values: NDArray[np.float32], joint: Joint, region: RegionProfile) -> NDArray[np.float32]:
+    return np.ascontiguousarray(values[:, ::-1]) if is_mirrored(joint, region) else values
 
 
 def _identity(model: LoadingModel) -> ModelIdentity:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from osteo_edge.errors import EngineError, IncompatibleBundleError, InputError, ManifestError, SelfTestError
+from osteo_edge.labels import Laterality
 from osteo_edge.records import parse_json, parse_record
 
 if TYPE_CHECKING:
@@ -40,11 +41,17 @@ Outcome = Literal["passed", "failed", "skipped"]
 
 @dataclass(frozen=True)
 class ExpectedJoint:
-    """A knee joint of the reference picture, in pixels of that picture."""
+    """A knee joint of the reference picture, in pixels of that picture.
+
+    Attributes:
+        laterality: the side that the finder tells, on which it depends whether a member is shown the mirror image; empty where
+            it tells none.
+    """
 
     x_px: float
     y_px: float
     width_px: float
+    laterality: Literal["", "left", "right"] = ""
 
 
 @dataclass(frozen=True)
@@ -195,16 +202,16 @@ def reference_pixels(bundle: Bundle) -> NDArray[np.uint8] | NDArray[np.uint16]:
 
 
 def _prepare(member: Member, joints: Sequence[ExpectedJoint], pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> list[Picture]:
-    from osteo_edge.images.preprocess import prepare
-    from osteo_edge.images.region import box_around
+    from osteo_edge.images.preprocess import prepare_knee
 
-    return [prepare(pixels, box_around(_joint(joint), member.region), member.input) for joint in joints]
+    return [prepare_knee(pixels, _joint(joint), member.region, member.input) for joint in joints]
 
 
 def _joint(expected: ExpectedJoint) -> Joint:
     from osteo_edge.images.region import Joint
 
-    return Joint(x_px=expected.x_px, y_px=expected.y_px, width_px=expected.width_px, score=0.0, laterality=None)
+    side = Laterality(expected.laterality) if expected.laterality else None
+    return Joint(x_px=expected.x_px, y_px=expected.y_px, width_px=expected.width_px, score=0.0, laterality=side)
 
 
 def _test_finder(bundle: Bundle, expected: Expected, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> SelfTestResult:
@@ -215,6 +222,9 @@ def _test_finder(bundle: Bundle, expected: Expected, pixels: NDArray[np.uint8] |
     if len(found) != len(expected.joints):
         message = f"found {len(found)} joints where {len(expected.joints)} were recorded"
         return SelfTestResult(path, FINDER, "", "failed", message)
+    for joint, other in zip(found, expected.joints, strict=True):
+        if other.laterality not in ("", joint.laterality):
+            return SelfTestResult(path, FINDER, "", "failed", f"took a {other.laterality} knee for another")
     worst = max(_distance(joint, other) for joint, other in zip(found, expected.joints, strict=True))
     return SelfTestResult(path, FINDER, "", *_verdict(worst, min(expected.joint_tolerance, MAX_JOINT_TOLERANCE), "knee widths"))
 

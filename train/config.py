@@ -45,7 +45,11 @@ class ConfigError(OsteoEdgeError):
 
 @dataclass(frozen=True)
 class Candidate:
-    """One box around the knee that the run may choose, in knee widths, and the size it is shown at."""
+    """One box around the knee that the run may choose, in knee widths, and the size it is shown at.
+
+    Attributes:
+        mirrored: side whose knees are shown as their mirror images; see ``RegionProfile``.
+    """
 
     name: str
     half_width: float
@@ -53,10 +57,11 @@ class Candidate:
     below: float
     height_px: int
     width_px: int
+    mirrored: Literal["", "left", "right"] = ""
 
     @property
     def region(self) -> RegionProfile:
-        return RegionProfile(self.name, self.half_width, self.above, self.below)
+        return RegionProfile(self.name, self.half_width, self.above, self.below, self.mirrored)
 
     @property
     def input(self) -> InputSpec:

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.errors import InputError
-from osteo_edge.images.preprocess import prepare
+from osteo_edge.images.preprocess import prepare_knee
 from osteo_edge.images.reader import read
-from osteo_edge.images.region import box_around
 from train.cache import save_arrays
 from train.config import Candidate
 from train.dataset import Dataset, DatasetError
@@ -89,7 +88,7 @@ def _read(path: Path) -> Radiograph:
 
 
 def _cut(radiograph: Radiograph, joint: Joint, candidate: Candidate) -> NDArray[np.float32]:
-    return prepare(radiograph.pixels, box_around(joint, candidate.region), candidate.input)[0, :, :, 0]
+    return prepare_knee(radiograph.pixels, joint, candidate.region, candidate.input)[0, :, :, 0]
 
 
 def _stack(images: Iterable[NDArray[np.float32]], candidate: Candidate) -> NDArray[np.float32]:

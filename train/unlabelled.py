@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.errors import InputError
-from osteo_edge.images.preprocess import prepare
+from osteo_edge.images.preprocess import prepare_knee
 from osteo_edge.images.reader import read
-from osteo_edge.images.region import JointFinder, box_around
+from osteo_edge.images.region import JointFinder
 from osteo_edge.integrity import sha256_hex
 from train import cache
 from train.config import Candidate, ConfigError
@@ -81,7 +81,7 @@ def _find(data: Path, names: Sequence[str], finder: JointFinder, region: Candida
             joints = finder.find(pixels)
             if len(joints) == 1:
                 places.append(place)
-                images.append(prepare(pixels, box_around(joints[0], region.region), region.input)[0, :, :, 0])
+                images.append(prepare_knee(pixels, joints[0], region.region, region.input)[0, :, :, 0])
     if not images:
         raise ConfigError(f"{data}: no knee was found in any picture")
     return places, np.stack(images)

@@ -183,8 +183,8 @@ def _model_alone(models: Sequence[LoadingModel], pictures: Sequence[_Found], kne
 def _prepared(models: Sequence[LoadingModel], picture: _Found) -> Iterator[tuple[Engine, str, list[Picture]]]:
     """Each member that answered, the name of its input, and what it was shown of a picture: one tensor a knee."""
     from osteo_edge.images import reader
-    from osteo_edge.images.preprocess import prepare
-    from osteo_edge.images.region import JointFinder, box_around
+    from osteo_edge.images.preprocess import prepare_knee
+    from osteo_edge.images.region import JointFinder
 
     pixels = reader.read(picture.path).pixels
     for model, count in zip(models, picture.members, strict=True):
@@ -192,7 +192,7 @@ def _prepared(models: Sequence[LoadingModel], picture: _Found) -> Iterator[tuple
         joints = JointFinder.from_bytes(model.bundle.read(manifest.finder)).find(pixels)
         for index, member in enumerate(manifest.members[:count]):  # a cascade's first members
             engine = model.engine(index)
-            tensors = [prepare(pixels, box_around(joint, member.region), member.input) for joint in joints]
+            tensors = [prepare_knee(pixels, joint, member.region, member.input) for joint in joints]
             yield engine, engine.inputs[0].name, tensors
 
 

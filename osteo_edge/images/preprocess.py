@@ -9,14 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.images.greys import grey_range
-from osteo_edge.images.region import Box
-from osteo_edge.manifest import InputSpec
+from osteo_edge.images.region import Box, Joint, box_around
+from osteo_edge.manifest import InputSpec, RegionProfile
 
 _BYTES: Final = np.arange(256, dtype=np.float32)
 
 
+def prepare_knee(
+    pixels: NDArray[np.uint8] | NDArray[np.uint16], joint: Joint, region: RegionProfile, spec: InputSpec
+) -> NDArray[np.float32] | NDArray[np.uint8]:
+    """The knee at ``joint`` as a member is shown it; see ``prepare``."""
+    return prepare(pixels, box_around(joint, region), spec, is_mirrored=is_mirrored(joint, region))
+
+
+def is_mirrored(joint: Joint, region: RegionProfile) -> bool:
+    """Whether the member is shown this knee's mirror image."""
+    return joint.laterality == region.mirrored
+
+
 def prepare(
-    pixels: NDArray[np.uint8] | NDArray[np.uint16], box: Box, spec: InputSpec
+    pixels: NDArray[np.uint8] | NDArray[np.uint16], box: Box, spec: InputSpec, *, is_mirrored: bool = False
 ) -> NDArray[np.float32] | NDArray[np.uint8]:
     """Cut, resize and stretch one box.
 
@@ -31,6 +43,7 @@ def prepare(
     shrinks = crop.shape[0] * crop.shape[1] > spec.height_px * spec.width_px
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     resized = cv2.resize(crop, (spec.width_px, spec.height_px), interpolation=interpolation)
+    resized = cv2.flip(resized, 1) if is_mirrored else resized
     stretched = _stretch(resized, spec)[np.newaxis, :, :, np.newaxis]
     return stretched if spec.dtype == "float32" else np.rint(stretched).astype(np.uint8)
 

@@ -113,8 +113,8 @@ def test_pixels_are_prepared_once_for_members_that_share_them(
     from osteo_edge import respondent as pipeline
 
     counted: list[object] = []
-    real = pipeline.prepare
-    monkeypatch.setattr(pipeline, "prepare", lambda *arguments: counted.append(arguments) or real(*arguments))
+    real = pipeline.prepare_knee
+    monkeypatch.setattr(pipeline, "prepare_knee", lambda *arguments: counted.append(arguments) or real(*arguments))
     OsteoPredictor(pair).predict(example)
     assert len(counted) == 2
     twin = Path(shutil.copytree(EMBEDDED_FOLDER / DEFAULT_BUNDLE, tmp_path / "twin"))

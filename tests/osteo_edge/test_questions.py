@@ -160,10 +160,10 @@ class TestSeveralQuestions:
 
             monkeypatch.setattr(owner, name, call)
 
-        for owner, name in ((reader, "read"), (quality, "assess"), (JointFinder, "find"), (respondent, "prepare")):
+        for owner, name in ((reader, "read"), (quality, "assess"), (JointFinder, "find"), (respondent, "prepare_knee")):
             counted(owner, name)
         several.predict(example)
-        assert counts == {"read": 1, "assess": 1, "find": 1, "prepare": 1}
+        assert counts == {"read": 1, "assess": 1, "find": 1, "prepare_knee": 1}
 
     def test_each_has_its_own_status_and_the_picture_the_best(self, several: OsteoPredictor, example: Path) -> None:
         prediction = several.predict(example)

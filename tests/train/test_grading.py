@@ -24,9 +24,9 @@ from train.grading.knees import read_index, read_part
 from train.grading.views import Place, find_places, negative, plain_views, random_view
 
 SIDE_PX = 80
-REGION = Candidate("joint_line", 0.5, 0.5, 0.4, 64, 64)
+REGION = Candidate("joint_line", 0.5, 0.5, 0.4, 64, 64, "right")
 STILL = Variation(0, 0, 0, 0, 0, 1, 100, 0)
-JOINT = Joint(x_px=38.0, y_px=44.0, width_px=60.0, score=1.0, laterality=None)
+JOINT = Joint(x_px=38.0, y_px=44.0, width_px=60.0, score=1.0, laterality=Laterality.LEFT)
 CONFIGS = sorted((Path(__file__).parents[2] / "train" / "configs").glob("knee-osteoarthritis-*.toml"))
 
 
@@ -132,15 +132,15 @@ def test_a_changed_truncated_or_larger_picture_is_named(folder: Path) -> None:
 def test_a_mirrored_knee_is_shown_as_the_same_picture() -> None:
     """The finder tells the side, so that a knee and its mirror image give one tensor, but for the rounding of the box."""
     picture = smooth_picture(1)
-    mirrored_joint = replace(JOINT, x_px=SIDE_PX - JOINT.x_px)
-    places = (Place(JOINT, True, False), Place(mirrored_joint, True, True))
+    mirrored_joint = replace(JOINT, x_px=SIDE_PX - JOINT.x_px, laterality=Laterality.RIGHT)
+    places = (Place(JOINT, True), Place(mirrored_joint, True))
     views = plain_views(np.stack([picture, picture[:, ::-1]]), places, REGION)
     np.testing.assert_array_equal(views[0], views[1])
 
 
 def test_a_plain_view_is_what_the_runtime_prepares() -> None:
     picture = smooth_picture(2)
-    view = plain_views(picture[np.newaxis], (Place(JOINT, True, False),), REGION)[0]
+    view = plain_views(picture[np.newaxis], (Place(JOINT, True),), REGION)[0]
     np.testing.assert_array_equal(view, prepare(picture, box_around(JOINT, REGION.region), REGION.input)[0, :, :, 0])
 
 
@@ -156,7 +156,7 @@ def test_a_negative_is_turned_back_and_a_missed_knee_lies_in_the_middle() -> Non
     assert grey_whose_negative_is_dark.mean() < 100
     missed = find_places(np.stack([bright, dark_too]), ("left", "right"), _Never(bright))[1]
     assert not missed.was_found
-    assert missed.is_mirrored
+    assert missed.joint.laterality is Laterality.RIGHT
     assert missed.joint.x_px == JOINT.x_px
 
 
@@ -167,11 +167,11 @@ class _Never:
         self._picture = picture
 
     def find(self, pixels: np.ndarray) -> tuple[Joint, ...]:
-        return (JOINT,) if np.array_equal(pixels, self._picture) else ()
+        return (replace(JOINT, laterality=None),) if np.array_equal(pixels, self._picture) else ()
 
 
 def test_without_changes_a_random_view_is_the_plain_one() -> None:
-    picture, place = smooth_picture(3), Place(JOINT, True, True)
+    picture, place = smooth_picture(3), Place(replace(JOINT, laterality=Laterality.RIGHT), True)
     plain = plain_views(picture[np.newaxis], (place,), REGION)[0]
     random = random_view(picture, place, REGION, 64, STILL, np.random.default_rng(0))
     assert np.abs(random - plain)[4:-4, 4:-4].mean() < 6  # the runtime rounds the box to whole pixels
@@ -180,7 +180,7 @@ def test_without_changes_a_random_view_is_the_plain_one() -> None:
 def test_random_views_differ_and_stay_in_range() -> None:
     limits = Variation(10, 0.1, 0.05, 0.3, 5, 0.5, 50, 0.5)
     rng = np.random.default_rng(0)
-    views = [random_view(smooth_picture(4), Place(JOINT, True, False), REGION, 96, limits, rng) for _ in range(4)]
+    views = [random_view(smooth_picture(4), Place(JOINT, True), REGION, 96, limits, rng) for _ in range(4)]
     assert all(view.shape == (96, 96) and view.dtype == np.float32 for view in views)
     assert min(view.min() for view in views) >= 0
     assert max(view.max() for view in views) <= 255

@@ -1,14 +1,11 @@
-"""What a grading network is shown: the box around the joint, as the runtime cuts it, and random views of it for training.
-
-Right knees are shown as the mirror image of left ones, so that the inner side of the knee lies at one side of the picture.
-"""
+"""What a grading network is shown: the box around the joint, as the runtime cuts it, and random views of it for training."""
 
 from __future__ import annotations
 
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 import cv2
@@ -16,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.images.greys import grey_range
-from osteo_edge.images.preprocess import prepare
-from osteo_edge.images.region import Joint, box_around
+from osteo_edge.images.preprocess import is_mirrored, prepare_knee
+from osteo_edge.images.region import Joint
 from osteo_edge.labels import Laterality
 from osteo_edge.manifest import InputSpec
 from train.config import Candidate
@@ -33,14 +30,13 @@ class Place:
     """Where a knee lies in its picture.
 
     Attributes:
+        joint: with the side that the table gives where the finder does not tell it.
         was_found: False where the finder found none, and the joint is the middle one of all pictures.
-        is_mirrored: whether the picture is shown as its mirror image.
         is_inverted: whether bone is dark in the picture, as a viewer shows films of MONOCHROME1 that it takes for others.
     """
 
     joint: Joint
     was_found: bool
-    is_mirrored: bool
     is_inverted: bool = False
 
 
@@ -73,8 +69,8 @@ def _middle(joints: Sequence[Joint]) -> Joint:
 
 def _place(found: Joint | None, middle: Joint, side: str, is_inverted: bool) -> Place:
     joint = middle if found is None else found
-    laterality = joint.laterality or Laterality(side)
-    return Place(joint, was_found=found is not None, is_mirrored=laterality is Laterality.RIGHT, is_inverted=is_inverted)
+    told = joint if joint.laterality else replace(joint, laterality=Laterality(side))
+    return Place(told, was_found=found is not None, is_inverted=is_inverted)
 
 
 def _bone_bright(picture: Pictures, place: Place) -> Pictures:
@@ -85,8 +81,7 @@ def plain_views(pictures: Pictures, places: Sequence[Place], region: Candidate) 
     """(knees, height, width) float32 in 0 to 255, cut and stretched by the runtime's own code."""
     views = np.empty((len(pictures), region.height_px, region.width_px), np.float32)
     for view, picture, place in zip(views, pictures, places, strict=True):
-        prepared = prepare(_bone_bright(picture, place), box_around(place.joint, region.region), region.input)[0, :, :, 0]
-        view[:] = prepared[:, ::-1] if place.is_mirrored else prepared
+        view[:] = prepare_knee(_bone_bright(picture, place), place.joint, region.region, region.input)[0, :, :, 0]
     return views
 
 
@@ -96,8 +91,8 @@ def random_view(
     """One random view, (side, side) float32 in 0 to 255."""
     crop = _warped(_aged(_bone_bright(picture, place), limits, rng), place.joint, region, side_px, limits, rng)
     view = _stretched(_regraded(crop, limits, rng), region.input)
-    is_mirrored = place.is_mirrored != (rng.random() < limits.mirrored)
-    view = view[:, ::-1] if is_mirrored else view
+    if is_mirrored(place.joint, region.region) != (rng.random() < limits.mirrored):
+        view = view[:, ::-1]
     grain = rng.standard_normal(view.shape, dtype=np.float32) * np.float32(rng.uniform(0, limits.noise))
     return np.clip(view + grain, 0, 255)  # type: ignore[no-any-return]
 
