@@ -220,8 +220,8 @@ def _run(command: Sequence[str], environment: Mapping[str, str], enter: Callable
 
 
 def answers_of(ended: Ended) -> list[dict[str, Any]]:
-    """The predictions of a run, one a picture; those before it broke off."""
-    return list(_lines(ended.output))
+    """The answers of a run to the bundle's question, one a picture; those before it broke off."""
+    return [line["answers"][0] for line in _lines(ended.output)]
 
 
 def _lines(output: str) -> Iterator[dict[str, Any]]:

@@ -18,7 +18,7 @@ ANSWER: dict[str, Any] = {"status": "referred", "label_set": ["normal"], "probab
 
 
 def ended(*answers: Any, exit_code: int = 4) -> Ended:
-    return Ended(exit_code, "\n".join(json.dumps(answer) for answer in answers), "killed", 50.0, "a limit")
+    return Ended(exit_code, "\n".join(json.dumps({"answers": [answer]}) for answer in answers), "killed", 50.0, "a limit")
 
 
 def test_the_same_answers_pass() -> None:
@@ -46,7 +46,7 @@ def test_integers_may_be_off_by_a_step() -> None:
 
 
 def test_a_process_that_was_killed_keeps_the_answers_before_and_fails() -> None:
-    broken = Ended(-9, json.dumps(ANSWER) + '\n{"status": "ref', "", 50.0, "a limit")
+    broken = Ended(-9, json.dumps({"answers": [ANSWER]}) + '\n{"status": "ref', "", 50.0, "a limit")
     row = judge("512MB", ASKED, [ANSWER] * 2, broken)
     assert (row.passes, row.answered) == (False, 1)
     assert "exit code -9" in row.detail
