@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
 import sys
 from importlib import import_module
 
@@ -16,7 +15,6 @@ from osteo_edge.cli.help import Group
 from osteo_edge.cli.told import tell, tell_misuse, tell_text
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.printable import printable
-from osteo_edge.room import ADVICE, shortage
 
 _COMMANDS = {"predict": "predict", "bundles": "bundles", "tune": "tune", "bench": "bench", "doctor": "doctor"}
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPIPE)
@@ -39,6 +37,8 @@ class _CommandsOnDemand(Group):
     def _suggestion(self, ctx: click.Context, name: str) -> str:
         """A path instead of a command is what a newcomer tries first."""
         if os.path.exists(name):
+            import shlex
+
             return f" For an answer to a picture or a folder: osteo-edge predict {printable(shlex.quote(name))}"
         return super()._suggestion(ctx, name)
 
@@ -79,6 +79,8 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             return _told(f"the output cannot be written: {error.strerror}", exit_codes.OUTPUT)
+        from osteo_edge.room import ADVICE, shortage  # there already where anything was predicted
+
         if (reason := shortage(error)) is not None:  # a library that could not even be loaded, for one
             return _told(f"too little memory ({reason}); {ADVICE}", exit_codes.MEMORY)
         return _internal_fault(error, arguments)

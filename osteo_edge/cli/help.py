@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 
 import click
@@ -16,6 +15,8 @@ class _Formatter(click.HelpFormatter):
     """As click's, which neither goes below 50 columns nor narrows the column of names."""
 
     def __init__(self, width: int | None = None, max_width: int | None = None) -> None:
+        import shutil  # nobody waits for it who asks for no help
+
         columns = min(shutil.get_terminal_size().columns, max_width or MAX_WIDTH)
         super().__init__(width=width or max(columns - 2, _MIN_WIDTH))
 

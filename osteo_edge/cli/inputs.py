@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from osteo_edge.errors import InputError, UnreadableImageError
-from osteo_edge.folders import list_files
-from osteo_edge.images.formats import begins_as_picture
 
 STDIN = "-"
 OVERLAY_ENDING = ".overlay.png"
@@ -76,6 +74,8 @@ def _is_folder(path: str) -> bool:
 
 
 def _in_folder(folder: str, *, recursive: bool) -> Inputs:
+    from osteo_edge.folders import list_files  # a single picture need not wait for it
+
     listing = list_files(Path(folder), recursive=recursive)
     files = [file for file in listing.files if not _in_hidden(file, folder)]
     faults = [(place, _unlisted(place, error)) for place, error in listing.faults if not _in_hidden(place, folder)]
@@ -111,6 +111,8 @@ def _none_found(others: int, *, recursive: bool) -> InputError:
 
 def is_picture(file: Path) -> bool:
     """By its name, or else by how it begins."""
+    from osteo_edge.images.formats import begins_as_picture  # as above
+
     name = file.name.lower()
     if name.startswith(".") or name.endswith(OVERLAY_ENDING):
         return False

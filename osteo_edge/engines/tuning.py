@@ -20,7 +20,6 @@ from osteo_edge.errors import BundleError, TuningError
 from osteo_edge.integrity import read_regular_file
 from osteo_edge.manifest import ENGINE_NAMES, EngineName, Precision
 from osteo_edge.records import parse_json, parse_record, to_plain
-from osteo_edge.storage import write_file
 
 SCHEMA_VERSION = 2
 MAX_TUNING_BYTES = 1 << 16
@@ -150,6 +149,8 @@ def store_tuning(bundle: Bundle, tuning: Tuning) -> Path:
     Raises:
         TuningError: it cannot be written.
     """
+    from osteo_edge.storage import write_file  # whoever only reads a measurement need not wait for it
+
     target = require_tuning_folder() / _file_name(bundle)
     try:
         write_file(target, (json.dumps(to_plain(tuning), indent=2) + "\n").encode())
