@@ -27,6 +27,8 @@ _LINES = (
     rb"(?:\x1b\[[\d;]*m)?[-\d]+ [\d:.]+ \[[WE]:onnxruntime:Default, env\.cc:\d+ .*pthread_setaffinity_np failed.*",
     # The library by which both engines ask for the processor's features, where /sys or /proc are hidden.
     rb"(?:Error|Warning) in cpuinfo: .*",
+    # LiteRT's counting of processors, where a filter of system calls refuses that.
+    rb"sched_getaffinity: .*",
 )
 _CHATTER = re.compile(rb"(?:" + rb"|".join(_LINES) + rb")\r?\n?")
 

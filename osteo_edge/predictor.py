@@ -340,7 +340,7 @@ class OsteoPredictor:
 def _as_several(bundle: Asked | Sequence[Asked]) -> tuple[Asked, ...]:
     if isinstance(bundle, (str, Path, LoadingModel)):
         return (bundle,)
-    if not isinstance(bundle, Sequence):
+    if not isinstance(bundle, Sequence) or isinstance(bundle, (bytes, bytearray)):
         raise TypeError(f"bundle must be a name, a path or several of them, not {type(bundle).__name__}")
     if not bundle:
         raise ValueError("bundle must name at least one")

@@ -111,6 +111,7 @@ def check_question(question: Question, labels: Sequence[str]) -> None:
     if known := _KNOWN.get(question.name):
         form, known_form = ([(one.code, one.labels) for one in each.answers] for each in (question, known))
         _require(form == known_form, "question.answers", f"must be those of {known.name}: {', '.join(known.labels)}")
+        _require(question.title == known.title, "question.title", f"must be {known.title!r} for {known.name}")
         _require(question.unit == known.unit, "question.unit", f"must be {known.unit} for {known.name}")
 
 

@@ -55,6 +55,8 @@ _BEFORE_ENGINES = ("numpy", "cv2")
 _OF_A_THREAD = 9  # its stack
 # Resident, as control groups count it; the kernel would end the process without a word.
 _OF_CONTAINER = 48
+# Below it, what threads' own heaps keep of pictures that are over is more than can be spared.
+_SMALL_CONTAINER = 1024
 _OF_ANOTHER_WORKER = 64  # a picture, and what OpenBLAS takes for each thread that multiplies matrices
 
 
@@ -62,7 +64,8 @@ def require_room(modules: Sequence[str], *, threads: int = 1, workers: int = 1) 
     """Refuse to load what this process' or its container's limits leave no room for; does nothing where there is none.
 
     Within a limit, numpy and OpenCV are loaded here, and threads get no heaps of their own: beside what needs address space, an
-    engine's threads would reserve 64 MiB each, or all that is left.
+    engine's threads would reserve 64 MiB each, or all that is left. In a small container they get none either: each would keep
+    the memory of a picture that is over.
 
     Args:
         modules: the engines' packages, which are loaded beside numpy and OpenCV.
@@ -78,6 +81,8 @@ def require_room(modules: Sequence[str], *, threads: int = 1, workers: int = 1) 
             f"too little memory: about {_OF_CONTAINER} MiB are needed, and this container is limited to {container // MIB}; "
             f"{ADVICE}"
         )
+    if container is not None and container < _SMALL_CONTAINER * MIB:
+        _share_one_heap()
     left = _left()
     for limit, room in left.items():
         needed = _needed(limit.kind, modules, threads, workers)

@@ -52,10 +52,19 @@ def _unwind(number: int, frame: FrameType | None) -> None:
     """
     if _is_importing(frame):
         signal.signal(signal.SIGALRM, _unwind)
-        signal.setitimer(signal.ITIMER_REAL, _UNTIL_IMPORTED_S)
-        return
+        if _set_timer(_UNTIL_IMPORTED_S):
+            return
     signal.signal(signal.SIGINT, _leave)
     raise KeyboardInterrupt
+
+
+def _set_timer(seconds: float) -> bool:
+    """Whether it is set; some filters of system calls refuse timers."""
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+    except OSError:
+        return False
+    return True
 
 
 def _is_importing(frame: FrameType | None) -> bool:
@@ -71,7 +80,7 @@ def _run_interruptibly(arguments: list[str]) -> int:
             signal.signal(signal.SIGINT, _unwind)
         code = _run(arguments)
         if is_taken:
-            signal.setitimer(signal.ITIMER_REAL, 0)  # one that was waiting for an import comes too late
+            _set_timer(0)  # one that was waiting for an import comes too late
             signal.signal(signal.SIGINT, _leave)
         return code
     except KeyboardInterrupt:  # while something else was being told
@@ -98,8 +107,9 @@ def _take_any_letter() -> None:
 
 def _prepare_libraries() -> None:
     """Read by the libraries when they are loaded."""
-    # OpenCV logs refused files on standard error, whose reason is in our answer.
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    # OpenCV logs refused files on standard error, whose reason is in our answer, and what it does on standard output, whoever
+    # asked for that: among answers for machines nobody could read it.
+    os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
     # It allocates up to a gigapixel for a header that we may have read otherwise than it does. A limit of the user's
     # would refuse what we read, or take what we do not.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(50_000_000)

@@ -25,8 +25,9 @@ def clear_line() -> None:
 
 
 def tell_misuse(error: click.ClickException) -> None:
-    """What click says of wrong usage, with what was typed as escapes."""
-    error.message = printable(error.message)  # type: ignore[misc]  # final in newer releases, as a word to type checkers alone
+    """What click says of wrong usage, with what was typed as escapes; its whole help, where nothing was."""
+    is_help = type(error).__name__ == "NoArgsIsHelpError"  # of newer releases of click; older ones end without an error
+    error.message = error.message if is_help else printable(error.message)  # type: ignore[misc]  # final in newer releases, as a word to type checkers alone
     shown = io.StringIO()
     error.show(shown)
     tell_text(shown.getvalue().expandtabs(), err=True, nl=False)

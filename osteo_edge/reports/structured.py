@@ -142,7 +142,8 @@ def _label_set_of(knee: Knee) -> str:
 
 def _cell(text: str) -> str:
     """A path or sentence that no spreadsheet takes for a formula, without line ends or escapes."""
-    return printable(f"./{text}" if text.startswith(("=", "+", "@")) else text)
+    is_formula = text.startswith(("=", "+", "@")) or (text.startswith("-") and len(text) > 1)  # - alone is standard input
+    return printable(f"./{text}" if is_formula else text)
 
 
 def _knee(knee: Knee) -> dict[str, Any]:

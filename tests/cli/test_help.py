@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from osteo_edge.cli.group import cli
+from osteo_edge.cli.group import cli, run
 
 
 def every_command(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
@@ -56,6 +56,16 @@ def test_no_line_of_help_is_cut(command: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_h_is_help_everywhere(command: tuple[str, ...]) -> None:
     assert help_of(command, 80, "-h") == help_of(command, 80)
+
+
+@pytest.mark.parametrize("command", [(), ("bundles",)], ids=" ".join)
+def test_without_a_command_the_help_stands_on_lines_of_its_own(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    run(list(command))
+    said = "".join(capsys.readouterr())
+    assert said.splitlines() == help_of(command, 80).splitlines()
 
 
 def test_commands_are_listed_by_whole_sentences() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from osteo_edge.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 # From the first line of ours that Python lets take a signal: what comes before is the interpreter's own start.
@@ -109,6 +112,32 @@ def test_opencv_s_limits_of_the_environment_change_no_answer(variable: str, valu
     command = [sys.executable, "-m", "osteo_edge", "predict", str(example)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (4, "")
+
+
+@pytest.mark.parametrize("level", ["INFO", "DEBUG", "V"])
+def test_opencv_s_log_does_not_come_between_the_answers(level: str, example: Path) -> None:
+    """From this level on OpenCV writes to standard output."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OPENCV_LOG_LEVEL": level}
+    command = [sys.executable, "-m", "osteo_edge", "predict", "--format", "json", str(example)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert json.loads(done.stdout)["status"] == "referred"
+
+
+@pytest.mark.parametrize("error", [PermissionError(1, "no"), OSError(38, "no")])
+def test_a_system_without_timers_gives_the_same_exit_code(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some filters of system calls leave it."""
+
+    def refuse(*_: float) -> None:
+        raise error
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(signal, "setitimer", refuse)
+    monkeypatch.setattr(main, "_run", lambda arguments: 4)
+    signal.signal(signal.SIGINT, main._leave)
+    try:
+        assert main._run_interruptibly([]) == 4
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("variable", ["PIXELS", "WIDTH", "HEIGHT"])

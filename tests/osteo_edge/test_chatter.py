@@ -20,6 +20,8 @@ from osteo_edge.chatter import is_chatter
         b'discovery failed: device_discovery.cc:89 ReadFileContents Failed to open file: "/sys/class/drm/card0/device/vendor"',
         b"\x1b[0;93m2026-01-02 03:04:05.678 [W:onnxruntime:Default, device_discovery.cc:164 Discover] failed\x1b[m",
         b"2026-01-02 03:04:05.678 [E:onnxruntime:Default, env.cc:226 ThreadMain] pthread_setaffinity_np failed for thread: 1",
+        b"sched_getaffinity: Operation not permitted",
+        b"sched_getaffinity: Function not implemented\n",
         b"Error in cpuinfo: failed to parse the list of possible processors in /sys/devices/system/cpu/possible",
     ],
 )

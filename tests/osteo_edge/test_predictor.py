@@ -223,6 +223,12 @@ def drawn(seed: int, layout: str) -> NDArray[Any]:
     return render(anatomies, acquisition, seed=seed).pixels
 
 
+@pytest.mark.parametrize("bundle", [b"knee-mobilenet_v2", bytearray(b"knee")])
+def test_a_name_in_bytes_is_no_list_of_numbers(bundle: Any) -> None:
+    with pytest.raises(TypeError, match=type(bundle).__name__):
+        OsteoPredictor(bundle)
+
+
 def told(answer: Prediction) -> tuple[dict[str, Any], list[bytes]]:
     """All that was answered, to the last digit, but for the times."""
     heats = [knee.saliency.tobytes() for knee in answer.knees if knee.saliency is not None]

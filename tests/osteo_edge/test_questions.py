@@ -501,6 +501,7 @@ class TestManifests:
             (question(answers=(GRADES.answers[0], replace(GRADES.answers[1], sentence="x"))), None, "question.answers"),
             (question(name="bone_density"), None, "question.answers"),
             (replace(BONE_DENSITY, unit="knee"), BONE_DENSITY.labels, "question.unit"),
+            (replace(BONE_DENSITY, title="osteoporosis diagnosis"), BONE_DENSITY.labels, "question.title"),
         ],
     )
     def test_a_question_that_does_not_fit_is_named(self, asked: Question, labels: tuple[str, ...] | None, field: str) -> None:

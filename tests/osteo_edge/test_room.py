@@ -76,6 +76,19 @@ def test_a_container_in_which_nothing_fits(limit: int | None, is_refused: bool, 
         require_room(["onnxruntime"])
 
 
+@pytest.mark.parametrize(("limit", "is_shared"), [(120, True), (1023, True), (1024, False), (None, False)])
+def test_threads_share_one_heap_in_a_small_container(
+    limit: int | None, is_shared: bool, limited: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heaps of their own keep what pictures gave back, so that a picture's memory counts as often as there are threads."""
+    limited(None, None)
+    monkeypatch.setattr(room, "memory_limit", lambda: limit and limit << 20)
+    shared: list[None] = []
+    monkeypatch.setattr(room, "_share_one_heap", lambda: shared.append(None))
+    require_room(["onnxruntime"])
+    assert bool(shared) == is_shared
+
+
 def test_where_the_kernel_tells_nothing_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_LIMITS_FILE", "_SIZES_FILE"):
         monkeypatch.setattr(room, name, "/nowhere")

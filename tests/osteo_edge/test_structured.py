@@ -67,7 +67,10 @@ def test_text_holds_no_control_of_a_terminal(source: str) -> None:
         assert str(replace(prediction, source=source)).isprintable()
 
 
-@pytest.mark.parametrize(("overlay", "cell"), [(None, ""), ("a.overlay.png", "a.overlay.png"), ("=a\nb.png", "./=a\\nb.png")])
+@pytest.mark.parametrize(
+    ("overlay", "cell"),
+    [(None, ""), ("a.overlay.png", "a.overlay.png"), ("=a\nb.png", "./=a\\nb.png"), ("-2+3|a.png", "./-2+3|a.png")],
+)
 def test_a_row_names_the_overlay(overlay: str | None, cell: str) -> None:
     buffer = io.StringIO()
     csv.writer(buffer).writerows([CSV_COLUMNS, *to_rows(REPORTED, overlay=overlay)])
