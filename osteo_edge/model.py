@@ -13,9 +13,9 @@ from osteo_edge.engines.base import CLOSED, Engine
 from osteo_edge.engines.select import EngineChoice
 from osteo_edge.engines.tuning import find_tuning
 from osteo_edge.errors import IncompatibleBundleError, InferenceError
+from osteo_edge.headroom import out_of_memory_told
 from osteo_edge.manifest import InputSpec, Member
 from osteo_edge.questions import require_together
-from osteo_edge.room import out_of_memory_told
 
 MAX_THREADS = 256
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from osteo_edge.decision.scores import likeliest
 from osteo_edge.errors import QualityRejected
-from osteo_edge.images.quality import Finding
+from osteo_edge.findings import Finding
 from osteo_edge.labels import Mode, Status
 from osteo_edge.printable import printable
 from osteo_edge.questions import Question

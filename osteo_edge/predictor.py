@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from osteo_edge.budget import MemoryBudget, Part, picture_bytes
 from osteo_edge.bundle import Bundle, default_bundles
 from osteo_edge.covariates import Given, Person, gather
 from osteo_edge.decision.verdict import refuse
 from osteo_edge.errors import ImageTooLargeError, InputError
+from osteo_edge.findings import Finding
+from osteo_edge.headroom import out_of_memory_told
 from osteo_edge.images import quality, reader
-from osteo_edge.images.quality import Finding
 from osteo_edge.images.reader import ImageSource
 from osteo_edge.images.region import Joint, JointFinder
 from osteo_edge.manifest import QualityLimits
 from osteo_edge.mapping import FrozenMapping
+from osteo_edge.memory_budget import MemoryBudget, Part, picture_bytes
 from osteo_edge.model import LoadingModel, load_models, require_bundles_together
 from osteo_edge.prediction import Answer, ModelIdentity, Prediction
 from osteo_edge.printable import printable
 from osteo_edge.radiograph import Radiograph
 from osteo_edge.respondent import Case, Respondent
-from osteo_edge.room import out_of_memory_told
 
 if TYPE_CHECKING:
     from osteo_edge.respondent import Tensors

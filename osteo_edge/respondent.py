@@ -15,8 +15,8 @@ from osteo_edge.decision.explanation import laid_together, read_head_weights, sa
 from osteo_edge.decision.scores import likeliest, mean_logits, softmax
 from osteo_edge.decision.verdict import Verdict, decide
 from osteo_edge.errors import IncompatibleBundleError, InferenceError
+from osteo_edge.findings import Finding
 from osteo_edge.images.preprocess import is_mirrored, prepare_knee
-from osteo_edge.images.quality import Finding
 from osteo_edge.images.region import Box, Joint, JointFinder, box_around
 from osteo_edge.labels import Status
 from osteo_edge.manifest import InputSpec, RegionProfile

@@ -21,9 +21,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from osteo_edge.benchmark.interruption import held_back
 from osteo_edge.benchmark.records import LimitInForce, LimitKind
 from osteo_edge.cgroups import ROOT, folders_v1, folders_v2, own_memberships
+from osteo_edge.interruption import held_back
 
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 _MAX_BYTES = 1 << 53

@@ -15,11 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from osteo_edge.benchmark.interruption import held_back
 from osteo_edge.benchmark.limits import Confinement
 from osteo_edge.benchmark.records import ColdRun
 from osteo_edge.benchmark.worker import Job, as_line
 from osteo_edge.chatter import is_chatter
+from osteo_edge.interruption import held_back
 
 # The search path is handed over, so that the worker is the same osteo-edge, and no file of the current folder is imported.
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from osteo_edge.benchmark.worker import main; main()"

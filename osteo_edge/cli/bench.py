@@ -12,7 +12,7 @@ import click
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Command
 from osteo_edge.cli.options import asked_names, asked_options
-from osteo_edge.cli.told import tell, tell_text
+from osteo_edge.cli.terminal import tell, tell_text
 from osteo_edge.manifest import ENGINE_NAMES, PRECISIONS
 from osteo_edge.printable import printable
 
@@ -137,9 +137,9 @@ def command(
         raise click.UsageError(
             "bench measures fresh Python processes, which a frozen program cannot start; install osteo-edge with pip to use it"
         )
-    from osteo_edge.benchmark.interruption import sigterm_as_interrupt
     from osteo_edge.benchmark.measure import PROFILES, SEED, plan
     from osteo_edge.benchmark.records import Settings, require_writable
+    from osteo_edge.interruption import sigterm_as_interrupt
 
     if seconds is not None and seconds != seconds:
         raise click.BadParameter("not a number", param_hint="--seconds")
@@ -188,9 +188,9 @@ def _measure(planned: Plan, settings: Settings) -> Report:
 
 def _tell(report: Report, target: Path | None) -> int:
     """Write and print; returns the exit code."""
-    from osteo_edge.benchmark.interruption import held_back
     from osteo_edge.benchmark.records import write_report
     from osteo_edge.benchmark.table import to_text
+    from osteo_edge.interruption import held_back
 
     if target:  # first: whoever reads the text through `head` still gets the file
         with held_back():

@@ -12,7 +12,7 @@ import click
 from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle, default_bundles, embedded_bundles, installed_bundles, open_bundle
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Group
-from osteo_edge.cli.told import tell, tell_text
+from osteo_edge.cli.terminal import tell, tell_text
 from osteo_edge.errors import BundleError, SignatureError
 from osteo_edge.integrity import read_up_to
 from osteo_edge.records import to_plain

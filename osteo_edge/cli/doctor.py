@@ -14,7 +14,7 @@ from osteo_edge import __version__
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Command
 from osteo_edge.cli.options import asked_names, asked_options
-from osteo_edge.cli.told import tell_text
+from osteo_edge.cli.terminal import tell_text
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.printable import printable
 

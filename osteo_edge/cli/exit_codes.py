@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from osteo_edge import findings
 from osteo_edge.errors import (
     BundleError,
     CovariateError,
@@ -49,8 +50,6 @@ INTERNAL = 70
 INTERRUPTED = 130
 TERMINATED = 143
 
-_UNFIT = ("too_small", "constant", "colour", "no_knee", "upside_down", "sideways", "inverted", "immature")
-_REFERRED = ("not_sure", "unproven", "outside_support", "picture_adds_nothing")
 _GRAVEST_FIRST = (OUTPUT, UNREADABLE, TOO_LARGE, NO_ANSWER, ANSWERED)
 
 
@@ -75,9 +74,9 @@ def of_class(kind: type[OsteoEdgeError]) -> int:
 
 def of_finding(code: str) -> int:
     """The exit code for the first finding of a rejected or referred picture."""
-    if code in ("too_many_pixels", "too_many_bytes", "too_many_parts"):
+    if code in findings.TOO_LARGE:
         return TOO_LARGE
-    return NO_ANSWER if code in _UNFIT or code in _REFERRED else UNREADABLE
+    return NO_ANSWER if code in findings.UNFIT or code in findings.REFERRED else UNREADABLE
 
 
 def gravest(codes: Iterable[int]) -> int:

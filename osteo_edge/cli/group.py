@@ -12,7 +12,7 @@ import click
 from osteo_edge import __version__
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Group
-from osteo_edge.cli.told import tell, tell_misuse, tell_text
+from osteo_edge.cli.terminal import tell, tell_misuse, tell_text
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.printable import printable
 
@@ -79,7 +79,7 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             return _told(f"the output cannot be written: {error.strerror}", exit_codes.OUTPUT)
-        from osteo_edge.room import ADVICE, shortage  # there already where anything was predicted
+        from osteo_edge.headroom import ADVICE, shortage  # there already where anything was predicted
 
         if (reason := shortage(error)) is not None:  # a library that could not even be loaded, for one
             return _told(f"too little memory ({reason}); {ADVICE}", exit_codes.MEMORY)

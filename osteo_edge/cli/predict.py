@@ -15,7 +15,7 @@ from osteo_edge.cli.help import Command
 from osteo_edge.cli.inputs import STDIN, Input, Inputs, find_inputs
 from osteo_edge.cli.options import asked_bundles, asked_options, engine_options, verbose_option
 from osteo_edge.cli.person import check_people, person_options, read_people
-from osteo_edge.cli.told import clear_line, tell
+from osteo_edge.cli.terminal import clear_line, tell
 from osteo_edge.cli.writers import Answer, CsvWriter, JsonLinesWriter, JsonWriter, TextWriter, Writer
 from osteo_edge.engines.select import available_threads
 from osteo_edge.errors import InputError, ReportError, UnreadableImageError

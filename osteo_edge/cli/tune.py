@@ -13,7 +13,7 @@ import click
 from osteo_edge.bundle import Bundle
 from osteo_edge.cli.help import Command
 from osteo_edge.cli.options import asked_bundles, asked_options
-from osteo_edge.cli.told import tell, tell_text
+from osteo_edge.cli.terminal import tell, tell_text
 from osteo_edge.printable import printable
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from osteo_edge.cli.told import tell, tell_text
+from osteo_edge.cli.terminal import tell, tell_text
 from osteo_edge.printable import printable
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class JsonWriter(Writer):
             self._echo("\n]\n")
 
     def _echo(self, text: str) -> None:
-        from osteo_edge.benchmark.interruption import held_back
+        from osteo_edge.interruption import held_back
 
         with held_back():  # an interruption between bracket and record would leave no JSON
             self._count += 1

@@ -12,19 +12,21 @@ from osteo_edge.covariates import Person, enumerate_words, spoken
 from osteo_edge.decision.conformal import label_set, nearly_likeliest, without_gap
 from osteo_edge.decision.scores import softmax
 from osteo_edge.errors import InferenceError
-from osteo_edge.images.quality import Finding
-from osteo_edge.labels import Mode
-from osteo_edge.manifest import Covariate, Fusion, Manifest
-from osteo_edge.mapping import FrozenMapping
-from osteo_edge.questions import Question
-from osteo_edge.reports.wording import (
+from osteo_edge.findings import (
+    COVARIATES_INCOMPLETE,
+    COVARIATES_NOT_USED,
     IMMATURE,
     NOT_SUPPORTED,
     PICTURE_ADDS_NOTHING,
     PICTURE_DISAGREES,
     UNPROVEN,
     UNSURE,
+    Finding,
 )
+from osteo_edge.labels import Mode
+from osteo_edge.manifest import Covariate, Fusion, Manifest
+from osteo_edge.mapping import FrozenMapping
+from osteo_edge.questions import Question
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,8 @@ def _left_out(person: Person) -> Iterator[Finding]:
     """What was given and took no part is told, never passed over."""
     if person.unused:
         given = enumerate_words(person.unused)
-        yield Finding("covariates_not_used", f"this bundle was made to answer without them; not used: {given}")
+        yield Finding(COVARIATES_NOT_USED, f"this bundle was made to answer without them; not used: {given}")
     if person.missing:
         wanted = enumerate_words(person.missing)
         told = f"the answer is from the picture alone; to use what is known of the person, also give {wanted}"
-        yield Finding("covariates_incomplete", told)
+        yield Finding(COVARIATES_INCOMPLETE, told)

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable
 
 from osteo_edge.errors import ImageTooLargeError, InputError, UnreadableImageError, UnsupportedImageError
+from osteo_edge.findings import TOO_MANY_PARTS
 from osteo_edge.images.header import ImageHeader, several_pictures, unsupported_pixels
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -117,7 +118,7 @@ def _read_png(data: bytes) -> ImageHeader:
             return ImageHeader("PNG", width, height, memory_bytes, may_be_transparent, bool(colour_type & 2))
         may_be_transparent |= kind == b"tRNS"
         offset = end + 4
-    raise ImageTooLargeError(f"the PNG has more than {MAX_CHUNKS} chunks", code="too_many_parts")
+    raise ImageTooLargeError(f"the PNG has more than {MAX_CHUNKS} chunks", code=TOO_MANY_PARTS)
 
 
 def _read_bmp(data: bytes) -> ImageHeader:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.errors import ImageTooLargeError, InputError, UnreadableImageError, UnsupportedImageError
+from osteo_edge.findings import TOO_MANY_PARTS
 from osteo_edge.images.header import ImageHeader, several_pictures, unsupported_pixels
 from osteo_edge.images.tiff import exif_orientation, images_of_mpo
 
@@ -105,7 +106,7 @@ def read_jpeg(data: bytes) -> ImageHeader:
         elif segment.marker == _EOI and data[segment.end :].lstrip(b"\x00").startswith(b"\xff\xd8\xff"):
             raise several_pictures("a JPEG with another picture after it")
         if scans > MAX_SCANS:
-            raise ImageTooLargeError(f"the JPEG has more than {MAX_SCANS} scans", code="too_many_parts")
+            raise ImageTooLargeError(f"the JPEG has more than {MAX_SCANS} scans", code=TOO_MANY_PARTS)
     if frame is None or not scans:
         raise damaged("no frame found")
     kept = 2 * frame.samples if scans > 1 or frame.marker == PROGRESSIVE else 0  # until the last scan is read
@@ -145,7 +146,7 @@ def _segments(data: bytes) -> Iterator[Segment]:
         if segment.marker == _EOI:
             return
         offset = segment.end
-    raise ImageTooLargeError(f"the JPEG has more than {MAX_SEGMENTS} segments", code="too_many_parts")
+    raise ImageTooLargeError(f"the JPEG has more than {MAX_SEGMENTS} segments", code=TOO_MANY_PARTS)
 
 
 class _Markers:

@@ -12,13 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from osteo_edge.images.quality import Finding
+from osteo_edge.findings import INVERTED, NO_KNEE, SIDEWAYS, UPSIDE_DOWN, Finding
 from osteo_edge.images.region import Floats, JointFinder, Pixels, choose, halvings, shrink
-
-UPSIDE_DOWN: Final = "upside_down"
-SIDEWAYS: Final = "sideways"
-INVERTED: Final = "inverted"
-NO_KNEE: Final = "no_knee"
 
 # A knee's score, about 1 for a clear one, from which on the other view is believed. Of 146 knee radiographs each, turned by
 # 180, 90 and 270 degrees and inverted, those without a knee at first reached 0.68 and more in the right view but for two

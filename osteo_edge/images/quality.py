@@ -1,11 +1,10 @@
-"""Gates: what a radiograph must have before a network may see it. Every finding has a code and a sentence."""
+"""Gates: what a radiograph must have before a network may see it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from osteo_edge.findings import COLOUR, CONSTANT, TOO_SMALL, Finding
 from osteo_edge.images.greys import grey_range
 from osteo_edge.manifest import QualityLimits
 from osteo_edge.radiograph import Radiograph
@@ -13,14 +12,6 @@ from osteo_edge.radiograph import Radiograph
 _SAMPLES_A_SIDE = 256
 # Of 846 radiographs, three of them tinted, none has a coloured pixel; of 19 photographs in colour, each has 4 % or more.
 _MAX_COLOURED_SHARE = 0.02
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One reason for a rejection or referral: a stable code for machines and a sentence for people."""
-
-    code: str
-    message: str
 
 
 def assess(radiograph: Radiograph, limits: QualityLimits) -> tuple[Finding, ...]:
@@ -33,7 +24,7 @@ def _too_small(radiograph: Radiograph, limits: QualityLimits) -> Finding | None:
     shorter = min(radiograph.width_px, radiograph.height_px)
     if shorter >= limits.min_side_px:
         return None
-    return Finding("too_small", f"the shorter side has {shorter} px; at least {limits.min_side_px} are needed")
+    return Finding(TOO_SMALL, f"the shorter side has {shorter} px; at least {limits.min_side_px} are needed")
 
 
 def _constant(radiograph: Radiograph, limits: QualityLimits) -> Finding | None:
@@ -46,11 +37,11 @@ def _constant(radiograph: Radiograph, limits: QualityLimits) -> Finding | None:
     full = max(int(sample.max()), np.iinfo(pixels.dtype).max // 16, 1)
     if (high - low) / full >= limits.min_dynamic_range:
         return None
-    return Finding("constant", "the picture is almost one single grey")
+    return Finding(CONSTANT, "the picture is almost one single grey")
 
 
 def _coloured(radiograph: Radiograph) -> Finding | None:
     if radiograph.coloured_share <= _MAX_COLOURED_SHARE:
         return None
     share = round(100 * radiograph.coloured_share)
-    return Finding("colour", f"{share} % of the picture is plainly coloured; a radiograph is grey")
+    return Finding(COLOUR, f"{share} % of the picture is plainly coloured; a radiograph is grey")

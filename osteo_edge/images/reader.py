@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.errors import ImageTooLargeError, UnreadableImageError, UnsupportedImageError
+from osteo_edge.findings import TOO_MANY_BYTES, TOO_MANY_PIXELS
 from osteo_edge.images.colour import coloured_share, single_plane
 from osteo_edge.images.formats import read_header
 from osteo_edge.images.header import ImageHeader
@@ -207,7 +208,7 @@ def _by_opencv(data: bytes, mode: int) -> NDArray[np.generic] | None:
             raise ImageTooLargeError(
                 f"OPENCV_IO_MAX_IMAGE_{limit[1]} is set in the environment of this program, and allows less than this picture; "
                 "unset it before OpenCV is imported",
-                code="too_many_pixels",
+                code=TOO_MANY_PIXELS,
             ) from error
         raise UnreadableImageError("the picture data cannot be decoded", code="damaged") from error
 
@@ -267,14 +268,14 @@ def _radiograph(pixels: Pixels, source: str, digest: str, share: float) -> Radio
 
 def _require_size(data: bytes) -> bytes:
     if len(data) > MAX_FILE_BYTES:
-        raise ImageTooLargeError(f"the file is larger than {MAX_FILE_BYTES >> 20} MiB", code="too_many_bytes")
+        raise ImageTooLargeError(f"the file is larger than {MAX_FILE_BYTES >> 20} MiB", code=TOO_MANY_BYTES)
     return data
 
 
 def _require_pixels(pixels: int) -> None:
     if pixels > MAX_PIXELS:
         raise ImageTooLargeError(
-            f"the picture has {pixels / 1e6:.1f} megapixels; at most {MAX_PIXELS // 1_000_000} are read", code="too_many_pixels"
+            f"the picture has {pixels / 1e6:.1f} megapixels; at most {MAX_PIXELS // 1_000_000} are read", code=TOO_MANY_PIXELS
         )
 
 
@@ -283,5 +284,5 @@ def _require_memory(size: int) -> None:
         raise ImageTooLargeError(
             f"decoding the picture would take {size >> 20} MiB; at most {MAX_MEMORY_BYTES >> 20} are taken; "
             "export it in grey, or smaller",
-            code="too_many_bytes",
+            code=TOO_MANY_BYTES,
         )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.errors import ImageTooLargeError, UnreadableImageError, UnsupportedImageError
+from osteo_edge.findings import TOO_MANY_PARTS
 from osteo_edge.images.header import ImageHeader, several_pictures, unsupported_pixels
 from osteo_edge.images.strips import MEASURES
 
@@ -190,7 +191,7 @@ def _blocks(directory: Directory, width: int, height: int) -> _Blocks:
         places, last_rows, tags = 1, (height - 1) % max(down, 1) + 1, (_STRIP_OFFSETS, _STRIP_BYTES)
     number = places * -(-height // max(down, 1))
     if number > MAX_STRIPS:
-        raise ImageTooLargeError(f"the TIFF has more than {MAX_STRIPS} strips", code="too_many_parts")
+        raise ImageTooLargeError(f"the TIFF has more than {MAX_STRIPS} strips", code=TOO_MANY_PARTS)
     offsets, counts = (directory.values(tag)[:number] for tag in tags)
     if across < 1 or down < 1 or len(offsets) != number or len(counts) != number:
         raise UnreadableImageError("the TIFF's directory does not say where its pixels are", code="damaged")

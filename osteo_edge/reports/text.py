@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from osteo_edge.covariates import AGE, SEX
-from osteo_edge.images.quality import Finding
+from osteo_edge.findings import Finding
 from osteo_edge.labels import Mode, Status
 from osteo_edge.prediction import Answer, Knee, Prediction
 from osteo_edge.printable import printable

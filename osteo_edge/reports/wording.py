@@ -12,21 +12,31 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from osteo_edge.findings import (
+    COLOUR,
+    CONSTANT,
+    IMMATURE,
+    INVERTED,
+    NO_KNEE,
+    NOT_SUPPORTED,
+    PICTURE_ADDS_NOTHING,
+    PICTURE_DISAGREES,
+    SIDEWAYS,
+    TOO_MANY_BYTES,
+    TOO_MANY_PARTS,
+    TOO_MANY_PIXELS,
+    TOO_SMALL,
+    UNPROVEN,
+    UPSIDE_DOWN,
+    Finding,
+)
 from osteo_edge.labels import Laterality, Mode, Status
 from osteo_edge.mapping import FrozenMapping
 from osteo_edge.questions import BONE_DENSITY, PossibleAnswer, Question
 
 if TYPE_CHECKING:
-    from osteo_edge.images.quality import Finding
     from osteo_edge.prediction import Answer, Knee, Prediction
 
-# Codes of findings and notes that decide what is said.
-UNPROVEN: Final = "unproven"
-NOT_SUPPORTED: Final = "outside_support"
-PICTURE_ADDS_NOTHING: Final = "picture_adds_nothing"
-UNSURE: Final = "not_sure"
-PICTURE_DISAGREES: Final = "picture_disagrees"
-IMMATURE: Final = "immature"
 # Notes that a message says where they matter.
 SPOKEN_NOTES: Final = (PICTURE_ADDS_NOTHING, PICTURE_DISAGREES)
 
@@ -56,23 +66,23 @@ _MAN: Final = "For men it is not settled who gains from DXA; ask a doctor about 
 _OTHERS: Final = "Men with risk factors should ask a doctor about it."
 
 # Code of what is wrong with a picture that is a sound file: what is said, and what to do.
-UNFIT: Final[Mapping[str, tuple[str, str]]] = {
-    "no_knee": (
+REJECTIONS: Final[Mapping[str, tuple[str, str]]] = {
+    NO_KNEE: (
         "No knee was found in this picture.",
         "Check that it shows a whole knee from the front, that it is upright, and that bone is bright in it.",
     ),
-    "upside_down": ("This picture seems to be upside down.", "Turn it by 180 degrees and try again."),
-    "sideways": ("This picture seems to lie on its side.", "Turn it upright and try again."),
-    "inverted": (
+    UPSIDE_DOWN: ("This picture seems to be upside down.", "Turn it by 180 degrees and try again."),
+    SIDEWAYS: ("This picture seems to lie on its side.", "Turn it upright and try again."),
+    INVERTED: (
         "This picture seems to be a negative, in which bone is dark.",
         "Exchange dark and bright, so that bone is bright, and try again.",
     ),
-    "too_small": ("This picture is too small.", "Export it at its full size and try again."),
-    "constant": ("This picture shows almost one single grey.", "Check how it was exposed and exported, and try again."),
-    "colour": ("This picture is in colour.", "Give the radiograph itself: an export of it in grey."),
-    "too_many_pixels": ("This picture is too large.", "Save it with fewer pixels and try again."),
-    "too_many_bytes": ("This file is too large.", "Save the picture as a smaller file and try again."),
-    "too_many_parts": ("This file consists of too many parts.", "Save the picture again, as a grey PNG for example."),
+    TOO_SMALL: ("This picture is too small.", "Export it at its full size and try again."),
+    CONSTANT: ("This picture shows almost one single grey.", "Check how it was exposed and exported, and try again."),
+    COLOUR: ("This picture is in colour.", "Give the radiograph itself: an export of it in grey."),
+    TOO_MANY_PIXELS: ("This picture is too large.", "Save it with fewer pixels and try again."),
+    TOO_MANY_BYTES: ("This file is too large.", "Save the picture as a smaller file and try again."),
+    TOO_MANY_PARTS: ("This file consists of too many parts.", "Save the picture again, as a grey PNG for example."),
     IMMATURE: ("Below 18 years of age no answer is given.", "Ask a doctor."),
 }
 # The same of a folder; what to do stands in the finding's message.
@@ -82,7 +92,7 @@ FOLDERS: Final[Mapping[str, tuple[str, str]]] = {
     "unlisted_folder": ("This folder cannot be read.", ""),
 }
 # Of these the finding's message only says the answer again.
-_NEEDS_NO_REASON: Final = ("no_knee", "constant")
+_NEEDS_NO_REASON: Final = (NO_KNEE, CONSTANT)
 
 
 @dataclass(frozen=True)
@@ -284,7 +294,7 @@ def advice(age_years: float | None, sex: str | None, *, nothing_found: bool) -> 
 def _rejection(answer: Answer) -> tuple[str, str]:
     """What is said of a picture without an answer, by the first thing that is wrong with it, and what to do."""
     code = answer.findings[0].code
-    return UNFIT.get(code) or FOLDERS.get(code) or (NOT_READ, "")
+    return REJECTIONS.get(code) or FOLDERS.get(code) or (NOT_READ, "")
 
 
 def _told(answer: Answer, label_set: Collection[str]) -> str | None:

@@ -62,6 +62,32 @@ def test_nothing_below_the_command_line_prints_or_exits() -> None:
             assert not (isinstance(name, ast.Attribute) and ast.unparse(name) == "sys.exit"), path
 
 
+# Rooms of the runtime -> what stands above them and is none of their business.
+ABOVE = {
+    "images": {"engines", "decision", "predictor", "prediction", "reports", "benchmark", "cli"},
+    "decision": {"engines", "predictor", "prediction", "reports", "benchmark", "cli"},
+    "engines": {"decision", "reports", "benchmark", "cli"},
+    "reports": {"engines", "predictor", "benchmark", "cli"},
+    "benchmark": {"cli"},
+}
+
+
+@pytest.mark.parametrize("room", [*ABOVE, "."])
+def test_arrows_within_the_runtime_point_downwards(room: str) -> None:
+    files = sorted((ROOT / "osteo_edge" / room).glob("*.py"))
+    assert files
+    for path in files:
+        above = ABOVE.get(room, {"cli"} if path.name != "__main__.py" else set())
+        assert not {name.split(".")[1] for name in modules_imported(path) if name.count(".")} & above, path
+
+
+def modules_imported(path: Path) -> Iterator[str]:
+    """Modules of the runtime that a file imports, ``from osteo_edge.images import reader`` as ``osteo_edge.images.reader``."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "osteo_edge":
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
 WRITING = {"write_bytes", "write_text", "touch", "mkstemp", "NamedTemporaryFile", "imwrite", "save", "savez", "tofile"}
 
 
@@ -100,4 +126,4 @@ def test_no_unfinished_file_is_named_after_the_process() -> None:
     """
     for tree in ("osteo_edge", "export", "train"):
         for path in modules_of(tree):
-            assert ".getpid()" not in path.read_text(encoding="utf-8") or path.name in ("limits.py", "budget.py"), path
+            assert ".getpid()" not in path.read_text(encoding="utf-8") or path.name in ("limits.py", "memory_budget.py"), path

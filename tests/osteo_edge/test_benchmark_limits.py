@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from osteo_edge.benchmark.interruption import held_back, sigterm_as_interrupt
 from osteo_edge.benchmark.limits import Confinement, confinement, parse_bytes
 
 LIMIT = 200_000_000
@@ -280,30 +279,3 @@ def test_a_cgroup_above_the_mount_is_never_looked_at(tmp_path: Path) -> None:
 def test_no_limit_is_none() -> None:
     with confinement(None) as limits:
         assert (limits.limit, limits.enter, limits.limit_with_peak()) == (None, None, None)
-
-
-def test_what_is_held_back_takes_effect_at_the_end() -> None:
-    done: list[str] = []
-
-    def interrupted() -> None:
-        with held_back():
-            signal.raise_signal(signal.SIGINT)
-            done.append("whole")
-        done.append("not reached")
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert done == ["whole"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_sigterm_is_an_interruption_and_told_apart() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with sigterm_as_interrupt() as termination:
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        assert not termination.came
-        with pytest.raises(KeyboardInterrupt), held_back():
-            signal.raise_signal(signal.SIGTERM)
-        assert termination.came
-    assert signal.getsignal(signal.SIGTERM) == before

@@ -20,11 +20,10 @@ import pytest
 from osteo_edge import Answer, IncompatibleBundleError, ManifestError, OsteoPredictor, Prediction, Status, open_bundle
 from osteo_edge.bundle import DEFAULT_BUNDLE, EMBEDDED_FOLDER, default_bundles
 from osteo_edge.errors import CovariateError, EngineUnavailableError, InferenceError, QualityRejected
-from osteo_edge.images.quality import Finding
+from osteo_edge.findings import PICTURE_ADDS_NOTHING, Finding
 from osteo_edge.labels import Laterality
 from osteo_edge.model import LoadingModel, load_models
 from osteo_edge.questions import BONE_DENSITY, PossibleAnswer, Question, check_question, require_together
-from osteo_edge.reports import wording
 from osteo_edge.reports.overlay import draw_overlay
 from osteo_edge.reports.structured import CSV_COLUMNS, to_rows
 from osteo_edge.reports.text import common_parts, to_line, to_text
@@ -414,7 +413,7 @@ class TestTheWordsOfKnees:
         ]
 
     def test_what_an_answer_rests_on_comes_first(self) -> None:
-        rests_on = (Finding(wording.PICTURE_ADDS_NOTHING, "from age and sex alone (the picture does not count in it)"),)
+        rests_on = (Finding(PICTURE_ADDS_NOTHING, "from age and sex alone (the picture does not count in it)"),)
         answer = an_answer(HARDWARE, status=Status.REFERRED, findings=rests_on, label_set=("metal",))
         assert answer.message == (
             "From age and sex alone (the picture does not count in it): hardware in the joint. "

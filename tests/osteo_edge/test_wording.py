@@ -7,11 +7,21 @@ from dataclasses import replace
 
 import pytest
 
-from osteo_edge import Answer, Mode, Status
+from osteo_edge import Answer, Mode, Status, findings
 from osteo_edge.cli import exit_codes
-from osteo_edge.images.quality import Finding
+from osteo_edge.findings import NOT_SUPPORTED, PICTURE_ADDS_NOTHING, UNPROVEN, UNSURE, Finding
 from osteo_edge.reports import wording
-from osteo_edge.reports.wording import HIGHER_CHANCE, NO_SIGN, NOT_SURE, UNFIT, advice, next_step, reason, sentence, sentence_of
+from osteo_edge.reports.wording import (
+    HIGHER_CHANCE,
+    NO_SIGN,
+    NOT_SURE,
+    REJECTIONS,
+    advice,
+    next_step,
+    reason,
+    sentence,
+    sentence_of,
+)
 from tests.answers import an_answer
 
 LABELS = ("normal", "osteopenia", "osteoporosis")
@@ -105,14 +115,14 @@ def test_the_three_pieces(prediction: Answer, pieces: tuple[str, str, str]) -> N
     assert prediction.message == " ".join(piece for piece in pieces if piece)
 
 
-@pytest.mark.parametrize("code", UNFIT)
+@pytest.mark.parametrize("code", REJECTIONS)
 def test_what_is_unfit_has_its_own_sentence_and_what_to_do_and_is_no_unreadable_file(code: str) -> None:
     prediction = rejected(code)
     assert "cannot be read" not in prediction.message
     assert sentence(prediction).endswith(".")
     assert next_step(prediction).endswith(".")
     assert exit_codes.of_finding(code) in (exit_codes.NO_ANSWER, exit_codes.TOO_LARGE)
-    others = [sentence(rejected(other)) for other in UNFIT if other != code]
+    others = [sentence(rejected(other)) for other in REJECTIONS if other != code]
     same = {"too_many_pixels", "too_many_bytes"}
     assert code in same or sentence(prediction) not in others
 
@@ -132,8 +142,12 @@ def test_a_folder_without_pictures_is_no_picture(code: str) -> None:
     assert exit_codes.of_finding(code) == exit_codes.UNREADABLE
 
 
+def test_every_way_of_being_unfit_has_its_sentence() -> None:
+    assert set(REJECTIONS) == {*findings.UNFIT, *findings.TOO_LARGE}
+
+
 def test_every_referral_is_no_sentence() -> None:
-    for code in (wording.UNPROVEN, wording.NOT_SUPPORTED, wording.PICTURE_ADDS_NOTHING, wording.UNSURE):
+    for code in (UNPROVEN, NOT_SUPPORTED, PICTURE_ADDS_NOTHING, UNSURE):
         assert exit_codes.of_finding(code) == exit_codes.NO_ANSWER
 
 

@@ -1,4 +1,4 @@
-"""Room in memory: what the limits of this process leave, what loading takes, and errors that mean that there is none.
+"""Headroom in memory: what the limits of this process leave, what loading takes, and errors that mean that there is none.
 
 Libraries do not all tell when they get no memory: OpenBLAS ends the process, the C library aborts it, engines crash. Where
 a limit is set (``ulimit -v``, ``ulimit -d``), it is therefore looked at before they are loaded.

@@ -1,4 +1,4 @@
-"""Room in memory: what limits leave, and errors that mean that there is none."""
+"""Headroom in memory: what limits leave, and errors that mean that there is none."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 import cv2
 import pytest
 
-from osteo_edge import OsteoPredictor, OutOfMemoryError, UnreadableImageError, room
+from osteo_edge import OsteoPredictor, OutOfMemoryError, UnreadableImageError, headroom
 from osteo_edge.engines import select
 from osteo_edge.engines.onnx import OnnxEngine
+from osteo_edge.headroom import out_of_memory_told, require_room, shortage, workers_within
 from osteo_edge.model import LoadingModel
-from osteo_edge.room import out_of_memory_told, require_room, shortage, workers_within
 
 
 @pytest.fixture
 def limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The kernel's files as they are with these limits and sizes, in MiB."""
     limits, sizes = tmp_path / "limits", tmp_path / "statm"
-    monkeypatch.setattr(room, "_LIMITS_FILE", str(limits))
-    monkeypatch.setattr(room, "_SIZES_FILE", str(sizes))
-    monkeypatch.setattr(room, "_share_one_heap", lambda: None)
+    monkeypatch.setattr(headroom, "_LIMITS_FILE", str(limits))
+    monkeypatch.setattr(headroom, "_SIZES_FILE", str(sizes))
+    monkeypatch.setattr(headroom, "_share_one_heap", lambda: None)
 
     def write(address: int | None, data: int | None, used: int = 100) -> None:
         rows = (("Max data size", data), ("Max open files", 1), ("Max address space", address))
@@ -68,7 +68,7 @@ def test_fewer_pictures_side_by_side_where_more_would_not_fit(limited: Any) -> N
 
 @pytest.mark.parametrize(("limit", "is_refused"), [(47, True), (48, False), (None, False)])
 def test_a_container_in_which_nothing_fits(limit: int | None, is_refused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "memory_limit", lambda: limit and limit << 20)
+    monkeypatch.setattr(headroom, "memory_limit", lambda: limit and limit << 20)
     if is_refused:
         with pytest.raises(OutOfMemoryError, match="this container is limited to 47"):
             require_room(["onnxruntime"])
@@ -82,16 +82,16 @@ def test_threads_share_one_heap_in_a_small_container(
 ) -> None:
     """Heaps of their own keep what pictures gave back, so that a picture's memory counts as often as there are threads."""
     limited(None, None)
-    monkeypatch.setattr(room, "memory_limit", lambda: limit and limit << 20)
+    monkeypatch.setattr(headroom, "memory_limit", lambda: limit and limit << 20)
     shared: list[None] = []
-    monkeypatch.setattr(room, "_share_one_heap", lambda: shared.append(None))
+    monkeypatch.setattr(headroom, "_share_one_heap", lambda: shared.append(None))
     require_room(["onnxruntime"])
     assert bool(shared) == is_shared
 
 
 def test_where_the_kernel_tells_nothing_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_LIMITS_FILE", "_SIZES_FILE"):
-        monkeypatch.setattr(room, name, "/nowhere")
+        monkeypatch.setattr(headroom, name, "/nowhere")
     require_room(["onnxruntime"])
 
 

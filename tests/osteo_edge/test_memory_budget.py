@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from osteo_edge import budget
-from osteo_edge.budget import MAX_BYTES, MIN_BYTES, MemoryBudget, picture_bytes
+from osteo_edge import memory_budget
+from osteo_edge.memory_budget import MAX_BYTES, MIN_BYTES, MemoryBudget, picture_bytes
 
 TOTAL = 100
 
@@ -111,7 +111,7 @@ def test_after_a_fork_nobody_waits_for_the_other_process() -> None:
 def test_a_container_that_allows_little_makes_it_smaller(
     limit_mib: int | None, budget_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(budget, "memory_limit", lambda: limit_mib and limit_mib << 20)
+    monkeypatch.setattr(memory_budget, "memory_limit", lambda: limit_mib and limit_mib << 20)
     picture_bytes.cache_clear()
     try:
         assert picture_bytes() == budget_bytes

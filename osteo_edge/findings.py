@@ -1,0 +1,47 @@
+"""Reasons: why a picture is rejected or an answer referred, and what is worth knowing of one. Their codes are for machines.
+
+What cannot be read has a code of its own, which is its ``InputError``'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One reason for a rejection or referral, or a note: a stable code for machines and a sentence for people."""
+
+    code: str
+    message: str
+
+
+TOO_MANY_PIXELS: Final = "too_many_pixels"
+TOO_MANY_BYTES: Final = "too_many_bytes"
+TOO_MANY_PARTS: Final = "too_many_parts"
+# A sound file over the limits of what is read.
+TOO_LARGE: Final = (TOO_MANY_PIXELS, TOO_MANY_BYTES, TOO_MANY_PARTS)
+
+TOO_SMALL: Final = "too_small"
+CONSTANT: Final = "constant"
+COLOUR: Final = "colour"
+NO_KNEE: Final = "no_knee"
+UPSIDE_DOWN: Final = "upside_down"
+SIDEWAYS: Final = "sideways"
+INVERTED: Final = "inverted"
+IMMATURE: Final = "immature"
+# A picture that was read, and that no network is shown.
+UNFIT: Final = (TOO_SMALL, CONSTANT, COLOUR, NO_KNEE, UPSIDE_DOWN, SIDEWAYS, INVERTED, IMMATURE)
+
+UNSURE: Final = "not_sure"
+UNPROVEN: Final = "unproven"
+NOT_SUPPORTED: Final = "outside_support"
+PICTURE_ADDS_NOTHING: Final = "picture_adds_nothing"
+# Scores from which no answer is made.
+REFERRED: Final = (UNSURE, UNPROVEN, NOT_SUPPORTED, PICTURE_ADDS_NOTHING)
+
+# Notes, beside an answer or a referral.
+PICTURE_DISAGREES: Final = "picture_disagrees"
+COVARIATES_NOT_USED: Final = "covariates_not_used"
+COVARIATES_INCOMPLETE: Final = "covariates_incomplete"
