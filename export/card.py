@@ -11,10 +11,11 @@ from export.folds import FoldFigures
 from export.members import ExportedMember
 from export.origin import Origin
 from osteo_edge.bundle import DEFAULT_BUNDLE
-from osteo_edge.covariates import enumerate_words, spoken
+from osteo_edge.covariates import spoken
 from osteo_edge.decision.conformal import TIE
 from osteo_edge.decision.fusion import weighs_picture
 from osteo_edge.manifest import Fusion, Manifest, Member, Metric, RegionProfile
+from osteo_edge.printable import enumerate_words
 from osteo_edge.questions import Question
 
 _COMMON = "--finder train/results/knee-finder/finder.npz --data ../shared/data/knee"

@@ -115,12 +115,6 @@ def spoken(covariate: Covariate) -> str:
     return covariate.name.removesuffix(f"_{covariate.unit}").replace("_", " ")
 
 
-def enumerate_words(words: Collection[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    *others, last = words
-    return f"{', '.join(others)} and {last}" if others else last
-
-
 def _under_known_names(given: Given) -> dict[str, Value]:
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
         raise TypeError('covariates must be a mapping of names to values, for example {"bmi": 24.5}')

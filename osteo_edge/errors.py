@@ -33,6 +33,13 @@ from typing import Any
 
 from osteo_edge.printable import printable
 
+_LONGEST_LINE = 300
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another library says first, or its name where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:_LONGEST_LINE]
+
 
 class OsteoEdgeError(Exception):
     """Base of every error of this package.

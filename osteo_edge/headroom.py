@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Literal
 
 from osteo_edge.cgroups import memory_limit
-from osteo_edge.errors import OsteoEdgeError, OutOfMemoryError
+from osteo_edge.errors import OsteoEdgeError, OutOfMemoryError, first_line
 
 MIB = 1 << 20
 _M_ARENA_MAX = -8  # malloc.h
@@ -148,7 +148,7 @@ def shortage(error: BaseException) -> str | None:
     cause: BaseException | None = error
     while cause is not None:
         if not isinstance(cause, OsteoEdgeError) and _is_shortage(cause):
-            return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:200]
+            return first_line(cause)
         cause = cause.__cause__ or cause.__context__
     return None
 

@@ -26,7 +26,7 @@ from osteo_edge.mapping import FrozenMapping
 from osteo_edge.memory_budget import MemoryBudget, Part, picture_bytes
 from osteo_edge.model import LoadingModel, load_models, require_bundles_together
 from osteo_edge.prediction import Answer, ModelIdentity, Prediction
-from osteo_edge.printable import printable
+from osteo_edge.printable import counted, printable
 from osteo_edge.radiograph import Radiograph
 from osteo_edge.respondent import Case, Respondent
 
@@ -313,8 +313,7 @@ class OsteoPredictor:
     def __repr__(self) -> str:
         """What answers, and with how many threads; asks nothing of an engine."""
         threads, workers = self._models[0].threads, self._models[0].workers
-        shared = f"{workers} workers of {threads}" if workers > 1 else f"{threads}"
-        count = f"{shared} thread{'s' if threads > 1 else ''}"
+        count = f"{workers} workers of {counted(threads, 'thread')}" if workers > 1 else counted(threads, "thread")
         named = "; ".join(f"{one.bundle} {one.version}: {one.engine} {one.precision}" for one in self.models)
         return printable(f"<OsteoPredictor {named}, {count}>")
 

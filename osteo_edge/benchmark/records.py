@@ -13,6 +13,7 @@ from osteo_edge.benchmark.statistics import Summary
 from osteo_edge.engines.tuning import Circumstances
 from osteo_edge.errors import ManifestError, ReportError
 from osteo_edge.integrity import read_up_to
+from osteo_edge.printable import counted
 from osteo_edge.records import parse_json, parse_record, to_plain
 from osteo_edge.storage import write_file
 
@@ -249,7 +250,7 @@ class Report:
 
 
 def row_name(bundle: str, engine: str, precision: str, threads: int) -> str:
-    return f"{bundle} {engine} {precision}, {threads} thread{'' if threads == 1 else 's'}"
+    return f"{bundle} {engine} {precision}, {counted(threads, 'thread')}"
 
 
 def require_writable(target: Path) -> None:

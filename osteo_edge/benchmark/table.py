@@ -9,7 +9,7 @@ from osteo_edge.benchmark.records import ColdRun, Device, Energy, Group, Health,
 from osteo_edge.benchmark.statistics import Summary, percentile
 from osteo_edge.benchmark.worker import END_TO_END, MODEL_ALONE
 from osteo_edge.engines.device import Processor
-from osteo_edge.printable import printable
+from osteo_edge.printable import counted, printable
 
 if TYPE_CHECKING:
     from osteo_edge.benchmark.compare import Compared, Comparison
@@ -53,7 +53,7 @@ def _device_lines(report: Report) -> Iterator[str]:
         f"{settings.min_queries} queries; pictures drawn with seed {settings.seed}"
     )
     processor = report.rows[0].circumstances.processor
-    yield f"processor   {_processor(processor)}, {_plural(device.processors, 'processor')} for this process"
+    yield f"processor   {_processor(processor)}, {counted(device.processors, 'processor')} for this process"
     yield f"features    {' '.join(processor.features) or 'unknown'}"
     memory = "unknown" if device.memory_bytes is None else f"{device.memory_bytes / 1e9:.1f} GB"
     yield f"system      {device.system}, Python {device.python}, memory {memory}, osteo-edge {report.osteo_edge}"
@@ -127,7 +127,7 @@ def _start_lines(row: Row) -> Iterator[str]:
         answers = sorted(run.answer_ms for run in row.cold)
         yield (
             f"  cold start  process start to answer {percentile(answers, 0.5):.0f} ms ({answers[0]:.0f} to {answers[-1]:.0f}, "
-            f"{_plural(len(answers), 'process', 'es')}), peak {_megabytes(_peak(row.cold))}"
+            f"{counted(len(answers), 'process', 'es')}), peak {_megabytes(_peak(row.cold))}"
         )
     if row.load_ms is not None:
         first = "" if row.first_ms is None else f", first answer after that {row.first_ms:.1f} ms"
@@ -219,10 +219,6 @@ def _comparison_line(one: Comparison) -> str:
 
 def _knees(count: int) -> str:
     return _KNEES.get(count, f"{count} knees")
-
-
-def _plural(count: int, word: str, ending: str = "s") -> str:
-    return f"{count} {word}{'' if count == 1 else ending}"
 
 
 def _megabytes(count: int) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from osteo_edge.errors import InputError, UnreadableImageError
+from osteo_edge.printable import counted
 
 STDIN = "-"
 OVERLAY_ENDING = ".overlay.png"
@@ -104,7 +105,7 @@ def _shortened(path: str) -> str:
 def _none_found(others: int, *, recursive: bool) -> InputError:
     hint = "" if recursive else "; --recursive also reads the folders inside it"
     if others:
-        files = f"{others} other file{'s' if others > 1 else ''}"
+        files = counted(others, "other file")
         return UnreadableImageError(f"the folder holds no picture, but {files}{hint}", code="no_pictures")
     return UnreadableImageError(f"the folder holds no files{hint}", code="empty_folder")
 

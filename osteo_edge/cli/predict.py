@@ -21,6 +21,7 @@ from osteo_edge.engines.select import available_threads
 from osteo_edge.errors import InputError, ReportError, UnreadableImageError
 from osteo_edge.labels import Status
 from osteo_edge.model import load_models
+from osteo_edge.printable import counted
 
 if TYPE_CHECKING:
     from osteo_edge.covariates import Given
@@ -108,8 +109,6 @@ def command(
                 writer.write(answer)
                 codes.append(answer.exit_code)
     if inputs.passed_over and style != "text":
-        from osteo_edge.reports.text import counted
-
         tell(f"osteo-edge: {counted(inputs.passed_over, 'other file')} passed over", err=True)
     return exit_codes.gravest(codes)
 

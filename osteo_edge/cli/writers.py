@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from osteo_edge.cli.terminal import tell, tell_text
-from osteo_edge.printable import printable
+from osteo_edge.printable import counted, printable
 
 if TYPE_CHECKING:
     from osteo_edge.prediction import Prediction
@@ -77,7 +77,7 @@ class TextWriter(Writer):
             self._finish()
 
     def _finish(self) -> None:
-        from osteo_edge.reports.text import closing_line, counted
+        from osteo_edge.reports.text import closing_line
 
         if not (self._are_several and self._is_verbose):  # then every answer ends with an empty line
             tell("")

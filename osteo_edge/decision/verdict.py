@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from osteo_edge.covariates import Person, enumerate_words, spoken
+from osteo_edge.covariates import Person, spoken
 from osteo_edge.decision.conformal import label_set, nearly_likeliest, without_gap
 from osteo_edge.decision.scores import softmax
 from osteo_edge.errors import InferenceError
@@ -26,6 +26,7 @@ from osteo_edge.findings import (
 from osteo_edge.labels import Mode
 from osteo_edge.manifest import Covariate, Fusion, Manifest
 from osteo_edge.mapping import FrozenMapping
+from osteo_edge.printable import enumerate_words
 from osteo_edge.questions import Question
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.engines.base import CLOSED, TensorSpec
-from osteo_edge.errors import InferenceError
+from osteo_edge.errors import InferenceError, first_line
 
 try:
     from ai_edge_litert.interpreter import Interpreter, SignatureRunner
@@ -52,7 +52,7 @@ class LitertEngine:
         try:
             return dict(runner(**feeds))
         except Exception as error:  # as below
-            raise InferenceError(f"LiteRT failed: {_first_line(error)}") from error
+            raise InferenceError(f"LiteRT failed: {first_line(error)}") from error
         finally:
             self._idle.append(runner)
             if self._model is None:  # closed meanwhile
@@ -69,7 +69,7 @@ class LitertEngine:
             interpreter.allocate_tensors()
             return interpreter.get_signature_runner()
         except Exception as error:  # the bindings raise ValueError, RuntimeError and SystemError for a bad model
-            raise InferenceError(f"LiteRT cannot load the model: {_first_line(error)}") from error
+            raise InferenceError(f"LiteRT cannot load the model: {first_line(error)}") from error
 
 
 def _specs(details: Mapping[str, Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
@@ -77,7 +77,3 @@ def _specs(details: Mapping[str, Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
         TensorSpec(name, tuple(int(side) for side in detail["shape"]), np.dtype(detail["dtype"]).name)
         for name, detail in details.items()
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

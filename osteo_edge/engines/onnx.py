@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from osteo_edge.engines.base import CLOSED, TensorSpec
 from osteo_edge.engines.telemetry import switch_off
-from osteo_edge.errors import InferenceError, IntegrityError
+from osteo_edge.errors import InferenceError, IntegrityError, first_line
 
 switch_off()
 import onnxruntime as ort  # noqa: E402  not before
@@ -46,7 +46,7 @@ class OnnxEngine:
             with _as_file(model) as source:
                 session = ort.InferenceSession(source, _options(threads), providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises a dozen unrelated classes; all mean the same here
-            raise InferenceError(f"ONNX Runtime {ort.__version__} cannot load the model: {_first_line(error)}") from error
+            raise InferenceError(f"ONNX Runtime {ort.__version__} cannot load the model: {_reason(error)}") from error
         self.inputs = tuple(_spec(node) for node in session.get_inputs())
         self.outputs = tuple(_spec(node) for node in session.get_outputs())
         self._session: ort.InferenceSession | None = session
@@ -60,7 +60,7 @@ class OnnxEngine:
         try:
             results = session.run(self._output_names, dict(feeds))
         except Exception as error:  # as above
-            raise InferenceError(f"ONNX Runtime failed: {_first_line(error)}") from error
+            raise InferenceError(f"ONNX Runtime failed: {_reason(error)}") from error
         return dict(zip(self._output_names, results, strict=True))
 
     def close(self) -> None:
@@ -112,6 +112,5 @@ def _spec(node: ort.NodeArg) -> TensorSpec:
     return TensorSpec(node.name, tuple(side if isinstance(side, int) else -1 for side in node.shape), dtype)
 
 
-def _first_line(error: Exception) -> str:
-    lines = _LOADING.sub("", str(error).strip()).splitlines()
-    return (lines or [type(error).__name__])[0][:300]
+def _reason(error: Exception) -> str:
+    return _LOADING.sub("", first_line(error))

@@ -8,7 +8,7 @@ from osteo_edge.covariates import AGE, SEX
 from osteo_edge.findings import Finding
 from osteo_edge.labels import Mode, Status
 from osteo_edge.prediction import Answer, Knee, Prediction
-from osteo_edge.printable import printable
+from osteo_edge.printable import counted, printable
 from osteo_edge.reports.wording import (
     SPOKEN_NOTES,
     next_step,
@@ -87,11 +87,6 @@ def closing_line(statuses: Mapping[str, int], *, passed_over: int = 0) -> str:
     by_status = ", ".join(f"{statuses.get(status.value, 0)} {status.value}" for status in Status)
     others = f"; {counted(passed_over, 'other file')} passed over" if passed_over else ""
     return f"{counted(sum(statuses.values()), 'picture')}: {by_status}{others}"
-
-
-def counted(number: int, what: str) -> str:
-    """``1 picture``, ``2 pictures``."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _details(answer: Answer) -> list[str]:

@@ -225,11 +225,11 @@ def test_controls_and_directions_are_escapes_and_letters_are_not() -> None:
 
 
 def test_commands_write_by_one_way_alone() -> None:
-    """``told`` makes text printable; click's own ``echo`` does not, nor does ``print``."""
+    """``terminal`` makes text printable; click's own ``echo`` does not, nor does ``print``."""
     strays = [
         f"{path.name}:{node.lineno}"
         for path in sorted((ROOT / "osteo_edge" / "cli").glob("*.py"))
-        if path.name != "told.py"
+        if path.name != "terminal.py"
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and ast.unparse(node) in STRAY
     ]

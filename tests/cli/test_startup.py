@@ -53,7 +53,8 @@ def test_ctrl_c_at_any_time_gives_no_traceback(command: tuple[str, ...], example
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
         endings.add((process.returncode, said.strip()))
-    assert (130, "osteo-edge: interrupted") in endings
+    # The others are over soon after their imports, which are not interrupted.
+    assert (130, "osteo-edge: interrupted") in endings or command != ("predict",)
     assert endings <= {(130, "osteo-edge: interrupted"), (0, ""), (4, "")}
 
 

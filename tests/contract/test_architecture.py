@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +87,15 @@ def modules_imported(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "osteo_edge":
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_every_module_of_the_runtime_stands_in_the_table() -> None:
+    """Commands do not: each is a file named after itself."""
+    table = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## Rooms")[2].partition("\n## ")[0]
+    named = {word.removeprefix("osteo_edge/").removesuffix(".py") for word in re.findall(r"`([^`]+)`", table)}
+    commands = {"predict", "bundles", "tune", "bench", "doctor"}
+    modules = {path.stem for path in modules_of("osteo_edge") if path.parent.name != "_pyinstaller"}
+    assert modules - named - commands == {"__init__", "__main__"}
 
 
 WRITING = {"write_bytes", "write_text", "touch", "mkstemp", "NamedTemporaryFile", "imwrite", "save", "savez", "tofile"}

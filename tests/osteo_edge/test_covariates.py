@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from osteo_edge import Mode, OsteoPredictor, Status, open_bundle
-from osteo_edge.covariates import Person, describe, enumerate_words
+from osteo_edge.covariates import Person, describe
 from osteo_edge.decision.fusion import design, fuse, outside_support
 from osteo_edge.decision.scores import softmax
 from osteo_edge.decision.verdict import decide
 from osteo_edge.errors import CovariateError, InputError, ManifestError
 from osteo_edge.manifest import Fusion
+from osteo_edge.printable import enumerate_words
 from osteo_edge.records import parse_record
 from osteo_edge.reports.structured import CSV_COLUMNS, to_rows
 from osteo_edge.reports.text import to_text
