@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
     from train.run import Run
 
-PLAN_FILE = "plan.json"
 SCHEMA_VERSION = 1
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]

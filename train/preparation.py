@@ -121,10 +121,6 @@ def measure_qualities(images: Images, knee_widths_px: Sequence[float] | None = N
     return (*QUALITIES, KNEE_SIZE), np.column_stack([measured, np.log(np.asarray(knee_widths_px, np.float64))])
 
 
-def _qualities_of(image: NDArray[np.float32]) -> tuple[float, float, float]:
-    return float(image.mean()), float(image.std()), float(np.log(cv2.Laplacian(image, cv2.CV_32F).var() + 1.0))
-
-
 def fit_limits(qualities: tuple[str, ...], values: Floats) -> Limits:
     """Median and 1.4826 times the median absolute deviation, of training knees (knees, qualities).
 

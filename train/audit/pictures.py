@@ -31,11 +31,6 @@ def draw_twin(first: Descriptor, second: Descriptor, twin: Twin) -> str:
     return _data_uri(_side_by_side([_fitted(panel) for panel in panels]))
 
 
-def draw_picture(descriptor: Descriptor) -> str:
-    """One picture as a JPEG data URI."""
-    return _data_uri(_fitted(cv2.cvtColor(descriptor.work, cv2.COLOR_GRAY2BGR)))
-
-
 def _outline(moving: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.int32]:
     height, width = moving.shape
     corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], np.float64)

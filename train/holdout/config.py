@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -117,9 +117,6 @@ class HoldOutConfig:
     @property
     def classes(self) -> tuple[str, ...]:
         return LABELS if self.target == "three_classes" else TWO_CLASSES
-
-    def with_backbone(self, backbone: str) -> HoldOutConfig:
-        return replace(self, backbone=backbone)
 
 
 def read_hold_out_config(path: Path) -> HoldOutConfig:
