@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +33,12 @@ class Answer:
         return str(self.overlay) if self.overlay else None
 
 
-class Writer:
+class Writer(ABC):
     """Writes answers in turn; used as a context, so that what was begun is ended also where the run ends early."""
 
+    @abstractmethod
     def write(self, answer: Answer) -> None:
-        raise NotImplementedError
+        """The next answer."""
 
     def __enter__(self) -> Writer:
         return self

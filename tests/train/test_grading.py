@@ -260,7 +260,12 @@ def test_a_stopped_training_goes_on_as_an_unbroken_one(folder: Path, tmp_path: P
     assert [line.validation_loss for line in resumed.history] == [line.validation_loss for line in unbroken.history]
     for one, other in zip(weights, again, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert len(read_state(tmp_path / "stopped" / "training.npz")) == 4
+    (kept,) = (tmp_path / "stopped").glob("training-*.npz")
+    assert len(read_state(kept)) == 4
+    others = replace(config, fitting=replace(config.fitting, learning_rate=2e-3))
+    other = GradingTrainer(others, *parts, tmp_path / "stopped")
+    other._resume()
+    assert other.history == [], "a checkpoint of other settings"
 
 
 def test_soft_targets_and_the_loss_punish_distance() -> None:

@@ -16,13 +16,14 @@ from keras import ops
 from numpy.typing import NDArray
 
 from osteo_edge.decision.scores import softmax
+from train import cache
 from train.checkpoint import read_state, restore, save_checkpoint
 from train.config import RANDOM_WEIGHTS
 from train.grading.config import Fitting, GradingConfig
 from train.grading.judgement import figures_of
 from train.grading.knees import GRADES, GradedPart
 from train.grading.views import Place, plain_views, random_view
-from train.material import open_network, say
+from train.material import open_network, say, weights_digest
 from train.network import LOGITS, apply, set_batch_norm_training
 
 Grades = NDArray[np.int64]
@@ -62,10 +63,11 @@ class GradingTrainer:
 
     def __init__(self, config: GradingConfig, training: PlacedPart, validation: PlacedPart, folder: Path) -> None:
         self._config, self._training, self._validation = config, training, validation
-        self._checkpoint, self._best = folder / "training.npz", folder / "best.npz"
+        key = _key(config, training, validation)
+        self._checkpoint, self._best = folder / f"training-{key}.npz", folder / f"best-{key}.npz"
         self._steps = -(-len(training.part.knees) // config.fitting.batch_size)
         self.history: list[Epoch] = []
-        self._open(self._config.side_px(1))
+        self._build(config.side_px(1))
 
     def run(self) -> keras.Model:
         """Train until the epochs, the patience or the hours are used up; returns the network of the best epoch."""
@@ -75,10 +77,16 @@ class GradingTrainer:
         restore(self._best, self.network.weights)
         return self.network
 
-    def _open(self, side_px: int) -> None:
-        """A network for pictures of this size, with the weights and the optimizer's state of the one before."""
+    def _change_size(self, side_px: int) -> None:
+        """Go on with pictures of another size: the same weights and the same state of the optimizer."""
+        state = [keras.ops.convert_to_numpy(variable) for variable in self._variables()]
+        self._build(side_px)
+        for variable, value in zip(self._variables(), state, strict=True):
+            variable.assign(value)
+
+    def _build(self, side_px: int) -> None:
+        """An untrained network for pictures of this size."""
         config = self._config
-        state = [variable.numpy() for variable in self._variables()] if hasattr(self, "network") else None
         self.side_px = side_px
         self.region = replace(config.region, height_px=side_px, width_px=side_px)
         self.network = open_network(
@@ -89,14 +97,12 @@ class GradingTrainer:
         self._optimizer = _optimizer(config.fitting, self._steps * config.epochs)
         self._to_logits.compile(optimizer=self._optimizer, loss=ordinal_loss(config.fitting.grade_weight), jit_compile=False)
         self._optimizer.build(self._to_logits.trainable_variables)
-        for variable, value in zip(self._variables(), state or (), strict=False):
-            variable.assign(value)
         self._plain = plain_views(self._validation.part.pictures, self._validation.places, self.region)
 
     def _train_once(self, epoch: int) -> None:
         started = time.monotonic()
         if self._config.side_px(epoch) != self.side_px:
-            self._open(self._config.side_px(epoch))
+            self._change_size(self._config.side_px(epoch))
         _reseed_dropout(self._to_logits, self._config.seed, epoch)
         batches = _Batches(self._config, self._training, self.region.height_px, epoch)
         fitted = self._to_logits.fit(batches, shuffle=False, verbose=0)
@@ -136,7 +142,7 @@ class GradingTrainer:
             return
         self.history = [Epoch(**line) for line in lines]
         if self.history[-1].side_px != self.side_px:
-            self._open(self.history[-1].side_px)
+            self._build(self.history[-1].side_px)
         restore(self._checkpoint, self._variables())
 
     def _variables(self) -> list[keras.Variable]:
@@ -148,6 +154,15 @@ class GradingTrainer:
     def _fits_another(self) -> bool:
         spent = sum(line.seconds for line in self.history)
         return spent + (self.history[-1].seconds if self.history else 0) <= self._config.fitting.hours * 3600
+
+
+def _key(config: GradingConfig, training: PlacedPart, validation: PlacedPart) -> str:
+    """Of all that the training depends on: a checkpoint of other settings, pictures, places or weights is none of this one."""
+    shown = [(placed.places, [(knee.sha256, knee.grade) for knee in placed.part.knees]) for placed in (training, validation)]
+    # Where it is written, how it is judged and how long it may take change nothing that is trained.
+    settings = replace(config, name="", data="", finder="", output="", weights="", resamples=0)
+    settings = replace(settings, fitting=replace(settings.fitting, hours=0.0))
+    return cache.key(settings, weights_digest(config.weights), shown)
 
 
 def _best(history: list[Epoch]) -> Epoch:

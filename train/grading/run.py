@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.decision.scores import softmax
+from osteo_edge.storage import write_file
 from train import cache
 from train.config import from_project
 from train.crops import Finder
@@ -52,7 +54,7 @@ def grade(
 
     (output / CONFIG_FILE).write_text(config_text, encoding="utf-8")
     np.savez_compressed(output / WEIGHTS_FILE, **weights_of(network))  # type: ignore[arg-type]
-    cache.save_json(output / SCORES_FILE, _scores(validation, logits))
+    write_file(output / SCORES_FILE, _scores(validation, logits).encode())
     cache.save_json(output / METRICS_FILE, metrics)
     cache.save_json(output / CURVES_FILE, trainer.history)
     cache.save_json(output / RUN_FILE, _facts(config, finder_digest, training, validation, trainer.history))
@@ -82,15 +84,15 @@ def _metrics(config: GradingConfig, validation: PlacedPart, logits: NDArray[np.f
     }
 
 
-def _scores(validation: PlacedPart, logits: NDArray[np.float32]) -> dict[str, Any]:
-    """SHA-256 of each picture -> grade, whether the finder found it, and logits."""
+def _scores(validation: PlacedPart, logits: NDArray[np.float32]) -> str:
+    """SHA-256 of each picture -> grade, whether the finder found it, and logits: JSON, a line a knee."""
     rows = zip(validation.part.knees, validation.places, np.round(logits, 4).tolist(), strict=True)
-    return {
-        "schema_version": 1,
-        "knees": {
-            knee.sha256: {"grade": knee.grade, "was_found": place.was_found, "logits": values} for knee, place, values in rows
-        },
-    }
+    lines = ",\n".join(
+        f" {json.dumps(knee.sha256)}: "
+        + json.dumps({"grade": knee.grade, "was_found": place.was_found, "logits": [round(value, 4) for value in values]})
+        for knee, place, values in rows
+    )
+    return f'{{"schema_version": 1, "knees": {{\n{lines}\n}}}}\n'
 
 
 def _facts(
