@@ -21,7 +21,6 @@ _ELSEWHERE = {
     ),
     "ensemble": ("train.ensembles.commands", "ensemble", "Combine finished runs by stacking or otherwise."),
     "finder": ("train.finder.commands", "finder", "Make and judge the knee finder."),
-    "grade": ("train.grading.commands", "command", "Train and judge a network that grades knees by a table of many."),
     "holdout": ("train.holdout.commands", "holdout", "Train any backbone once, on one split, within a time budget."),
     "label-sets": (
         "train.reports.commands",
@@ -69,24 +68,30 @@ def main() -> None:
 
 @main.command()
 @click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="TOML file of the run.")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder with labels.csv, instead of the configured one.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of the table, instead of the configured one.")
 @click.option("--output", type=click.Path(path_type=Path), help="The run's folder, instead of the configured one.")
 @click.option("--finder", type=click.Path(path_type=Path), help="The knee finder's file, instead of the configured one.")
 @click.option("--keep-cache", is_flag=True, help="Keep prepared knees and checkpoints, which are removed at the end.")
 def fit(config_file: Path, data: Path | None, output: Path | None, finder: Path | None, keep_cache: bool) -> None:
-    """Train and measure a network; a stopped run goes on where it was."""
+    """Train and measure a network, of classes or of grades, as the configuration says; a stopped run goes on where it was."""
     with told_in_one_line():
-        _fit(config_file, data, output, finder, keep_cache=keep_cache)
+        from train.grading.config import is_grading_config
+
+        if is_grading_config(config_file):
+            from train.grading.commands import fit_grades
+
+            fit_grades(config_file, data, output, finder, keep_cache=keep_cache)
+        else:
+            _fit_classes(config_file, data, output, finder, keep_cache=keep_cache)
 
 
-def _fit(config_file: Path, data: Path | None, output: Path | None, finder: Path | None, *, keep_cache: bool) -> None:
+def _fit_classes(config_file: Path, data: Path | None, output: Path | None, finder: Path | None, *, keep_cache: bool) -> None:
     from train.config import from_project, read_config
     from train.dataset import read_dataset
-    from train.places import WHOLE_PICTURE, open_finder
+    from train.places import open_configured
 
     config = read_config(config_file)
-    place = finder or (WHOLE_PICTURE if config.finder == WHOLE_PICTURE else from_project(config.finder))
-    opened, digest = open_finder(place)
+    opened, digest = open_configured(config.finder, finder)
     # Here already: a faulty folder is refused before TensorFlow takes its seconds to start.
     dataset = read_dataset(data or from_project(config.data))
 
@@ -114,10 +119,10 @@ def fold_networks(config_file: Path, data: Path | None, folder: Path | None, kee
     with told_in_one_line():
         from train.config import from_project, read_config
         from train.dataset import read_dataset
-        from train.places import open_finder
+        from train.places import open_configured
 
         config = read_config(config_file)
-        opened, digest = open_finder(from_project(config.finder))
+        opened, digest = open_configured(config.finder)
         dataset = read_dataset(data or from_project(config.data))
         quieten_tensorflow()
         from train.refitting import refit_folds

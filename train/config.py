@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from osteo_edge.errors import ManifestError, OsteoEdgeError
 from osteo_edge.manifest import InputSpec, RegionProfile
@@ -229,17 +229,27 @@ def read_settings(cls: type[Settings], path: Path, rules: Callable[[Settings], I
         ConfigError: not readable, not TOML, a key that is missing or unknown, or a rule that does not hold.
     """
     try:
-        settings = parse_record(cls, tomllib.loads(path.read_text(encoding="utf-8")), where=path.name)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
+        settings = parse_record(cls, read_toml(path), where=path.name)
     except ManifestError as error:
         raise ConfigError(str(error)) from error
     for holds, key, message in rules(settings):
         if not holds:
             raise ConfigError(f"{path.name}: {key} {message}")
     return settings
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        ConfigError: not readable, or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
 
 
 def from_project(path: str) -> Path:

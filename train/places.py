@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.images.region import Joint, JointFinder
 from osteo_edge.integrity import sha256_hex
+from train.config import from_project
 
 if TYPE_CHECKING:
     from train.crops import Finder
@@ -25,6 +26,15 @@ class WholePicture:
     def find(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> tuple[Joint, ...]:
         height, width = pixels.shape
         return (Joint(x_px=(width - 1) / 2, y_px=(height - 1) / 2, width_px=float(width), score=1.0, laterality=None),)
+
+
+def open_configured(finder: str, instead: Path | None = None) -> tuple[Finder, str]:
+    """The finder of a configuration, or of another place; as ``open_finder``.
+
+    Args:
+        finder: a path seen from the project's root, or ``"whole"``.
+    """
+    return open_finder(instead or (finder if finder == WHOLE_PICTURE else from_project(finder)))
 
 
 def open_finder(place: Path | str) -> tuple[Finder, str]:

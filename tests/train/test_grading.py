@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
+import inspect
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from osteo_edge.images.preprocess import prepare
 from osteo_edge.images.region import Joint, box_around
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.labels import Laterality
+from train.__main__ import main
+from train.cache import open_cache
 from train.checkpoint import read_state
 from train.config import Candidate
 from train.dataset import DatasetError
@@ -217,6 +221,42 @@ def test_intervals_hold_the_value_and_a_system_does_not_differ_from_itself() -> 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_committed_configurations_are_read(file: Path) -> None:
     assert read_grading_config(file).name == file.stem
+
+
+def test_fit_trains_grades_where_the_configuration_says_so(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from train.grading import run
+
+    parameters, calls = inspect.signature(run.grade), []
+
+    def noted(*given: object, **named: object) -> None:
+        calls.append(parameters.bind(*given, **named))
+        open_cache(tmp_path / "run")
+
+    monkeypatch.setattr(run, "grade", noted)
+    options = ["--config", str(CONFIGS[0]), "--data", str(folder), "--output", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, ["fit", *options], catch_exceptions=False)
+    assert result.exit_code == 0
+    (call,) = calls
+    assert call.arguments["config"] == read_grading_config(CONFIGS[0])
+    assert call.arguments["knees"] == read_index(folder)
+    assert call.arguments["output"] == tmp_path / "run"
+    assert not list((tmp_path / "run").iterdir()), "the cache is removed"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--finder", "absent.npz"], "absent.npz: the knee finder cannot be read"),
+        (["--data", "absent"], "absent/index.csv: cannot be read"),
+    ],
+)
+def test_fit_tells_what_grades_lack_in_one_line(options: list[str], message: str) -> None:
+    result = CliRunner().invoke(main, ["fit", "--config", str(CONFIGS[0]), *options])
+    assert result.exit_code == 2
+    assert message in result.output
+    assert result.output.count("\n") == 1
 
 
 def small_config(folder: Path, *, epochs: tuple[int, int]) -> GradingConfig:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from train.config import Candidate, Rule, read_settings
+from train.config import Candidate, Rule, read_settings, read_toml
 
 _SIDE_STEP_PX = 32
 
@@ -104,6 +104,15 @@ class GradingConfig:
             if epoch <= 0:
                 return stage.side_px
         return self.fitting.stages[-1].side_px
+
+
+def is_grading_config(path: Path) -> bool:
+    """Whether a TOML file is one of these: they alone have a table ``fitting``.
+
+    Raises:
+        ConfigError: not readable, or not TOML.
+    """
+    return "fitting" in read_toml(path)
 
 
 def read_grading_config(path: Path) -> GradingConfig:

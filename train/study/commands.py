@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from osteo_edge.errors import OsteoEdgeError
 from train.command_line import quieten_tensorflow, told_in_one_line
 
 
@@ -21,18 +20,13 @@ def study(config_file: Path, data: Path | None, output: Path | None) -> None:
 
 
 def _study(config_file: Path, data: Path | None, output: Path | None) -> None:
-    from osteo_edge.images.region import JointFinder
-    from osteo_edge.integrity import sha256_hex
     from train.config import from_project
     from train.dataset import read_dataset
+    from train.places import open_configured
     from train.study.config import read_study_config
 
     config = read_study_config(config_file)
-    finder_file = from_project(config.finder)
-    try:
-        finder_bytes = finder_file.read_bytes()
-    except OSError as error:
-        raise OsteoEdgeError(f"{finder_file}: the knee finder cannot be read ({error.strerror})") from error
+    finder, digest = open_configured(config.finder)
     # Here already: a faulty folder is refused before TensorFlow takes its seconds to start.
     dataset = read_dataset(data or from_project(config.data))
 
@@ -42,8 +36,6 @@ def _study(config_file: Path, data: Path | None, output: Path | None) -> None:
 
     folder = output or from_project(config.output)
     text = config_file.read_text(encoding="utf-8")
-    run(
-        config, JointFinder.from_bytes(finder_bytes), sha256_hex(finder_bytes), dataset=dataset, output=folder, config_text=text
-    )
+    run(config, finder, digest, dataset=dataset, output=folder, config_text=text)
     for path in write_reports(folder):
         click.echo(path)
