@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from train.config import Candidate, Rule, read_settings, read_toml
 
 _SIDE_STEP_PX = 32
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,12 @@ class Fitting:
         warm_up: steps until the learning rate has risen to its height; then it falls along a cosine.
         patience: epochs of the last stage without a better validation before it ends.
         hours: budget of the whole training; no epoch is begun that would go beyond.
+        mixing: both parameters of the beta distribution that the shares of two knees in one view are drawn from (mixup: Zhang
+            et al., ICLR 2018), 0 for none.
+        precision: ``bfloat16`` computes the layers in it, where the processor does so faster; weights, averages and the judged
+            network are float32.
+        teachers: folders of finished runs; the mean of their probabilities is what the student is told beside the grade.
+        teacher_weight: share of the target that the teachers tell.
     """
 
     stages: tuple[Stage, ...]
@@ -68,6 +77,10 @@ class Fitting:
     warm_up: int
     patience: int
     hours: float
+    mixing: float = 0.0
+    precision: Precision = "float32"
+    teachers: tuple[str, ...] = ()
+    teacher_weight: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -141,6 +154,13 @@ def _rules(config: GradingConfig) -> Iterator[Rule]:
     yield 0 <= fitting.average < 1, "fitting.average", "must be at least 0 and below 1"
     yield fitting.patience >= 1, "fitting.patience", "must be at least 1"
     yield fitting.hours > 0, "fitting.hours", "must be above 0"
+    yield fitting.mixing >= 0, "fitting.mixing", "must be 0 or more"
+    yield 0 <= fitting.teacher_weight <= 1, "fitting.teacher_weight", "must lie between 0 and 1"
+    yield (
+        bool(fitting.teachers) == (fitting.teacher_weight > 0),
+        "fitting.teachers",
+        "needs a teacher_weight, and no other run has one",
+    )
     yield 0 < variation.coarsest <= 1, "variation.coarsest", "must lie above 0 and be at most 1"
     yield 1 <= variation.jpeg_quality <= 100, "variation.jpeg_quality", "must lie between 1 and 100"
     yield 0 <= variation.mirrored <= 0.5, "variation.mirrored", "must lie between 0 and 0.5"

@@ -6,6 +6,8 @@ Every draw is seeded by the epoch and the knee, hence a training that was stoppe
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,11 @@ from keras import ops
 from numpy.typing import NDArray
 
 from osteo_edge.decision.scores import softmax
+from osteo_edge.integrity import sha256_hex
 from train import cache
 from train.checkpoint import read_state, restore, save_checkpoint
 from train.config import RANDOM_WEIGHTS
-from train.grading.config import Fitting, GradingConfig
+from train.grading.config import Fitting, GradingConfig, Precision
 from train.grading.judgement import figures_of
 from train.grading.knees import GRADES, GradedPart
 from train.grading.views import Place, plain_views, random_view
@@ -27,7 +30,7 @@ from train.material import open_network, say, weights_digest
 from train.network import LOGITS, apply, set_batch_norm_training
 
 Grades = NDArray[np.int64]
-Logits = NDArray[np.float32]
+Shares = NDArray[np.float32]
 
 _LOWEST_RATE = 0.01  # of the height that the learning rate has risen to
 
@@ -61,9 +64,19 @@ class Epoch:
 class GradingTrainer:
     """Trains one network; after a stop it goes on where the checkpoint was written."""
 
-    def __init__(self, config: GradingConfig, training: PlacedPart, validation: PlacedPart, folder: Path) -> None:
+    def __init__(
+        self,
+        config: GradingConfig,
+        training: PlacedPart,
+        validation: PlacedPart,
+        folder: Path,
+        *,
+        taught: Shares | None = None,
+    ) -> None:
+        """``taught``: what the teachers tell of each training knee, (knees, grades) summing to one."""
         self._config, self._training, self._validation = config, training, validation
-        key = _key(config, training, validation)
+        self._targets = targets_of(training.part.grades, config.fitting, taught)
+        key = _key(config, training, validation, taught)
         self._checkpoint, self._best = folder / f"training-{key}.npz", folder / f"best-{key}.npz"
         self._steps = -(-len(training.part.knees) // config.fitting.batch_size)
         self.history: list[Epoch] = []
@@ -75,7 +88,14 @@ class GradingTrainer:
         while len(self.history) < self._config.epochs and not self._is_patience_over() and self._fits_another():
             self._train_once(len(self.history) + 1)
         restore(self._best, self.network.weights)
-        return self.network
+        return self.network if self._config.fitting.precision == "float32" else self._in_float32()
+
+    def _in_float32(self) -> keras.Model:
+        best = [keras.ops.convert_to_numpy(variable) for variable in self.network.weights]
+        exact = self._open("float32")
+        for variable, value in zip(exact.weights, best, strict=True):
+            variable.assign(value)
+        return exact
 
     def _change_size(self, side_px: int) -> None:
         """Go on with pictures of another size: the same weights and the same state of the optimizer."""
@@ -89,9 +109,7 @@ class GradingTrainer:
         config = self._config
         self.side_px = side_px
         self.region = replace(config.region, height_px=side_px, width_px=side_px)
-        self.network = open_network(
-            config.backbone, config.weights, self.region, labels=GRADES, dropout=config.fitting.dropout, seed=config.seed
-        )
+        self.network = self._open(config.fitting.precision)
         set_batch_norm_training(self.network, config.weights == RANDOM_WEIGHTS)
         self._to_logits = keras.Model(self.network.input, self.network.output[LOGITS])
         self._optimizer = _optimizer(config.fitting, self._steps * config.epochs)
@@ -99,12 +117,19 @@ class GradingTrainer:
         self._optimizer.build(self._to_logits.trainable_variables)
         self._plain = plain_views(self._validation.part.pictures, self._validation.places, self.region)
 
+    def _open(self, precision: Precision) -> keras.Model:
+        config = self._config
+        with computing_in(precision):
+            return open_network(
+                config.backbone, config.weights, self.region, labels=GRADES, dropout=config.fitting.dropout, seed=config.seed
+            )
+
     def _train_once(self, epoch: int) -> None:
         started = time.monotonic()
         if self._config.side_px(epoch) != self.side_px:
             self._change_size(self._config.side_px(epoch))
         _reseed_dropout(self._to_logits, self._config.seed, epoch)
-        batches = _Batches(self._config, self._training, self.region.height_px, epoch)
+        batches = _Batches(self._config, self._training, self._targets, self.region.height_px, epoch)
         fitted = self._to_logits.fit(batches, shuffle=False, verbose=0)
         self._note(epoch, float(fitted.history["loss"][0]), started)
 
@@ -112,7 +137,7 @@ class GradingTrainer:
         """Judge the averaged weights, keep them where they are the best, and write the checkpoint."""
         own = [variable.numpy() for variable in self._to_logits.trainable_variables]
         self._optimizer.finalize_variable_values(self._to_logits.trainable_variables)
-        probabilities = softmax(apply(self._to_logits, self._plain[..., np.newaxis]))
+        probabilities = softmax(apply(self._to_logits, self._plain[..., np.newaxis]).astype(np.float32))
         grades = self._validation.part.grades
         figures = figures_of(grades, probabilities)
         validation_loss = float(-np.log(probabilities[np.arange(len(grades)), grades]).mean())
@@ -156,13 +181,25 @@ class GradingTrainer:
         return spent + (self.history[-1].seconds if self.history else 0) <= self._config.fitting.hours * 3600
 
 
-def _key(config: GradingConfig, training: PlacedPart, validation: PlacedPart) -> str:
+@contextmanager
+def computing_in(precision: Precision) -> Iterator[None]:
+    """Layers that are made within compute in this precision; their weights are float32."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _key(config: GradingConfig, training: PlacedPart, validation: PlacedPart, taught: Shares | None) -> str:
     """Of all that the training depends on: a checkpoint of other settings, pictures, places or weights is none of this one."""
     shown = [(placed.places, [(knee.sha256, knee.grade) for knee in placed.part.knees]) for placed in (training, validation)]
     # Where it is written, how it is judged and how long it may take change nothing that is trained.
     settings = replace(config, name="", data="", finder="", output="", weights="", resamples=0)
-    settings = replace(settings, fitting=replace(settings.fitting, hours=0.0))
-    return cache.key(settings, weights_digest(config.weights), shown)
+    settings = replace(settings, fitting=replace(settings.fitting, hours=0.0, teachers=()))
+    told = "" if taught is None else sha256_hex(taught.tobytes())
+    return cache.key(settings, weights_digest(config.weights), shown, told)
 
 
 def _best(history: list[Epoch]) -> Epoch:
@@ -179,6 +216,7 @@ def ordinal_loss(grade_weight: float) -> Any:
 
     def loss(truth: Any, logits: Any) -> Any:
         shares, grade = truth[:, :GRADES], truth[:, GRADES]
+        logits = ops.cast(logits, "float32")
         log_shares = ops.log_softmax(logits, axis=-1)
         places = ops.arange(GRADES, dtype=logits.dtype)
         expected = ops.sum(ops.exp(log_shares) * places, axis=-1)
@@ -192,6 +230,15 @@ def soft_targets(grades: Grades, spread: float) -> NDArray[np.float32]:
     distance = np.abs(np.arange(GRADES) - grades[:, np.newaxis]).astype(np.float32)
     weights = np.exp(-distance / spread) if spread else (distance == 0).astype(np.float32)
     return np.column_stack([weights / weights.sum(axis=1, keepdims=True), grades]).astype(np.float32)
+
+
+def targets_of(grades: Grades, fitting: Fitting, taught: Shares | None) -> Shares:
+    """(knees, grades + 1), as ``ordinal_loss`` takes them: soft targets of the grades, mixed with what the teachers tell."""
+    own = soft_targets(grades, fitting.spread)
+    if taught is None:
+        return own
+    told = np.column_stack([taught, taught @ np.arange(GRADES)])
+    return ((1 - fitting.teacher_weight) * own + fitting.teacher_weight * told).astype(np.float32)
 
 
 def _optimizer(fitting: Fitting, steps: int) -> keras.optimizers.Optimizer:
@@ -220,11 +267,11 @@ def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
 class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """An epoch's random views, made on a thread of their own while the network learns."""
 
-    def __init__(self, config: GradingConfig, training: PlacedPart, side_px: int, epoch: int) -> None:
+    def __init__(self, config: GradingConfig, training: PlacedPart, targets: Shares, side_px: int, epoch: int) -> None:
         super().__init__(workers=1, max_queue_size=4)
         self._config, self._training, self._side_px, self._epoch = config, training, side_px, epoch
         self._order = np.random.default_rng([config.seed, epoch]).permutation(len(training.part.knees))
-        self._targets = soft_targets(training.part.grades, config.fitting.spread)
+        self._targets = targets
 
     def __len__(self) -> int:
         return -(-len(self._order) // self._config.fitting.batch_size)
@@ -232,7 +279,18 @@ class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def __getitem__(self, batch: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         size = self._config.fitting.batch_size
         chosen = self._order[batch * size : (batch + 1) * size]
-        return np.stack([self._view(knee) for knee in chosen.tolist()])[..., np.newaxis], self._targets[chosen]
+        views, targets = np.stack([self._view(knee) for knee in chosen.tolist()])[..., np.newaxis], self._targets[chosen]
+        return self._mixed(views, targets, batch) if self._config.fitting.mixing else (views, targets)
+
+    def _mixed(self, views: Shares, targets: Shares, batch: int) -> tuple[Shares, Shares]:
+        """Each view with a share of another one of the batch, and their targets likewise."""
+        rng = np.random.default_rng([self._config.seed, self._epoch, batch, 1])
+        share = rng.beta(self._config.fitting.mixing, self._config.fitting.mixing, len(views)).astype(np.float32)
+        share, other = np.maximum(share, 1 - share), rng.permutation(len(views))
+        return (
+            views * share[:, None, None, None] + views[other] * (1 - share[:, None, None, None]),
+            targets * share[:, None] + targets[other] * (1 - share[:, None]),
+        )
 
     def _view(self, knee: int) -> NDArray[np.float32]:
         rng = np.random.default_rng([self._config.seed, self._epoch, knee])

@@ -18,6 +18,7 @@ from train.grading.config import GradingConfig
 from train.grading.fitting import Epoch, GradingTrainer, PlacedPart
 from train.grading.judgement import confusion, resampled_weights, with_intervals
 from train.grading.knees import TRAINING, VALIDATION, GradedKnee, Part, read_part
+from train.grading.teachers import taught_shares
 from train.grading.views import find_places, plain_views
 from train.material import say, weights_digest
 from train.network import LOGITS, apply, round_to_float16, weights_of
@@ -44,7 +45,7 @@ def grade(
 
     folder = cache.open_cache(output)
     training, validation = (_placed(knees, part, finder) for part in (TRAINING, VALIDATION))
-    trainer = GradingTrainer(config, training, validation, folder)
+    trainer = GradingTrainer(config, training, validation, folder, taught=taught_shares(config, training, folder))
     network = trainer.run()
     round_to_float16(network)
     to_logits = keras.Model(network.input, network.output[LOGITS])
