@@ -14,7 +14,7 @@ from osteo_edge.bundle import DEFAULT_BUNDLE
 from osteo_edge.covariates import spoken
 from osteo_edge.decision.conformal import TIE
 from osteo_edge.decision.fusion import weighs_picture
-from osteo_edge.manifest import Fusion, Manifest, Member, Metric, RegionProfile
+from osteo_edge.manifest import Conformal, Fusion, Manifest, Member, Metric, RegionProfile
 from osteo_edge.printable import enumerate_words
 from osteo_edge.questions import Question
 
@@ -79,7 +79,7 @@ def model_card(
         _intended_use(),
         _training(manifest, metrics, data_card, origins),
         _results(manifest, metrics),
-        *([_with_covariates(manifest.fusion)] if manifest.fusion else []),
+        *([_with_covariates(manifest.fusion, manifest.labels)] if manifest.fusion else []),
         _label_sets(manifest, metrics),
         _limits(metrics, data_card),
         files_section(members, pictures),
@@ -252,7 +252,7 @@ def _against_frozen(difference: Metric) -> str:
     return f"Fine-tuning was not shown to help over a linear head on the features of the starting weights ({shown})."
 
 
-def _with_covariates(fusion: Fusion) -> list[str]:
+def _with_covariates(fusion: Fusion, labels: Sequence[str]) -> list[str]:
     known = enumerate_words([spoken(covariate) for covariate in fusion.covariates])
     required = enumerate_words([spoken(covariate) for covariate in fusion.covariates if covariate.name in fusion.required])
     names = [name for name in _FIGURES if name in fusion.metrics]
@@ -274,7 +274,7 @@ def _with_covariates(fusion: Fusion) -> list[str]:
         lines += ["", "**These scores were not shown to be better than chance either: every picture is referred.**"]
     lines += [
         "",
-        f"Every class of at least {fusion.conformal.min_probability:.3f} stays in the set, for a coverage of about "
+        f"Every class of at least {_enough(fusion.conformal, labels)} stays in the set, for a coverage of about "
         f"{fusion.conformal.coverage:.0%} (fitted on {fusion.conformal.calibration_size} out-of-fold radiographs).",
         *_support(fusion),
     ]
@@ -310,8 +310,8 @@ def _label_sets(manifest: Manifest, metrics: Mapping[str, Any]) -> list[str]:
     lines = [
         "## When it does not answer",
         "",
-        f"Every class with a probability of at least {conformal.min_probability:.3f} stays in the answer's set, so that it "
-        f"holds the true class for about {conformal.coverage:.0%} of pictures like those of the training set (fitted on "
+        f"Every class with a probability of at least {_enough(conformal, manifest.labels)} stays in the answer's set, so that "
+        f"it holds the true class for about {conformal.coverage:.0%} of pictures like those of the training set (fitted on "
         f"{conformal.calibration_size} out-of-fold radiographs; an average, not a promise for each class). So does a class "
         f"within {TIE:g} of the likeliest, and what lies between two that stay. A set whose classes do not all lie in one "
         "of the answers is 'referred'.",
@@ -332,6 +332,14 @@ def _label_sets(manifest: Manifest, metrics: Mapping[str, Any]) -> list[str]:
     if "single_labels" in measured:
         lines += ["", *_sentences(measured)]
     return lines
+
+
+def _enough(conformal: Conformal, labels: Sequence[str]) -> str:
+    """The threshold; where they differ, each with its class."""
+    thresholds = conformal.min_probabilities
+    if len(set(thresholds)) == 1:
+        return f"{thresholds[0]:.3f}"
+    return ", ".join(f"{enough:.3f} ({label})" for label, enough in zip(labels, thresholds, strict=True))
 
 
 def _sentences(measured: Mapping[str, Any]) -> Iterator[str]:

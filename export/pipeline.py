@@ -179,7 +179,7 @@ def choose_conformal(metrics: Mapping[str, Any], coverage: float | None) -> Conf
         ExportError: the run measured no such coverage.
     """
     fitted = [
-        Conformal(float(one["coverage"]), float(one["min_probability"]), int(one["calibration_size"]))
+        Conformal(float(one["coverage"]), tuple(map(float, one["min_probabilities"])), int(one["calibration_size"]))
         for one in metrics.get("conformal", ())
     ]
     wanted = [one for one in fitted if coverage is None or abs(one.coverage - coverage) < 1e-9]

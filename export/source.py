@@ -37,7 +37,7 @@ class EnsembleFile:
 class FusionFile:
     """``fusion.json`` of any run's folder, as it goes into the manifest."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     fusion: Fusion
 
 

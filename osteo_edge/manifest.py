@@ -16,7 +16,7 @@ from osteo_edge.labels import BodyPart
 from osteo_edge.questions import Question, check_question
 from osteo_edge.records import parse_json, parse_record
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_MEMBERS = 8
 MAX_LAYERS = 4
@@ -110,16 +110,17 @@ class QualityLimits:
 
 @dataclass(frozen=True)
 class Conformal:
-    """Split-conformal label sets (LAC; Sadinle, Lei and Wasserman 2019).
+    """Split-conformal label sets (Sadinle, Lei and Wasserman 2019).
 
     Attributes:
-        coverage: the share of radiographs whose set holds the true class, on average, for exchangeable pictures.
-        min_probability: classes with at least this probability are in the set.
-        calibration_size: number of out-of-fold radiographs that the threshold was fitted on.
+        coverage: the share of what is answered for whose set holds the true class, for exchangeable pictures: of all together
+            where the thresholds are equal (LAC), of each class where each was fitted on those of its class.
+        min_probabilities: one a label, in the labels' order: a class with at least this probability is in the set.
+        calibration_size: number of held-back radiographs or knees that the thresholds were fitted on.
     """
 
     coverage: float
-    min_probability: float
+    min_probabilities: tuple[float, ...]
     calibration_size: int
 
 
@@ -334,7 +335,7 @@ def _check_vocabulary(manifest: Manifest) -> None:
     check_question(manifest.question, manifest.labels)
     _require(manifest.body_part in list(BodyPart), "body_part", f"must be one of {[part.value for part in BodyPart]}")
     _require(1 <= len(manifest.members) <= MAX_MEMBERS, "members", f"must hold 1 to {MAX_MEMBERS} members")
-    _check_conformal(manifest.conformal, "conformal")
+    _check_conformal(manifest.conformal, manifest.labels, "conformal")
     _require(manifest.quality.min_side_px >= 1, "quality.min_side_px", "must be at least 1")
     _require(0 <= manifest.quality.min_dynamic_range < 1, "quality.min_dynamic_range", "must lie between 0 and 1")
 
@@ -464,7 +465,7 @@ def check_fusion(fusion: Fusion, *, labels: Sequence[str]) -> None:
     width = len(labels) + 2 * len(names)
     outputs = _check_dense(fusion.kernel, fusion.bias, inputs=width, where="fusion")
     _require(outputs == len(labels), "fusion.kernel", f"must have {len(labels)} columns, one a label")
-    _check_conformal(fusion.conformal, "fusion.conformal")
+    _check_conformal(fusion.conformal, labels, "fusion.conformal")
 
 
 def _check_covariate(covariate: Covariate, labels: Sequence[str], where: str) -> None:
@@ -484,9 +485,11 @@ def _check_dense(kernel: tuple[tuple[float, ...], ...], bias: tuple[float, ...],
     return len(bias)
 
 
-def _check_conformal(conformal: Conformal, where: str) -> None:
+def _check_conformal(conformal: Conformal, labels: Sequence[str], where: str) -> None:
     _require(0 < conformal.coverage < 1, f"{where}.coverage", "must lie between 0 and 1")
-    _require(0 <= conformal.min_probability <= 1, f"{where}.min_probability", "must lie between 0 and 1")
+    thresholds = conformal.min_probabilities
+    _require(len(thresholds) == len(labels), f"{where}.min_probabilities", f"must hold {len(labels)} numbers, one a label")
+    _require(all(0 <= one <= 1 for one in thresholds), f"{where}.min_probabilities", "must lie between 0 and 1")
 
 
 def _count(kind: str, each: str) -> str:

@@ -18,6 +18,8 @@ MIN_LABELS: Final = 2
 MAX_LABELS: Final = 16
 MAX_TITLE_LETTERS: Final = 60
 MAX_SENTENCE_LETTERS: Final = 300
+MAX_DEGREE_LETTERS: Final = 20
+PLACE_OF_DEGREES: Final = "{}"
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 Unit = Literal["picture", "knee"]
@@ -50,6 +52,9 @@ class Question:
         answers: in the order of the labels; together they hold each label once.
         unsure: the sentence where the labels that remain lie in more than one answer.
         next_step: what to do next; may be empty.
+        degrees: one a label, in order: what stands for it in front of people, for example ``2``; empty where people are not
+            told which labels remain.
+        scale: how these degrees are spoken of, ``{}`` standing for them, for example ``grade {} of 4 (Kellgren-Lawrence)``.
     """
 
     name: str
@@ -58,6 +63,8 @@ class Question:
     answers: tuple[PossibleAnswer, ...]
     unsure: str
     next_step: str = ""
+    degrees: tuple[str, ...] = ()
+    scale: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -67,6 +74,19 @@ class Question:
     def answer_of(self, label_set: Collection[str]) -> PossibleAnswer | None:
         """The answer in which all of these labels lie; None where there is none."""
         return next((one for one in self.answers if label_set and set(label_set) <= set(one.labels)), None)
+
+    def degrees_of(self, label_set: Sequence[str]) -> str:
+        """These labels for people, for example ``grade 2 or 3 of 4 (Kellgren-Lawrence)``; empty where people are not told.
+
+        Args:
+            label_set: in the labels' order and without a gap.
+        """
+        names = dict(zip(self.labels, self.degrees, strict=False))  # there are no degrees, or one a label
+        told = [names[label] for label in label_set if label in names]
+        if not told:
+            return ""
+        several = f"{told[0]} to {told[-1]}" if len(told) > 2 else " or ".join(told)
+        return self.scale.replace(PLACE_OF_DEGREES, several)
 
     def places_of(self, label_set: Collection[str]) -> tuple[int, int]:
         """The first and the last answer that these labels leave possible."""
@@ -108,11 +128,13 @@ def check_question(question: Question, labels: Sequence[str]) -> None:
     _require(all(answer.labels for answer in question.answers), "question.answers", "must each have a label")
     _require(question.labels == tuple(labels), "question.answers", "must hold each of the labels once, in their order")
     _check_sentences(question)
+    _check_degrees(question)
     if known := _KNOWN.get(question.name):
         form, known_form = ([(one.code, one.labels) for one in each.answers] for each in (question, known))
         _require(form == known_form, "question.answers", f"must be those of {known.name}: {', '.join(known.labels)}")
         _require(question.title == known.title, "question.title", f"must be {known.title!r} for {known.name}")
         _require(question.unit == known.unit, "question.unit", f"must be {known.unit} for {known.name}")
+        _require(question.degrees == known.degrees, "question.degrees", f"must be those of {known.name}")
 
 
 def _check_sentences(question: Question) -> None:
@@ -122,6 +144,20 @@ def _check_sentences(question: Question) -> None:
         _require(_is_sentence(answer.sentence), f"question.answers: the sentence of {answer.code}", _SENTENCE)
     _require(_is_sentence(question.unsure), "question.unsure", _SENTENCE)
     _require(not question.next_step or _is_sentence(question.next_step), "question.next_step", _SENTENCE)
+
+
+def _check_degrees(question: Question) -> None:
+    degrees, scale = question.degrees, question.scale
+    _require(len(degrees) in (0, len(question.labels)), "question.degrees", "must be one a label, or none")
+    _require(len(set(degrees)) == len(degrees), "question.degrees", "must each be named once")
+    are_short = all(one.strip() and len(one) <= MAX_DEGREE_LETTERS and one.isprintable() for one in degrees)
+    _require(are_short, "question.degrees", f"must each have 1 to {MAX_DEGREE_LETTERS} letters")
+    holds_them = scale.count(PLACE_OF_DEGREES) == 1 and len(scale) <= MAX_TITLE_LETTERS and scale.isprintable()
+    _require(
+        holds_them if degrees else not scale,
+        "question.scale",
+        f"must hold {PLACE_OF_DEGREES} once and have at most {MAX_TITLE_LETTERS} letters; empty without degrees",
+    )
 
 
 _SENTENCE: Final = f"must be a sentence of at most {MAX_SENTENCE_LETTERS} letters that ends with a full stop"

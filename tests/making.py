@@ -124,7 +124,7 @@ def fusion(**changes: Any) -> dict[str, Any]:
         "required": ["age_years", "sex"],
         "kernel": [row for part in rows.values() for row in part],
         "bias": [0.0, 0.0, 0.0],
-        "conformal": {"coverage": 0.8, "min_probability": 0.3, "calibration_size": 145},
+        "conformal": {"coverage": 0.8, "min_probabilities": [0.3] * 3, "calibration_size": 145},
         "is_proven": True,
         "image_adds": False,
         "metrics": {"macro_auc": FIGURE},
@@ -155,10 +155,14 @@ def _copy_file(folder: Path, manifest: dict[str, Any], path: str, number: int) -
     return target
 
 
-def ask(folder: Path, question: Question, *, name: str = "", **changes: Any) -> Path:
+def ask(folder: Path, question: Question, *, name: str = "", enough: float = 0.2, **changes: Any) -> Path:
     """A bundle of another question, proven and without covariates: the embedded network's first logits, one a label.
 
-    Its fp32 file for ONNX Runtime alone is kept. ``changes`` are of the manifest.
+    Its fp32 file for ONNX Runtime alone is kept.
+
+    Args:
+        enough: a label of at least this probability is in the set.
+        changes: of the manifest.
     """
     keep_one_file(folder)
     manifest, expected = json.loads((folder / MANIFEST).read_text()), json.loads((folder / EXPECTED).read_text())
@@ -167,12 +171,9 @@ def ask(folder: Path, question: Question, *, name: str = "", **changes: Any) -> 
     record = expected["files"][path]
     kept = list(record["probabilities"].values())[:count]
     record["probabilities"] = {label: round(share / sum(kept), 6) for label, share in zip(question.labels, kept, strict=True)}
-    rewrite_manifest(
-        folder,
-        lambda plain: plain.update(
-            {"labels": list(question.labels), "question": to_plain(question), "fusion": None, "is_proven": True, **changes}
-        ),
-    )
+    asked = {"labels": list(question.labels), "question": to_plain(question), "fusion": None, "is_proven": True}
+    sets = {"conformal": {"coverage": 0.9, "min_probabilities": [enough] * count, "calibration_size": 10}}
+    rewrite_manifest(folder, lambda plain: plain.update(asked | sets | changes))
     rewrite_file(folder, path, _first_logits(folder / path, count))
     rewrite_file(folder, member["head_weights"], _first_columns(folder / member["head_weights"], count))
     rewrite_file(folder, EXPECTED, json.dumps(expected).encode())

@@ -1,4 +1,4 @@
-"""The threshold of the label sets that the runtime shows, fitted on out-of-fold probabilities.
+"""The thresholds of the label sets that the runtime shows, fitted on out-of-fold probabilities: one for all classes.
 
 Split-conformal prediction with the score 1 - p(class) (LAC; Sadinle, Lei and Wasserman, JASA 2019). Pooling
 the folds' scores makes it cross-conformal (Vovk, 2015): close to the wanted coverage, not guaranteed.
@@ -32,7 +32,7 @@ def fit_threshold(true_probabilities: NDArray[np.float64], coverage: float) -> C
     count = len(true_probabilities)
     kept = math.ceil((count + 1) * coverage)
     threshold = float(np.sort(true_probabilities)[::-1][kept - 1]) if kept <= count else 0.0
-    return Conformal(coverage=coverage, min_probability=threshold, calibration_size=count)
+    return Conformal(coverage=coverage, min_probabilities=(threshold,) * len(LABELS), calibration_size=count)
 
 
 def describe(labels: NDArray[np.int64], probabilities: NDArray[np.float64], coverage: float) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def describe(labels: NDArray[np.int64], probabilities: NDArray[np.float64], cove
     covered = np.array([LABELS[label] in labels_shown for label, labels_shown in zip(labels, sets, strict=True)])
     return {
         "coverage": coverage,
-        "min_probability": fitted.min_probability,
+        "min_probabilities": list(fitted.min_probabilities),
         "calibration_size": fitted.calibration_size,
         "single_label_share": float(np.mean([len(labels_shown) == 1 for labels_shown in sets])),
         "single_labels": sum(len(labels_shown) == 1 for labels_shown in sets),
@@ -64,10 +64,18 @@ def describe_again(
     Raises:
         ValueError: the record is of other scores.
     """
-    described = describe(labels, probabilities, recorded["coverage"])
-    if abs(described["min_probability"] - recorded["min_probability"]) > SCORES_ROUNDED_BY:
+    described, kept = describe(labels, probabilities, recorded["coverage"]), one_a_label(recorded)["min_probabilities"]
+    if not np.allclose(described["min_probabilities"], kept, rtol=0, atol=SCORES_ROUNDED_BY):
         raise ValueError(f"the label sets of {recorded['coverage']:.0%} were fitted on other scores")
-    return described | {"min_probability": recorded["min_probability"]}
+    return described | {"min_probabilities": kept}
+
+
+def one_a_label(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of label sets with a threshold for each label, where an earlier one has ``min_probability`` for all of them."""
+    plain = dict(recorded)
+    if "min_probability" in plain:
+        plain["min_probabilities"] = [plain.pop("min_probability")] * len(LABELS)
+    return plain
 
 
 def _sentences_by_label(labels: NDArray[np.int64], sets: Sequence[tuple[str, ...]]) -> dict[str, dict[str, int]]:

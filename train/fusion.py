@@ -43,7 +43,7 @@ Integers = NDArray[np.int64]
 Table = Sequence[Mapping[str, float]]
 
 FUSION_FILE = "fusion.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 AGE, SEX, WEIGHT = "age_years", "sex", "weight_kg"
 AGE_SEX = (AGE, SEX)
 BLANK_SAYS_NOTHING = frozenset({"menopause_age_years", "pregnancies"})

@@ -1,7 +1,8 @@
 """Label sets: every class that the probabilities cannot rule out at the bundle's coverage.
 
-Split-conformal prediction with the score 1 - p(class) (LAC; Sadinle, Lei and Wasserman, JASA 2019). The
-coverage holds on average over pictures like those the threshold was fitted on, not for each class apart.
+Split-conformal prediction with the score 1 - p(class) (Sadinle, Lei and Wasserman, JASA 2019), each class against a threshold
+of its own. Where the thresholds are equal the coverage holds on average over pictures like those that they were fitted on, not
+for each class apart; where each was fitted on the pictures of its class, it holds for these.
 
 Two rules only ever add classes, so that the coverage holds with them too. What is nearly as likely as the likeliest class
 cannot be told from it, whatever the threshold: a score that is nearly flat leaves all classes. And classes are
@@ -25,12 +26,13 @@ def label_set(probabilities: Mapping[str, float], conformal: Conformal) -> tuple
     Args:
         probabilities: label -> probability, in the bundle's order, which is that of the degrees that they are.
     """
-    return _at_least(min(conformal.min_probability, _lowest_tie(probabilities)), probabilities)
+    tie = _lowest_tie(probabilities)
+    return _at_least([min(enough, tie) for enough in conformal.min_probabilities], probabilities)
 
 
 def nearly_likeliest(probabilities: Mapping[str, float]) -> tuple[str, ...]:
     """The likeliest class and what cannot be told from it, as ``label_set`` gives them."""
-    return _at_least(_lowest_tie(probabilities), probabilities)
+    return _at_least([_lowest_tie(probabilities)] * len(probabilities), probabilities)
 
 
 def without_gap(labels: Collection[str], order: Sequence[str]) -> tuple[str, ...]:
@@ -43,5 +45,6 @@ def _lowest_tie(probabilities: Mapping[str, float]) -> float:
     return max(probabilities.values()) - TIE
 
 
-def _at_least(enough: float, probabilities: Mapping[str, float]) -> tuple[str, ...]:
-    return without_gap([label for label, probability in probabilities.items() if probability >= enough], list(probabilities))
+def _at_least(thresholds: Sequence[float], probabilities: Mapping[str, float]) -> tuple[str, ...]:
+    pairs = zip(probabilities.items(), thresholds, strict=True)
+    return without_gap([label for (label, probability), enough in pairs if probability >= enough], list(probabilities))

@@ -27,7 +27,7 @@ Run = tuple[int, str, str]
 @pytest.fixture(scope="module")
 def hardware(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "hardware"
-    return ask(Path(shutil.copytree(EMBEDDED_FOLDER / DEFAULT_BUNDLE, folder)), HARDWARE, conformal=SURE)
+    return ask(Path(shutil.copytree(EMBEDDED_FOLDER / DEFAULT_BUNDLE, folder)), HARDWARE, enough=SURE)
 
 
 @pytest.fixture

@@ -179,8 +179,8 @@ def _metrics() -> dict[str, Any]:
             "border_ring": {"macro_auc": ahead},
         },
         "conformal": [
-            {"coverage": 0.8, "min_probability": 0.2, "calibration_size": 3},
-            {"coverage": 0.9, "min_probability": 0.1, "calibration_size": 3},
+            {"coverage": 0.8, "min_probabilities": [0.2] * 3, "calibration_size": 3},
+            {"coverage": 0.9, "min_probabilities": [0.1] * 3, "calibration_size": 3},
         ],
     }
 

@@ -154,7 +154,7 @@ def test_the_card_keeps_to_the_wording_rules(exported: Any) -> None:
 def test_the_coverage_must_have_been_measured(material: Any) -> None:
     metrics = material.source.metrics
     assert choose_conformal(metrics, None).coverage == 0.8
-    assert choose_conformal(metrics, 0.9).min_probability == 0.1
+    assert choose_conformal(metrics, 0.9).min_probabilities == (0.1,) * 3
     with pytest.raises(ExportError, match=r"0\.8, 0\.9"):
         choose_conformal(metrics, 0.95)
 

@@ -133,7 +133,7 @@ def test_a_bundle_that_was_not_shown_to_work_refers_every_picture(
 ) -> None:
     manifest = json.loads((bundle_copy / MANIFEST).read_text())
     manifest["is_proven"] = is_proven
-    manifest["conformal"]["min_probability"] = 0.99  # one class always stands alone
+    manifest["conformal"]["min_probabilities"] = [0.99] * 3  # one class always stands alone
     data = json.dumps(manifest).encode()
     (bundle_copy / MANIFEST).write_bytes(data)
     (bundle_copy / MANIFEST_DIGEST).write_bytes(manifest_digest_line(sha256_hex(data)))

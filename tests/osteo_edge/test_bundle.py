@@ -142,7 +142,7 @@ def _list_file(name: str) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "error", "named"),
     [
-        (_set("schema_version", 2), IncompatibleBundleError, "schema_version is 2"),
+        (_set("schema_version", 4), IncompatibleBundleError, "schema_version is 4, this version of osteo-edge reads 5"),
         (_set("schema_version", True), IncompatibleBundleError, "schema_version"),
         (_set("surprise", 1), ManifestError, "unknown key 'surprise'"),
         (_set("members/0/surprise", 1), ManifestError, r"members\[0\]: unknown key"),
@@ -151,6 +151,11 @@ def _list_file(name: str) -> Callable[[dict[str, Any]], None]:
         (_set("body_part", "chest"), ManifestError, "body_part"),
         (_set("members", []), ManifestError, "members"),
         (_set("conformal/coverage", 1.5), ManifestError, "conformal.coverage"),
+        (_set("conformal/min_probabilities", [0.2, 0.2]), ManifestError, "conformal.min_probabilities must hold 3 numbers"),
+        (_set("conformal/min_probabilities", [0.2, 0.2, 1.2]), ManifestError, "conformal.min_probabilities must lie between"),
+        (_set("conformal/min_probabilities", [0.2, -0.1, 0.2]), ManifestError, "conformal.min_probabilities must lie between"),
+        (_set("conformal/min_probabilities", 0.2), ManifestError, "conformal.min_probabilities must be a list"),
+        (_set("conformal/min_probability", 0.2), ManifestError, "unknown key 'min_probability'"),
         (_set("members/0/input/dtype", "float16"), ManifestError, "input.dtype"),
         (_set("members/0/input/height_px", 10**9), ManifestError, "input"),
         (_set("members/0/region/above", -1), ManifestError, "region"),

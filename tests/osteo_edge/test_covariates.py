@@ -145,7 +145,7 @@ def test_nobody_is_told_of_a_class_that_was_never_seen_at_this_age(predictor: Os
     assert "held no radiograph labelled normal of a person over 49 years of age" in fused.findings[0].message
     assert fused.message.startswith("This test has not learnt from persons like this one and cannot tell.")
     assert fused.message.endswith("DXA is advised for women of 65 and over.")
-    assert fused.probabilities["normal"] < fusion()["conformal"]["min_probability"]
+    assert fused.probabilities["normal"] < fusion()["conformal"]["min_probabilities"][0]
     assert fused.label_set[0] == "normal"
     very_old = predictor.predict(example, age_years=90, sex="male")
     assert [finding.message.split(" of a")[0] for finding in very_old.findings if finding.code == "outside_support"] == [
@@ -316,7 +316,7 @@ def test_words_are_enumerated() -> None:
         ({"covariates": [WITHOUT_SUPPORT[0] | {"support": {"fine": [1, 2]}}, *WITHOUT_SUPPORT[1:]]}, "support must name"),
         ({"covariates": [WITHOUT_SUPPORT[0] | {"support": {"normal": [2, 1]}}, *WITHOUT_SUPPORT[1:]]}, "must not fall"),
         ({"covariates": [WITHOUT_SUPPORT[0] | {"kind": "yes_no"}, *WITHOUT_SUPPORT[1:]]}, "must be 0 and 1"),
-        ({"conformal": {"coverage": 2, "min_probability": 0.3, "calibration_size": 1}}, "fusion.conformal.coverage"),
+        ({"conformal": {"coverage": 2, "min_probabilities": [0.3] * 3, "calibration_size": 1}}, "fusion.conformal.coverage"),
     ],
 )
 def test_a_fusion_that_does_not_fit_is_refused(bundle_copy: Path, changes: dict[str, Any], named: str) -> None:

@@ -43,7 +43,7 @@ def test_the_picture_is_the_mean_of_its_knees() -> None:
     ],
 )
 def test_label_set_holds_what_cannot_be_ruled_out(probabilities: tuple[float, ...], expected: tuple[str, ...]) -> None:
-    assert label_set(named(probabilities), Conformal(0.9, 0.2, 100)) == expected
+    assert label_set(named(probabilities), Conformal(0.9, (0.2,) * 3, 100)) == expected
 
 
 @pytest.mark.parametrize(
@@ -60,28 +60,43 @@ def test_label_set_holds_what_cannot_be_ruled_out(probabilities: tuple[float, ..
 def test_what_cannot_be_told_from_the_likeliest_class_remains_whatever_the_threshold(
     probabilities: tuple[float, ...], expected: tuple[str, ...]
 ) -> None:
-    assert label_set(named(probabilities), Conformal(0.5, 0.99, 10)) == expected
+    assert label_set(named(probabilities), Conformal(0.5, (0.99,) * 3, 10)) == expected
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "expected"),
+    [
+        ((0.25, 0.65, 0.10), ("osteopenia",)),  # the same share is too little for the first class and enough for the last
+        ((0.10, 0.65, 0.25), ("osteopenia", "osteoporosis")),
+        ((0.60, 0.30, 0.10), ("normal",)),
+        ((0.44, 0.46, 0.10), ("normal", "osteopenia")),  # a tie, whatever the thresholds
+        ((0.45, 0.10, 0.45), LABELS),
+        ((0.65, 0.10, 0.25), LABELS),  # and what lies between
+    ],
+)
+def test_each_class_has_a_threshold_of_its_own(probabilities: tuple[float, ...], expected: tuple[str, ...]) -> None:
+    assert label_set(named(probabilities), Conformal(0.9, (0.5, 0.4, 0.2), 100)) == expected
 
 
 def test_what_lies_between_two_remaining_classes_remains() -> None:
-    assert label_set(named((0.5, 0.1, 0.4)), Conformal(0.9, 0.3, 100)) == LABELS
+    assert label_set(named((0.5, 0.1, 0.4)), Conformal(0.9, (0.3,) * 3, 100)) == LABELS
 
 
 scores = st.lists(st.floats(0, 1), min_size=3, max_size=3).filter(lambda numbers: sum(numbers) > 1e-6)
 
 
-@given(scores, st.floats(0, 1), st.floats(0, TIE))
+@given(scores, st.lists(st.floats(0, 1), min_size=3, max_size=3), st.floats(0, TIE))
 def test_a_label_set_is_never_empty_has_no_gap_and_leaves_ties_in(
-    numbers: list[float], threshold: float, spread: float
+    numbers: list[float], thresholds: list[float], spread: float
 ) -> None:
     shares = tuple(number / sum(numbers) for number in numbers)
-    kept = label_set(named(shares), Conformal(0.9, threshold, 100))
+    kept = label_set(named(shares), Conformal(0.9, tuple(thresholds), 100))
     places = [LABELS.index(label) for label in kept]
     assert places == list(range(places[0], places[-1] + 1))
-    for label, share in named(shares).items():
-        assert label in kept or (share < threshold and share < max(shares) - TIE)
+    for (label, share), enough in zip(named(shares).items(), thresholds, strict=True):
+        assert label in kept or (share < enough and share < max(shares) - TIE)
     nearly_flat = named(tuple(0.3 + spread * number for number in numbers))
-    assert label_set(nearly_flat, Conformal(0.9, threshold, 100)) == LABELS
+    assert label_set(nearly_flat, Conformal(0.9, tuple(thresholds), 100)) == LABELS
 
 
 def test_a_gap_is_filled_in_the_order_of_the_labels() -> None:

@@ -33,7 +33,7 @@ from tests.making import add_fusion, ask, change_finder, make_ensemble, rewrite_
 from tests.osteo_edge.test_predictor import drawn
 from tests.osteo_edge.test_structured import SCHEMA
 
-SURE = {"coverage": 0.9, "min_probability": 0.99, "calibration_size": 10}  # the likeliest class stands alone
+SURE = 0.99  # the likeliest class stands alone
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +49,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="module")
 def hardware(made: Callable[..., Path]) -> Path:
-    return ask(made("hardware"), HARDWARE, conformal=SURE)
+    return ask(made("hardware"), HARDWARE, enough=SURE)
 
 
 @pytest.fixture(scope="module")
 def grades(made: Callable[..., Path]) -> Path:
-    return ask(made("grades"), GRADES, conformal=SURE)
+    return ask(made("grades"), GRADES, enough=SURE)
 
 
 @pytest.fixture(scope="module")
@@ -499,6 +499,15 @@ class TestManifests:
             (question(answers=(GRADES.answers[0], replace(GRADES.answers[1], code="no_wear"))), None, "question.answers"),
             (question(answers=(GRADES.answers[0], replace(GRADES.answers[1], sentence="x"))), None, "question.answers"),
             (question(name="bone_density"), None, "question.answers"),
+            (question(degrees=("0", "1"), scale="{}"), None, "question.degrees"),
+            (question(degrees=("0", "1", "1"), scale="{}"), None, "question.degrees"),
+            (question(degrees=("0", "1", " "), scale="{}"), None, "question.degrees"),
+            (question(degrees=("0", "1", "2" * 21), scale="{}"), None, "question.degrees"),
+            (question(degrees=("0", "1", "2"), scale="of 2"), None, "question.scale"),
+            (question(degrees=("0", "1", "2"), scale="{} of {}"), None, "question.scale"),
+            (question(degrees=("0", "1", "2"), scale="{}" + "w" * 59), None, "question.scale"),
+            (question(scale="grade {}"), None, "question.scale"),
+            (replace(BONE_DENSITY, degrees=("0", "1", "2"), scale="{}"), BONE_DENSITY.labels, "question.degrees"),
             (replace(BONE_DENSITY, unit="knee"), BONE_DENSITY.labels, "question.unit"),
             (replace(BONE_DENSITY, title="osteoporosis diagnosis"), BONE_DENSITY.labels, "question.title"),
         ],
@@ -508,8 +517,28 @@ class TestManifests:
             check_question(asked, GRADES.labels if labels is None else labels)
 
     def test_what_fits_is_taken(self) -> None:
-        for asked in (BONE_DENSITY, GRADES, HARDWARE):
+        for asked in (BONE_DENSITY, GRADES, HARDWARE, question(degrees=("0", "1", "2"), scale="grade {} of 2")):
             check_question(asked, asked.labels)
+
+    @pytest.mark.parametrize(
+        ("label_set", "told"),
+        [
+            (("kl3",), "grade 3 of 4 (Kellgren-Lawrence)"),
+            (("kl2", "kl3"), "grade 2 or 3 of 4 (Kellgren-Lawrence)"),
+            (("kl1", "kl2", "kl3"), "grade 1 to 3 of 4 (Kellgren-Lawrence)"),
+            ((), ""),
+        ],
+    )
+    def test_labels_have_degrees_for_people(self, label_set: tuple[str, ...], told: str) -> None:
+        grades = tuple(f"kl{grade}" for grade in range(5))
+        asked = question(
+            answers=(PossibleAnswer("none", grades[:2], "None."), PossibleAnswer("some", grades[2:], "Some.")),
+            degrees=tuple("01234"),
+            scale="grade {} of 4 (Kellgren-Lawrence)",
+        )
+        check_question(asked, grades)
+        assert asked.degrees_of(label_set) == told
+        assert replace(asked, degrees=(), scale="").degrees_of(label_set) == ""
 
     def test_the_words_of_bone_density_are_the_program_s(self, bundle_copy: Path, example: Path) -> None:
         """Whatever a bundle of that question says: the advice belongs to the sentences."""

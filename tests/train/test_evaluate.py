@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -239,18 +240,18 @@ def test_mcnemar_by_hand() -> None:
 def test_conformal_worked_example() -> None:
     """Nine pictures at 80 %: ceil(10 * 0.8) = 8 true classes must be kept, so the eighth highest is the threshold."""
     fitted = fit_threshold(np.array([0.9, 0.1, 0.8, 0.2, 0.7, 0.3, 0.6, 0.4, 0.5]), 0.8)
-    assert fitted.min_probability == 0.2
+    assert fitted.min_probabilities == (0.2,) * 3
     assert fitted.calibration_size == 9
 
 
 def test_conformal_keeps_everything_when_there_are_too_few_pictures() -> None:
-    assert fit_threshold(np.array([0.9, 0.8, 0.7]), 0.9).min_probability == 0
+    assert fit_threshold(np.array([0.9, 0.8, 0.7]), 0.9).min_probabilities == (0,) * 3
 
 
 def test_conformal_description() -> None:
     described = describe(LABELS, PROBABILITIES, 0.7)
     # ceil(7 * 0.7) = 5 of the true classes' 0.9, 0.8, 0.7, 0.6, 0.3, 0.3.
-    assert described["min_probability"] == 0.3
+    assert described["min_probabilities"] == [0.3] * 3
     assert described["covered_share"] == 1.0
     # Two classes reach 0.3 in the second and the fifth picture alone.
     assert described["single_label_share"] == pytest.approx(4 / 6)
@@ -276,6 +277,23 @@ def test_label_sets_are_counted_again_with_the_thresholds_as_they_are(tmp_path: 
     assert json.loads((run / "metrics.json").read_text()) == metrics
     assert len(lines) == len(stale)
     assert "(0.000 before)" in lines[0]
+
+
+def test_records_of_one_threshold_for_all_are_given_one_a_label(tmp_path: Path) -> None:
+    run = Path(shutil.copytree(RESULTS / "knee-mobilenet_v2", tmp_path / "run"))
+    metrics, fusion = (json.loads((run / name).read_text()) for name in ("metrics.json", "fusion.json"))
+
+    def earlier(one: dict[str, Any]) -> dict[str, Any]:
+        plain = dict(one)
+        (threshold,) = set(plain.pop("min_probabilities"))
+        return plain | {"min_probability": threshold}
+
+    old_fusion = fusion["fusion"] | {"conformal": earlier(fusion["fusion"]["conformal"])}
+    (run / "metrics.json").write_text(json.dumps(metrics | {"conformal": [earlier(one) for one in metrics["conformal"]]}))
+    (run / "fusion.json").write_text(json.dumps({"schema_version": 1, "fusion": old_fusion}))
+    count_again(run)
+    assert json.loads((run / "metrics.json").read_text()) == metrics
+    assert json.loads((run / "fusion.json").read_text()) == fusion
 
 
 def test_label_sets_of_other_scores_are_not_counted_again(tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def test_written_and_read_back(telling: Judgement, tmp_path: Path) -> None:
     fusion = make_fusion(parts, telling, LABELS, coverage=0.8)
     write_fusion(tmp_path / "fusion.json", fusion)
     plain = json.loads((tmp_path / "fusion.json").read_text())
-    assert plain["schema_version"] == 1
+    assert plain["schema_version"] == 2
     again = parse_record(Fusion, plain["fusion"], where="fusion.json")
     assert again == fusion
     assert again.image_adds

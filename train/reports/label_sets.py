@@ -1,4 +1,4 @@
-"""A run's label sets counted again, after the rules that make them changed."""
+"""A run's label sets counted again, after the rules that make them or the form of their record changed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from train.conformal import describe_again
+from train.conformal import describe_again, one_a_label
+from train.fusion import FUSION_FILE
+from train.fusion import SCHEMA_VERSION as FUSION_VERSION
 from train.run import METRICS_FILE, RunError, read_json
 from train.scores import MODEL, read_scores
 
 
 def count_again(folder: Path) -> list[str]:
     """Write ``metrics.json`` with the sets that the runtime would show today, and tell what changed.
+
+    ``fusion.json``, where there is one, is brought into today's form.
 
     Raises:
         RunError: the run cannot be read, holds no label sets, or its scores are not those that they were fitted on.
@@ -23,6 +27,10 @@ def count_again(folder: Path) -> list[str]:
     metrics = read_json(path)
     recorded, again = metrics.get("conformal", ()), described_today(folder, metrics)
     save_json(path, metrics | {"conformal": again})
+    if (folder / FUSION_FILE).is_file():
+        fusion = read_json(folder / FUSION_FILE)["fusion"]
+        fusion["conformal"] = one_a_label(fusion["conformal"])
+        save_json(folder / FUSION_FILE, {"schema_version": FUSION_VERSION, "fusion": fusion})
     return [
         f"coverage {new['coverage']:.0%}: the true class is in {new['covered_share']:.3f} of the sets "
         f"({old['covered_share']:.3f} before), {new['single_labels']} sets of one class ({old['single_labels']} before)"
