@@ -282,6 +282,11 @@ class AucDifference:
     p_value: float
 
 
+def permutation_p_value(value: float, permuted: Sequence[float]) -> float:
+    """Share of the relabellings that do as well, the true one among them (Phipson & Smyth, SAGMB 2010)."""
+    return (1 + sum(one >= value for one in permuted)) / (1 + len(permuted))
+
+
 def delong(truth: NDArray[np.bool_], first: Floats, second: Floats, groups: Groups) -> AucDifference:
     """Paired comparison of two areas (DeLong, DeLong & Clarke-Pearson, Biometrics 1988).
 

@@ -80,7 +80,7 @@ def gather(config: Config, dataset: Dataset, finder: Finder, finder_digest: str,
         config=config,
         cache=folder,
         key=cache.key(
-            crops_key, _settings_of_folds(config), weights_digest(config.weights), fold_of.tolist(), _marks(radiographs)
+            crops_key, _settings_of_folds(config), weights_digest(config.weights), fold_of.tolist(), marks_of(radiographs)
         ),
         radiographs=radiographs,
         crops=crops,
@@ -115,8 +115,9 @@ def _settings_of_folds(config: Config) -> dict[str, Any]:
     }
 
 
-def _marks(radiographs: Dataset) -> list[tuple[str, str, str]]:
-    return [(row.sha256, row.label, row.patient_group) for row in radiographs.radiographs]
+def marks_of(radiographs: Dataset) -> list[dict[str, Any]]:
+    """All that the table says of each radiograph: a corrected label, age or T-score asks for other results."""
+    return [{**vars(row), "path": ""} for row in radiographs.radiographs]
 
 
 def weights_digest(weights: str) -> str:

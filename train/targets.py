@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
@@ -400,34 +400,46 @@ def _fit_regressions(
     """Ridge regressions to each column of ``measured`` and the logistic from their predictions, as one linear map."""
     held_back, kernels, biases, chosen = [], [], [], []
     for values in measured.T:
-        predictions = {penalty: _out_of_fold_ridge(values, labels, folds, penalty) for penalty in settings.inverse_penalties}
+        predictions = _out_of_fold_ridges(values, labels, folds, settings.inverse_penalties)
         penalty = min(predictions, key=lambda one: _balanced_squared_error(predictions[one], values, labels))
-        ridge = _fit_ridge(whole, values, labels, penalty)
+        ridge = _fit_ridges(whole, values, labels, (penalty,))[penalty]
         held_back.append(predictions[penalty])
-        kernels.append(ridge.coef_)
-        biases.append(ridge.intercept_)
+        kernels.append(ridge.kernel)
+        biases.append(ridge.bias)
         chosen.append(penalty)
     scaler = StandardScaler().fit(np.column_stack(held_back))
     logistic = _logistic(_SMALL_INVERSE_PENALTY).fit(scaler.transform(np.column_stack(held_back)), labels)
     to_logits = logistic.coef_.T / scaler.scale_[:, np.newaxis]
-    bias = (np.array(biases) - scaler.mean_) @ to_logits + logistic.intercept_
-    return _Affine(np.column_stack(kernels) @ to_logits, bias), tuple(chosen)
+    bias = (np.concatenate(biases) - scaler.mean_) @ to_logits + logistic.intercept_
+    return _Affine(np.hstack(kernels) @ to_logits, bias), tuple(chosen)
 
 
-def _out_of_fold_ridge(values: Doubles, labels: Integers, folds: Sequence[_ReducedFold], inverse_penalty: float) -> Doubles:
-    predictions = np.empty(len(values))
+def _out_of_fold_ridges(
+    values: Doubles, labels: Integers, folds: Sequence[_ReducedFold], inverse_penalties: Sequence[float]
+) -> dict[float, Doubles]:
+    """Inverse penalty -> (pictures,) predictions by ridge regressions that did not see the picture."""
+    predictions = {penalty: np.empty(len(values)) for penalty in inverse_penalties}
     for fold in folds:
-        ridge = _fit_ridge(fold.seen, values[fold.training], labels[fold.training], inverse_penalty)
-        predictions[fold.test] = ridge.predict(fold.unseen)
+        ridges = _fit_ridges(fold.seen, values[fold.training], labels[fold.training], inverse_penalties)
+        for penalty, ridge in ridges.items():
+            predictions[penalty][fold.test] = ridge.logits(fold.unseen)[:, 0]
     return predictions
 
 
-def _fit_ridge(components: Doubles, values: Doubles, labels: Integers, inverse_penalty: float) -> Ridge:
+def _fit_ridges(
+    components: Doubles, values: Doubles, labels: Integers, inverse_penalties: Sequence[float]
+) -> dict[float, _Affine]:
+    """Ridge regressions in which every class weighs the same and the bias is free: one decomposition for all penalties."""
     known = np.isfinite(values)
     if known.sum() < 2:
         raise DatasetError("an inner training part holds fewer than 2 known T-scores or ages; more are needed")
     weights = compute_sample_weight("balanced", labels[known])
-    return Ridge(1 / inverse_penalty).fit(components[known], values[known], sample_weight=weights)
+    middle, mean = np.average(components[known], axis=0, weights=weights), np.average(values[known], weights=weights)
+    centred = components[known] - middle
+    spread, directions = np.linalg.eigh(centred.T @ (weights[:, np.newaxis] * centred))
+    along = directions.T @ (centred.T @ (weights * (values[known] - mean)))
+    kernels = {penalty: directions @ (along / (spread + 1 / penalty)) for penalty in inverse_penalties}
+    return {penalty: _Affine(kernel[:, np.newaxis], np.array([mean - middle @ kernel])) for penalty, kernel in kernels.items()}
 
 
 def _balanced_squared_error(predictions: Doubles, values: Doubles, labels: Integers) -> float:

@@ -9,12 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from osteo_edge.decision.scores import softmax
+from osteo_edge.manifest import Metric
+from train.cache import key
 from train.config import PROJECT, Candidate, ConfigError, Evaluation
 from train.dataset import Dataset, RadiographRow
 from train.ensembles.nested import NestedLogits
-from train.study.config import FeatureSet, LearningCurve, StudyConfig, System, read_study_config
+from train.evaluate import class_aucs
+from train.material import marks_of
+from train.study.config import FeatureSet, LearningCurve, Pool, Proof, StudyConfig, System, read_study_config
 from train.study.features import Described
+from train.study.proof import dealt_anew, describe_proof, permuted_macro_aucs, pools_of
 from train.study.systems import Repeat, _members, count_choices, run_repeats, select
+from train.study.tables import proof_table
 
 SHIPPED = PROJECT / "train" / "configs" / "knee-study.toml"
 COUNT = 60
@@ -161,6 +168,107 @@ def test_the_choice_never_sees_the_pictures_held_back() -> None:
     assert chosen.chosen == ("early", "early")
 
 
+PROVING = PROJECT / "train" / "configs" / "knee-bone-density-proof.toml"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("permutations = 200", "permutations = 99", "are too few: p would be 0.01 or more"),
+        ("largest_p = 0.01", "largest_p = 1.0", "proof.largest_p must lie between"),
+        ('covariates = "age and sex"', 'covariates = "shoes"', "proof.covariates names 'shoes'"),
+        ('fused = ["selected", ', "fused = [", "needs 'selected' among what is fused"),
+        ('name = "graded"', 'name = "model"', "pools holds one name twice"),
+        ('systems = ["graded, knee", ', 'systems = ["graded, hip", ', "names 'graded, hip'"),
+        ("ensembles = []", 'ensembles = ["mean"]', "members is empty"),
+    ],
+)
+def test_a_rule_that_nothing_could_meet_is_told(tmp_path: Path, before: str, after: str, message: str) -> None:
+    text = PROVING.read_text()
+    assert before in text
+    file = tmp_path / "study.toml"
+    file.write_text(text.replace(before, after, 1))
+    with pytest.raises(ConfigError, match=message):
+        read_study_config(file)
+
+
+def test_people_are_dealt_to_pictures_whole() -> None:
+    """Label, T-score and age go together, and all radiographs of a patient get one person's."""
+    rows = _radiographs().radiographs
+    twice = Dataset((*rows, *(replace(row, sha256=f"{number:064x}") for number, row in enumerate(rows[:10], COUNT))))
+    dealt = dealt_anew(twice, np.random.default_rng(0))
+    person = {(row.label, row.t_score, row.covariates["age_years"]) for row in rows}
+    assert len(person) == COUNT
+    assert {(row.label, row.t_score, row.covariates["age_years"]) for row in dealt.radiographs} == person
+    assert [row.sha256 for row in dealt.radiographs] == [row.sha256 for row in twice.radiographs]
+    assert dealt.groups == twice.groups
+    for place in range(10):
+        assert dealt.radiographs[place].covariates == dealt.radiographs[COUNT + place].covariates
+    moved = sum(one.covariates != other.covariates for one, other in zip(dealt.radiographs, twice.radiographs, strict=True))
+    assert moved > COUNT / 2
+
+
+def _proving() -> StudyConfig:
+    return replace(
+        _config(),
+        repeats=1,
+        forest="",
+        pools=(Pool("blind", ("noise",)), Pool("seeing", ("knowing",))),
+        proof=Proof(permutations=4, largest_p=0.5, covariates="age"),
+    )
+
+
+def test_permuted_people_leave_chance_and_a_stopped_count_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, described = _proving(), _described()
+    whole = permuted_macro_aucs(config, described, tmp_path, "key")
+    assert set(whole) == {"model", "blind", "seeing"}
+    assert all(len(values) == 4 and 0.2 < np.mean(values) < 0.65 for values in whole.values())
+    selected = [select(one, ["noise", "knowing"], LABEL_OF) for one in run_repeats(config, described, tmp_path, "key")]
+    assert class_aucs(LABEL_OF, softmax(selected[0].nested.outer[:, 0])).mean() > max(whole["model"])
+
+    (file,) = tmp_path.glob("permuted-*.json")
+    file.write_text(json.dumps(json.loads(file.read_text())[:2]))
+    done = []
+    monkeypatch.setattr("train.study.proof._permuted_once", lambda *given: done.append(given[2]) or dict.fromkeys(whole, 0.5))
+    again = permuted_macro_aucs(config, described, tmp_path, "key")
+    assert done == [2, 3]
+    assert again["model"] == [*whole["model"][:2], 0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("permuted", "gain", "is_proven"),
+    [([0.5] * 4, 0.02, True), ([0.5, 0.5, 0.5, 0.9], 0.02, False), ([0.5] * 4, -0.02, False)],
+    ids=["both", "chance does as well", "nothing is added"],
+)
+def test_the_rule_asks_for_both(permuted: list[float], gain: float, is_proven: bool) -> None:
+    config = replace(_proving(), proof=Proof(permutations=4, largest_p=0.3, covariates="age"))
+    rng = np.random.default_rng(0)
+    scores = {name: rng.dirichlet([1, 1, 1], COUNT)[np.newaxis] for name in pools_of(config)}
+    figures = {name: {"macro_auc": Metric(0.8, 0.7, 0.9)} for name in scores}
+    one = {figure: Metric(0.8, 0.7, 0.9) for figure in ("macro_auc", "balanced_accuracy")}
+    gains = {"covariates": {figure: Metric(gain + 0.01, gain, gain + 0.02) for figure in one}}
+    fusion: Any = SimpleNamespace(names=("age_years",), figures={"covariates": one, "fused": one}, gains=gains)
+    chances = dict.fromkeys(scores, permuted)
+    groups = [str(number) for number in range(COUNT)]
+    assert config.proof
+    proof = describe_proof(config, config.proof, figures, scores, LABEL_OF, groups, chances, fusion)
+    assert proof["is_proven"] is is_proven
+    assert proof["macro_auc"]["model"]["p_value"] == (1 + sum(value >= 0.8 for value in permuted)) / 5
+    assert list(proof["pools_compared"]) == ["seeing less blind"]
+    table = proof_table(proof)
+    assert all(len(row) == len(table["columns"]) for row in table["rows"])
+    assert ("is proven" if is_proven else "is not proven") in table["note"]
+
+
+def test_a_corrected_label_asks_for_other_results() -> None:
+    """What the cache is named by changes with all that the table says."""
+    rows = _radiographs()
+    first, *others = rows.radiographs
+    for other in (replace(first, label="osteoporosis"), replace(first, t_score=0.5), replace(first, covariates={})):
+        assert key(marks_of(Dataset((other, *others)))) != key(marks_of(rows))
+    assert key(marks_of(Dataset((replace(first, path=Path("elsewhere")), *others)))) == key(marks_of(rows))
+
+
 @pytest.mark.slow
 def test_a_study_writes_its_folder(tmp_path: Path) -> None:
     from train.dataset import read_dataset
@@ -183,6 +291,8 @@ def test_a_study_writes_its_folder(tmp_path: Path) -> None:
         regions=(Candidate("knee", 0.8, 0.8, 0.8, 32, 32),),
         features=(FeatureSet("small", "knee", "mobilenet_v2_0.35", "random"),),
         systems=(System("classes", "small", "classes"), System("ordinal", "small", "ordinal")),
+        pools=(Pool("plain", ("classes",)), Pool("in order", ("ordinal",))),
+        proof=Proof(permutations=2, largest_p=0.5, covariates="age and sex"),
         members=("classes", "ordinal"),
         ensembles=("mean", "stacking", "cascade"),
         forest="",
@@ -197,6 +307,10 @@ def test_a_study_writes_its_folder(tmp_path: Path) -> None:
     metrics = json.loads((output / "metrics.json").read_text())
     assert {"classes", "ordinal", "ensemble_stacking", "majority", "age_sex"} <= set(metrics["baselines"])
     assert sum(metrics["chosen"].values()) == 4
+    proof = json.loads((output / "proof.json").read_text())
+    assert proof["macro_auc"]["model"]["value"] == metrics["model"]["macro_auc"]["value"]
+    assert metrics["permuted_labels"]["macro_auc"] == proof["permuted_macro_auc"]["model"]
+    assert set(proof["pools_compared"]) == {"in order less plain"}
     tables = json.loads((output / "tables.json").read_text())["tables"]
     assert all(len(row) == len(table["columns"]) for table in tables for row in table["rows"])
     assert "selected + age and sex" in json.loads((output / "fusions.json").read_text())

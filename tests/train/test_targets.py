@@ -9,6 +9,8 @@ from keras import ops
 from numpy.typing import NDArray
 from scipy.optimize import approx_fprime
 from scipy.special import expit
+from sklearn.linear_model import Ridge
+from sklearn.utils.class_weight import compute_sample_weight
 
 from osteo_edge.decision.scores import softmax
 from train.config import ConfigError, Linear
@@ -16,7 +18,7 @@ from train.dataset import DatasetError
 from train.evaluate import class_aucs
 from train.linear import fit_linear
 from train.target_heads import KerasTarget, keras_target, standardise, t_score_auxiliary
-from train.targets import KINDS, _ordinal_loss, as_head, as_raw_head, fit_target
+from train.targets import KINDS, _fit_ridges, _ordinal_loss, as_head, as_raw_head, fit_target
 
 SETTINGS = Linear(pca_variance=0.95, inverse_penalties=(1e-3, 1e-2, 1e-1), inner_folds=3)
 LINEAR_KINDS = ("classes", "two_classes", "t_score", "privileged")
@@ -250,3 +252,17 @@ def test_unknown_heads_are_refused() -> None:
         keras_target("two_classes")
     with pytest.raises(ConfigError, match="must be above 0, not 0"):
         t_score_auxiliary(0)
+
+
+def test_ridges_are_those_of_scikit_learn() -> None:
+    """One decomposition serves every penalty; blanks are left out and every class weighs the same."""
+    rng = np.random.default_rng(5)
+    components, labels = rng.normal(size=(40, 6)) * np.arange(1, 7), np.arange(40) % 3
+    values = components @ rng.normal(size=6) + rng.normal(size=40)
+    values[[3, 17]] = np.nan
+    known = np.isfinite(values)
+    weights = compute_sample_weight("balanced", labels[known])
+    for penalty, ridge in _fit_ridges(components, values, labels, (1e-4, 1e-2, 1.0)).items():
+        theirs = Ridge(1 / penalty).fit(components[known], values[known], sample_weight=weights)
+        np.testing.assert_allclose(ridge.kernel[:, 0], theirs.coef_, rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(ridge.bias[0], theirs.intercept_, rtol=1e-7, atol=1e-9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import click
@@ -84,16 +85,26 @@ def inner_logits(score: Members, labels: Integers, groups: Groups, training: Int
 
 
 def nested_logits(
-    score: Members, labels: Integers, groups: Groups, fold_of: Integers, *, inner_folds: int, seed: int
+    score: Members,
+    labels: Integers,
+    groups: Groups,
+    fold_of: Integers,
+    *,
+    inner_folds: int,
+    seed: int,
+    is_silent: bool = False,
 ) -> NestedLogits:
     """Run the members through every outer fold of ``fold_of`` and the inner folds of its training part.
+
+    Args:
+        is_silent: shows no progress.
 
     Raises:
         DatasetError: as ``inner_logits``; or an outer fold parts a patient group.
     """
     _refuse_parted_groups(fold_of, groups)
-    inner, outer = [], []
-    with click.progressbar(range(int(fold_of.max()) + 1), label="Members", file=sys.stderr) as progress:
+    inner, outer, folds = [], [], range(int(fold_of.max()) + 1)
+    with nullcontext(folds) if is_silent else click.progressbar(folds, label="Members", file=sys.stderr) as progress:
         for fold in progress:
             training, held_back = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
             inner.append(inner_logits(score, labels, groups, training, folds=inner_folds, seed=seed))

@@ -8,7 +8,7 @@ from typing import Literal
 
 from osteo_edge.manifest import Metric
 from train.dataset import LABELS
-from train.evaluate import compare
+from train.evaluate import compare, permutation_p_value
 from train.reports.material import RunMaterial
 from train.reports.wording import system_title, with_interval
 from train.scores import MODEL, Scores
@@ -117,8 +117,7 @@ def _permuted(material: RunMaterial) -> Iterator[Finding]:
     own = material.systems.get(system, {}).get("macro_auc")
     if not aucs or own is None:
         return
-    # The share of relabellings that do as well, this one among them (Phipson & Smyth, SAGMB 2010).
-    p_value = (1 + sum(value >= own.value for value in aucs)) / (1 + len(aucs))
+    p_value = permutation_p_value(own.value, aucs)
     evidence = (
         f"macro AUC of {len(aucs)} shuffles {min(aucs):.2f} to {max(aucs):.2f}, of the true labels {own.value:.2f}; "
         f"p = {p_value:.2f}, and no less than {1 / (1 + len(aucs)):.2f} with so many shuffles"

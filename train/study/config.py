@@ -10,10 +10,13 @@ from typing import Literal
 from train.columns import COLUMNS
 from train.config import Candidate, Evaluation, Linear, Rule, read_settings
 from train.ensembles.fit import KINDS as ENSEMBLES
+from train.scores import MODEL
 from train.targets import KINDS as TARGETS
 
 # In the place of a region: the measures of bone instead of a network's features.
 MEASURES = "measures"
+# Among what is fused: the model, which each fold chooses.
+SELECTED = "selected"
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,18 @@ class System:
 
 
 @dataclass(frozen=True)
+class Pool:
+    """Some of the candidates, among which each fold chooses as it does among all of them; one system more.
+
+    Attributes:
+        systems: names of candidates.
+    """
+
+    name: str
+    systems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class CovariateSet:
     """Columns that are fused with the image's score; the fused answer is given where the required ones are known."""
 
@@ -68,6 +83,21 @@ class LearningCurve:
 
 
 @dataclass(frozen=True)
+class Proof:
+    """What would prove that the picture tells something, said before it is looked; see ``train.study.proof``.
+
+    Attributes:
+        permutations: of the people over the pictures; for each of them the whole study, with its choices, is done anew.
+        largest_p: the p of the model's macro AUC must be below it.
+        covariates: name of the covariate set beside which the fused model's paired gain must lie above 0.
+    """
+
+    permutations: int
+    largest_p: float
+    covariates: str
+
+
+@dataclass(frozen=True)
 class StudyConfig:
     """Everything that decides what a study does.
 
@@ -79,6 +109,7 @@ class StudyConfig:
         forest: feature set of the random forest; empty for none.
         segmenter: file of the network that outlines bone, where a feature set asks for masks or measures.
         fused: systems whose score is fused with covariates; ``selected`` is the model.
+        pools: what is held against the first of them.
     """
 
     name: str
@@ -97,9 +128,11 @@ class StudyConfig:
     forest: str
     fused: tuple[str, ...]
     covariates: tuple[CovariateSet, ...]
-    learning: LearningCurve
     linear: Linear
     evaluation: Evaluation
+    learning: LearningCurve | None = None
+    pools: tuple[Pool, ...] = ()
+    proof: Proof | None = None
     segmenter: str = ""
 
     @property
@@ -133,12 +166,32 @@ def _rules(config: StudyConfig) -> Iterator[Rule]:
     yield from _known("systems.target", [one.target for one in config.systems], TARGETS)
     yield from _known("ensembles", config.ensembles, ENSEMBLES)
     yield from _known("members", config.members, systems)
+    yield bool(config.members) or not config.ensembles, "members", "is empty, and ensembles need some"
+    yield from _unique("pools", [MODEL, *systems, *(one.name for one in config.pools)])
+    for pool in config.pools:
+        yield bool(pool.systems), f"pools.{pool.name[:60]}", "holds no system"
+        yield from _known(f"pools.{pool.name[:60]}", pool.systems, [one.name for one in config.candidates])
     yield from _known("forest", [config.forest] if config.forest else [], features)
-    yield from _known("fused", config.fused, [*systems, *config.ensembles, "selected"])
-    yield from _known("learning.features", [config.learning.features], features)
+    yield from _known("fused", config.fused, [*systems, *(one.name for one in config.pools), *config.ensembles, SELECTED])
+    yield from _known("learning.features", [config.learning.features] if config.learning else [], features)
+    yield from _rules_of_proof(config)
     for one in config.covariates:
         yield from _known(f"covariates.{one.name}", one.columns, list(COLUMNS))
         yield from _known(f"covariates.{one.name}.required", one.required, one.columns)
+
+
+def _rules_of_proof(config: StudyConfig) -> Iterator[Rule]:
+    if config.proof is None:
+        return
+    yield SELECTED in config.fused, "proof", f"needs {SELECTED!r} among what is fused"
+    yield from _known("proof.covariates", [config.proof.covariates], [one.name for one in config.covariates])
+    yield 0 < config.proof.largest_p < 1, "proof.largest_p", "must lie between 0 and 1"
+    least = 1 / (1 + max(config.proof.permutations, 0))
+    yield (
+        least < config.proof.largest_p,
+        "proof.permutations",
+        f"are too few: p would be {least:.3g} or more, whatever is found",
+    )
 
 
 def _rules_of_features(config: StudyConfig) -> Iterator[Rule]:
@@ -156,7 +209,8 @@ def _rules_of_features(config: StudyConfig) -> Iterator[Rule]:
             yield bool(one.backbone and one.weights), key, "needs a backbone and weights"
     yield MEASURES not in [one.name for one in config.regions], "regions", f"must not be called {MEASURES!r}"
     yield config.forest not in measured, "forest", "cannot take measures of bone, which have gaps"
-    yield config.learning.features not in measured, "learning.features", "cannot be measures of bone, which have gaps"
+    learnt = config.learning.features if config.learning else ""
+    yield learnt not in measured, "learning.features", "cannot be measures of bone, which have gaps"
     candidates = {one.features for one in config.candidates}
     yield not candidates & measured, "systems", "on measures of bone compare only: set is_candidate = false"
 

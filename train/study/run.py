@@ -20,7 +20,7 @@ from train.crops import Finder
 from train.dataset import LABELS, Dataset
 from train.ensembles.nested import EnsembleScores, NestedLogits, as_one_member, nested_scores
 from train.fusion import Judgement, Penalties, judge_fusion
-from train.material import say
+from train.material import marks_of, say, weights_digest
 from train.report import as_scores, judge
 from train.reports.learning import learning_curve
 from train.reports.material import LEARNING_FILE, TABLES_FILE
@@ -28,13 +28,14 @@ from train.run import CONFIG_FILE, METRICS_FILE, RUN_FILE
 from train.scores import MODEL, write_scores
 from train.split import require_groups
 from train.study import tables
-from train.study.config import StudyConfig
+from train.study.config import SELECTED, LearningCurve, StudyConfig
 from train.study.features import Described, describe, digest_of
+from train.study.proof import describe_proof, permuted_macro_aucs, pools_of
 from train.study.systems import Repeat, Selected, count_choices, run_repeats, select
 from train.versions import versions
 
 FUSIONS_FILE = "fusions.json"
-SELECTED = "selected"
+PROOF_FILE = "proof.json"
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -47,6 +48,7 @@ class Outcome:
     Attributes:
         systems: name -> held-back probabilities (repeats, radiographs, labels); the model first.
         fusions: name of system and covariates -> judgement.
+        permuted: macro AUCs of the model and of the pools on people dealt anew; empty where no proof is asked for.
     """
 
     labels: Integers
@@ -56,6 +58,7 @@ class Outcome:
     ensembles: Sequence[EnsembleScores]
     systems: Mapping[str, Floats]
     fusions: Mapping[tuple[str, str], Judgement]
+    permuted: Mapping[str, Sequence[float]]
 
 
 def study(config: StudyConfig, finder: Finder, finder_digest: str, *, dataset: Dataset, output: Path, config_text: str) -> None:
@@ -81,21 +84,23 @@ def _find_out(config: StudyConfig, described: Described, folder: Path) -> Outcom
     labels, groups = np.array(described.radiographs.label_indices), described.radiographs.groups
     names = [(one.name, one.features, one.target) for one in config.systems]
     key = cache.key(
-        digest_of(described.radiographs), config.features, config.regions, config.linear, names, config.forest, _splits(config)
+        marks_of(described.radiographs), config.features, config.regions, config.linear, names, config.forest, _splits(config)
     )
     repeats = run_repeats(config, described, folder, key)
-    selections = [select(repeat, [one.name for one in config.candidates], labels) for repeat in repeats]
+    pools = {name: [select(repeat, names, labels) for repeat in repeats] for name, names in pools_of(config).items()}
     say("Ensembles")
     ensembles = [nested_scores(one.of(config.members), labels, groups, config.ensembles, seed=config.seed) for one in repeats]  # type: ignore[arg-type]
     systems = {
-        MODEL: _stacked([one.nested.outer[:, 0] for one in selections]),
+        **{name: _stacked([one.nested.outer[:, 0] for one in selections]) for name, selections in pools.items()},
         **{name: _stacked([one.logits(name) for one in repeats]) for name in repeats[0].names},
         **{f"ensemble_{kind}": _stacked([one.logits[kind] for one in ensembles]) for kind in config.ensembles},
         **_baselines(config, described, repeats),
     }
-    return Outcome(
-        labels, groups, repeats, selections, ensembles, systems, _fusions(config, described, repeats, selections, labels)
+    fusions = _fusions(config, described, repeats, pools, labels)
+    permuted = (
+        permuted_macro_aucs(config, described, folder, cache.key(key, config.pools, config.repeats)) if config.proof else {}
     )
+    return Outcome(labels, groups, repeats, pools[MODEL], ensembles, systems, fusions, permuted)
 
 
 def _splits(config: StudyConfig) -> tuple[int, int, int]:
@@ -112,15 +117,17 @@ def _baselines(config: StudyConfig, described: Described, repeats: Sequence[Repe
 
 
 def _fusions(
-    config: StudyConfig, described: Described, repeats: Sequence[Repeat], selections: Sequence[Selected], labels: Integers
+    config: StudyConfig,
+    described: Described,
+    repeats: Sequence[Repeat],
+    pools: Mapping[str, Sequence[Selected]],
+    labels: Integers,
 ) -> dict[tuple[str, str], Judgement]:
     radiographs = described.radiographs
     people = [row.covariates for row in radiographs.radiographs]
     judged = {}
     for system in config.fused:
-        nested = [
-            _as_member(config, system, *pair, labels, radiographs.groups) for pair in zip(repeats, selections, strict=True)
-        ]
+        nested = _as_members(config, system, repeats, pools, labels, radiographs.groups)
         for one in config.covariates:
             say(f"Fusion of {system} with {one.name}")
             judged[system, one.name] = judge_fusion(
@@ -136,14 +143,21 @@ def _fusions(
     return judged
 
 
-def _as_member(
-    config: StudyConfig, system: str, repeat: Repeat, selected: Selected, labels: Integers, groups: Sequence[str]
-) -> NestedLogits:
-    if system == SELECTED:
-        return selected.nested
+def _as_members(
+    config: StudyConfig,
+    system: str,
+    repeats: Sequence[Repeat],
+    pools: Mapping[str, Sequence[Selected]],
+    labels: Integers,
+    groups: Sequence[str],
+) -> list[NestedLogits]:
+    """A system as one member, a repeat each."""
+    chosen = MODEL if system == SELECTED else system
+    if chosen in pools:
+        return [one.nested for one in pools[chosen]]
     if system in config.ensembles:
-        return as_one_member(repeat.of(config.members), system, labels, groups, seed=config.seed)  # type: ignore[arg-type]
-    return repeat.of([system])
+        return [as_one_member(one.of(config.members), system, labels, groups, seed=config.seed) for one in repeats]  # type: ignore[arg-type]
+    return [one.of([system]) for one in repeats]
 
 
 def _write(
@@ -158,22 +172,12 @@ def _write(
     say("Figures and intervals")
     labels, groups = outcome.labels, outcome.groups
     chosen = count_choices(outcome.selections)
-    favourite = next(one for one in config.candidates if one.name == next(iter(chosen)))
-    permuted = permuted_macro_auc(
-        described.features[favourite.features],
-        labels,
-        groups,
-        config.linear,
-        folds=config.folds,
-        permutations=config.evaluation.permutations,
-        seed=config.seed,
-    )
     facts = {
         "radiographs": {"read": len(dataset.radiographs), "scored": len(labels), "knees": described.knees},
         "method": f"{config.repeats} x {config.folds} folds by patient group, the model chosen in each by {config.inner_folds} "
         f"inner folds; 95 % percentile bootstrap by patient, {config.evaluation.resamples} resamples",
         "chosen": chosen,
-        "permuted_labels": {"system": favourite.features, "macro_auc": permuted},
+        "permuted_labels": _permuted_labels(config, described, outcome, next(iter(chosen))),
     }
     metrics = judge(labels, outcome.systems, groups, config.evaluation, seed=config.seed, facts=facts)
     figures = {MODEL: metrics[MODEL], **metrics["baselines"]}
@@ -181,16 +185,38 @@ def _write(
     cache.save_json(output / METRICS_FILE, metrics)
     cache.save_json(output / FUSIONS_FILE, {" + ".join(name): one.as_plain() for name, one in outcome.fusions.items()})
     shown = tables.all_tables(config, outcome.selections, outcome.ensembles, outcome.fusions, figures)
+    if config.proof is not None:
+        fusion = outcome.fusions[SELECTED, config.proof.covariates]
+        proof = describe_proof(config, config.proof, figures, outcome.systems, labels, groups, outcome.permuted, fusion)
+        cache.save_json(output / PROOF_FILE, proof)
+        shown = [tables.proof_table(proof), *shown]
     cache.save_json(output / TABLES_FILE, {"tables": shown})
     folds = np.array([one.fold_of for one in outcome.repeats])
     write_scores(output, as_scores(described.radiographs, folds, outcome.systems))
-    _write_learning(config, described, output, labels)
+    if config.learning is not None:
+        _write_learning(config, config.learning, described, output, labels)
     (output / RUN_FILE).unlink(missing_ok=True)
     cache.save_json(output / RUN_FILE, _describe_run(config, dataset, described, seconds))
 
 
-def _write_learning(config: StudyConfig, described: Described, output: Path, labels: Integers) -> None:
-    curve = config.learning
+def _permuted_labels(config: StudyConfig, described: Described, outcome: Outcome, favourite: str) -> dict[str, Any]:
+    """The model on people dealt anew where a proof asks for it, else the most chosen features on shuffled labels."""
+    if config.proof is not None:
+        return {"system": MODEL, "macro_auc": outcome.permuted[MODEL]}
+    features = next(one.features for one in config.candidates if one.name == favourite)
+    permuted = permuted_macro_auc(
+        described.features[features],
+        outcome.labels,
+        outcome.groups,
+        config.linear,
+        folds=config.folds,
+        permutations=config.evaluation.permutations,
+        seed=config.seed,
+    )
+    return {"system": features, "macro_auc": permuted}
+
+
+def _write_learning(config: StudyConfig, curve: LearningCurve, described: Described, output: Path, labels: Integers) -> None:
     steps = learning_curve(
         described.features[curve.features],
         labels,
@@ -218,6 +244,7 @@ def _describe_run(config: StudyConfig, dataset: Dataset, described: Described, s
         "radiographs": len(scored),
         "knees": described.knees,
         "without_knee": [digest for digest in digests if digest not in scored],
+        "weights_sha256": {one.name: weights_digest(one.weights) for one in config.features if one.weights},
         "wall_clock_s": round(seconds),
         "processors": os.cpu_count(),
         "keras_backend": keras.backend.backend(),

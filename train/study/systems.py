@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,22 +74,41 @@ class Selected:
 def run_repeats(config: StudyConfig, described: Described, folder: Path, key: str) -> list[Repeat]:
     """Every repeat in turn; those that are in the cache are read back."""
     names, score = _members(config, described)
-    labels, groups = np.array(described.radiographs.label_indices), described.radiographs.groups
     repeats = []
     for number in range(config.repeats):
         file = folder / f"repeat{number}-{key}.npz"
         fold_of = make_split(described.radiographs, folds=config.folds, seed=config.seed + number)
         if not file.exists():
             say(f"Repeat {number + 1} of {config.repeats}: {len(names)} systems")
-            nested = nested_logits(
-                members(score), labels, groups, fold_of, inner_folds=config.inner_folds, seed=config.seed + number
-            )
+            nested = _nested(config, described.radiographs, score, fold_of, number)
             inner = {f"inner{fold}": values for fold, values in enumerate(nested.inner)}
             cache.save_arrays(file, {"outer": nested.outer, **inner})
         with np.load(file, allow_pickle=False) as stored:
             inner_logits = [stored[f"inner{fold}"] for fold in range(config.folds)]
             repeats.append(Repeat(names, from_stored(inner_logits, stored["outer"], fold_of)))
     return repeats
+
+
+def candidates_once(config: StudyConfig, described: Described, number: int) -> Repeat:
+    """One repeat of the candidates alone; nothing is kept or shown."""
+    names, score = _members(replace(config, systems=config.candidates, forest=""), described)
+    fold_of = make_split(described.radiographs, folds=config.folds, seed=config.seed + number)
+    return Repeat(names, _nested(config, described.radiographs, score, fold_of, number, is_silent=True))
+
+
+def _nested(
+    config: StudyConfig,
+    radiographs: Dataset,
+    score: Sequence[Member],
+    fold_of: Integers,
+    number: int,
+    *,
+    is_silent: bool = False,
+) -> NestedLogits:
+    labels, seed = np.array(radiographs.label_indices), config.seed + number
+    return nested_logits(
+        members(score), labels, radiographs.groups, fold_of, inner_folds=config.inner_folds, seed=seed, is_silent=is_silent
+    )
 
 
 def _members(config: StudyConfig, described: Described) -> tuple[tuple[str, ...], list[Member]]:
