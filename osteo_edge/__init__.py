@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         SelfTestError,
         SignatureError,
         TuningError,
+        UnknownQuestionError,
         UnreadableImageError,
         UnsupportedImageError,
     )
@@ -76,6 +77,7 @@ _HOMES = {
     "SignatureError": "errors",
     "Status": "labels",
     "TuningError": "errors",
+    "UnknownQuestionError": "errors",
     "UnreadableImageError": "errors",
     "UnsupportedImageError": "errors",
     "embedded_bundles": "bundle",
@@ -117,6 +119,7 @@ __all__ = [
     "SignatureError",
     "Status",
     "TuningError",
+    "UnknownQuestionError",
     "UnreadableImageError",
     "UnsupportedImageError",
     "__version__",

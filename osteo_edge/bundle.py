@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from osteo_edge.errors import BundleNotFoundError, IntegrityError
+from osteo_edge.errors import BundleNotFoundError, IntegrityError, UnknownQuestionError
 from osteo_edge.integrity import read_in_pieces, read_regular_file, require_digest, require_digest_of_pieces, sha256_hex
 from osteo_edge.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from osteo_edge.questions import ALL_QUESTIONS
 
 MANIFEST = "manifest.json"
 MANIFEST_DIGEST = "manifest.sha256"
 MANIFEST_SIGNATURE = "manifest.sig"
 MAX_SIGNATURE_BYTES = 4096
-DEFAULT_BUNDLE = "knee-mobilenet_v2"
+# What a picture is asked where neither a bundle nor a question is named. The names stand here so that no other manifest is read
+# before an answer.
+DEFAULT_BUNDLES = ("knee-mobilenet_v2",)
+DEFAULT_BUNDLE = DEFAULT_BUNDLES[0]
 # Where a file system cannot exchange two folders, the old bundle waits under this name while the new one takes its place.
 REPLACED = ".osteo-edge-replaced-"
 EMBEDDED_FOLDER = Path(__file__).parent / "bundles"
@@ -141,13 +145,37 @@ def embedded_bundles() -> tuple[str, ...]:
     return names
 
 
-def default_bundles() -> tuple[str, ...]:
-    """Names of the bundles that are asked of a picture where none is named: each that is inside the package.
+def bundles_asked(names: Sequence[str | Path] = (), questions: Sequence[str] = ()) -> tuple[str | Path, ...]:
+    """The bundles that are to be asked of a picture, by their names.
+
+    Args:
+        names: of bundles, or paths of their folders; the default ones where there are none, and all embedded ones where
+            there are questions.
+        questions: of these bundles, those that answer them, in the order of the questions; ``all`` stands for all of them.
+            Where there are none, no bundle is opened.
+
+    Raises:
+        UnknownQuestionError: none of the bundles answers a question.
+        BundleError: where there are questions, a bundle cannot be opened.
+    """
+    if not questions:
+        return tuple(names or DEFAULT_BUNDLES)
+    answering = [(name, open_bundle(name).manifest.question.name) for name in names or shipped_bundles()]
+    known = list(dict.fromkeys(question for _, question in answering))
+    wanted = [one for question in questions for one in (known if question == ALL_QUESTIONS else [question])]
+    for question in wanted:
+        if question not in known:
+            raise UnknownQuestionError(f"no bundle here answers {question[:60]!r}; there is: {', '.join(known)}")
+    return tuple(name for question in dict.fromkeys(wanted) for name, its_own in answering if its_own == question)
+
+
+def shipped_bundles() -> tuple[str, ...]:
+    """Names of the bundles that should be inside the package, the default ones first, and of all others that are.
 
     Raises:
         BundleNotFoundError: as ``embedded_bundles``.
     """
-    return embedded_bundles()
+    return tuple(dict.fromkeys((*DEFAULT_BUNDLES, *embedded_bundles())))
 
 
 def installed_bundles() -> tuple[str, ...]:

@@ -9,6 +9,7 @@ OsteoEdgeError
 |- CovariateError              what was given of the person cannot be used
 |- BundleError                 the model's folder cannot be trusted or used
 |  |- BundleNotFoundError
+|  |  `- UnknownQuestionError  none of the bundles answers what is to be asked
 |  |- ManifestError            names the field
 |  |- IncompatibleBundleError  made for another version of this package
 |  |- IntegrityError           a file is missing, changed, linked or not listed
@@ -96,6 +97,10 @@ class BundleError(OsteoEdgeError):
 
 class BundleNotFoundError(BundleError):
     """No bundle of that name or at that path."""
+
+
+class UnknownQuestionError(BundleNotFoundError):
+    """No bundle at hand answers the question."""
 
 
 class ManifestError(BundleError):

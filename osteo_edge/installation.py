@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Protocol
 
 from osteo_edge.bundle import (
-    DEFAULT_BUNDLE,
+    DEFAULT_BUNDLES,
     MANIFEST,
     MANIFEST_DIGEST,
     MANIFEST_SIGNATURE,
@@ -185,7 +185,7 @@ def _require_user_folder() -> Path:
 
 
 def _require_free(target: Path, *, force: bool) -> None:
-    if target.name in (*embedded_bundles(), DEFAULT_BUNDLE):
+    if target.name in (*embedded_bundles(), *DEFAULT_BUNDLES):
         raise InstallationError(f"{target.name} is the name of an embedded bundle; the bundle must be made under another name")
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise InstallationError(f"{target} is in the way; remove it")

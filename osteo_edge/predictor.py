@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from osteo_edge.bundle import Bundle, default_bundles
+from osteo_edge.bundle import Bundle, bundles_asked
 from osteo_edge.covariates import Given, Person, gather
 from osteo_edge.decision.verdict import refuse
 from osteo_edge.errors import ImageTooLargeError, InputError
@@ -48,6 +48,7 @@ class OsteoPredictor:
         self,
         bundle: Asked | Sequence[Asked] | None = None,
         *,
+        questions: str | Sequence[str] = (),
         engine: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
@@ -58,7 +59,9 @@ class OsteoPredictor:
         Args:
             bundle: name of an embedded or installed bundle, or path of a bundle's folder; or a model that is being
                 loaded, which settles the other arguments too and whose faults are raised by the first ``predict``; or several
-                of these, all models or none. By default the embedded bundles.
+                of these, all models or none. By default the embedded ones whose picture was shown to tell something.
+            questions: name of a question, or several: of these bundles, by default of all embedded ones, those that answer them
+                are asked, in this order. ``all`` stands for all of them.
             engine: ``auto``, ``onnxruntime`` or ``litert``.
             precision: ``auto``, ``fp32``, ``fp16`` or ``int8``, the same for all members. Both ``auto`` are what 'osteo-edge
                 tune' found on this device, else what the bundle chooses for such a processor, else each member's default.
@@ -68,21 +71,27 @@ class OsteoPredictor:
                 many as threads get through a list soonest; with one, a single picture is answered soonest.
 
         Raises:
-            BundleError: missing, damaged or incompatible; two answer one question, or are of different body parts.
+            BundleError: missing, damaged or incompatible; two answer one question, or are of different body parts; none answers
+                a question.
             EngineError: the engine is not installed or does not take the model.
             OutOfMemoryError: memory runs out, or a limit of this process leaves too little.
             ValueError: threads or workers is not 1 to 256, or no bundle was named.
             TypeError: an argument of another kind.
         """
-        asked = _as_several(default_bundles() if bundle is None else bundle)
+        asked = () if bundle is None else _as_several(bundle)
         models = tuple(one for one in asked if isinstance(one, LoadingModel))
         if models:
             if len(models) < len(asked):
                 raise TypeError("bundle must be models that are being loaded, or names and paths, not both")
+            if questions:
+                raise TypeError("questions choose among names and paths, not among models that are being loaded")
             require_bundles_together([model.bundle for model in models])
             self._models = models
         else:
-            names = [one for one in asked if not isinstance(one, LoadingModel)]
+            names = bundles_asked(
+                [one for one in asked if not isinstance(one, LoadingModel)],
+                (questions,) if isinstance(questions, str) and questions else questions,
+            )
             self._models = load_models(names, engine=engine, precision=precision, threads=threads, workers=workers)
             for model in self._models:
                 model.wait()

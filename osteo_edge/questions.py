@@ -14,6 +14,8 @@ from typing import Final, Literal
 from osteo_edge.errors import IncompatibleBundleError, ManifestError
 from osteo_edge.labels import BoneStatus
 
+# In place of a question's name: all that there are.
+ALL_QUESTIONS: Final = "all"
 MIN_LABELS: Final = 2
 MAX_LABELS: Final = 16
 MAX_TITLE_LETTERS: Final = 60
@@ -121,7 +123,8 @@ def check_question(question: Question, labels: Sequence[str]) -> None:
     _require(MIN_LABELS <= len(labels) <= MAX_LABELS, "labels", f"must hold {MIN_LABELS} to {MAX_LABELS} labels")
     _require(all(map(_CODE.fullmatch, labels)), "labels", "must be lower-case letters, digits and _")
     _require(len(set(labels)) == len(labels), "labels", "must each be named once")
-    _require(_CODE.fullmatch(question.name) is not None, "question.name", "must be lower-case letters, digits and _")
+    is_code = _CODE.fullmatch(question.name) is not None and question.name != ALL_QUESTIONS
+    _require(is_code, "question.name", f"must be lower-case letters, digits and _, and not {ALL_QUESTIONS!r}")
     codes = [answer.code for answer in question.answers]
     _require(all(map(_CODE.fullmatch, codes)), "question.answers", "must have codes of lower-case letters, digits and _")
     _require(len(set(codes)) == len(codes) > 1, "question.answers", "must be at least two, each with a code of its own")

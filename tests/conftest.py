@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from osteo_edge.bundle import DEFAULT_BUNDLE, EMBEDDED_FOLDER
+from osteo_edge.bundle import EMBEDDED_FOLDER
 from osteo_edge.engines.telemetry import switch_off
+from tests.bundles import DENSITY
 
 switch_off()  # before any test imports ONNX Runtime
 
@@ -48,4 +49,4 @@ def example() -> Path:
 @pytest.fixture
 def bundle_copy(tmp_path: Path) -> Path:
     """A copy of the embedded bundle that a test may damage."""
-    return Path(shutil.copytree(EMBEDDED_FOLDER / DEFAULT_BUNDLE, tmp_path / "bundle"))
+    return Path(shutil.copytree(EMBEDDED_FOLDER / DENSITY, tmp_path / "bundle"))

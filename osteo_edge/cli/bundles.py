@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle, default_bundles, embedded_bundles, installed_bundles, open_bundle
+from osteo_edge.bundle import DEFAULT_BUNDLE, DEFAULT_BUNDLES, Bundle, embedded_bundles, installed_bundles, open_bundle
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Group
 from osteo_edge.cli.terminal import tell, tell_text
@@ -39,7 +39,7 @@ def command() -> None:
 @command.command("list", epilog="\b\nExample: osteo-edge bundles list")
 def list_bundles() -> int:
     """List the embedded and the installed bundles."""
-    codes = [_list_one(name, "default" if name in default_bundles() else "embedded") for name in embedded_bundles()]
+    codes = [_list_one(name, "default" if name in DEFAULT_BUNDLES else "embedded") for name in embedded_bundles()]
     codes += [_list_one(name, "installed") for name in installed_bundles() if name not in embedded_bundles()]
     return max(codes, default=exit_codes.ANSWERED)
 

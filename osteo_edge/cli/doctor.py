@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from osteo_edge import __version__
+from osteo_edge.bundle import shipped_bundles
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Command
 from osteo_edge.cli.options import asked_names, asked_options
@@ -28,9 +29,9 @@ PACKAGES = ("numpy", "opencv-python-headless", "simplejpeg", "onnxruntime", "ai-
 @asked_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 def command(bundles: tuple[str, ...], questions: tuple[str, ...], as_json: bool) -> int:
-    """Check versions, processor, engines and the bundles, and run their self-tests on this device."""
+    """Check versions, processor, engines and bundles, by default all embedded ones, and run their self-tests on this device."""
     report = _machine()
-    examined = [_examine(name, report["threads"]) for name in asked_names(bundles, questions)]
+    examined = [_examine(name, report["threads"]) for name in asked_names(bundles or shipped_bundles(), questions)]
     report["bundles"] = [found for found, _ in examined]
     tell_text(json.dumps(report, indent=2) if as_json else _to_text(report))
     return next((code for _, code in examined if code != exit_codes.ANSWERED), exit_codes.ANSWERED)

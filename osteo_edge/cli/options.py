@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from osteo_edge.bundle import Bundle, default_bundles, embedded_bundles, open_bundle
+from osteo_edge.bundle import DEFAULT_BUNDLES, Bundle, bundles_asked, open_bundle
+from osteo_edge.errors import UnknownQuestionError
 from osteo_edge.manifest import ENGINE_NAMES, PRECISIONS
 
 
@@ -19,15 +20,15 @@ def asked_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "questions",
             multiple=True,
             metavar="NAME",
-            help="Ask this alone of all that the bundles answer, for example bone_density; may be repeated.",
+            help="Of all that the bundles answer, ask this, for example bone_density, or all; may be repeated.",
         ),
         click.option(
             "--bundle",
             "bundles",
             multiple=True,
             metavar="NAME|PATH",
-            help="An embedded or installed bundle, or a bundle's folder; may be repeated, a bundle a question "
-            "[default: the embedded ones].",
+            help=f"An embedded or installed bundle, or a bundle's folder; may be repeated, a bundle a question "
+            f"[default: {', '.join(DEFAULT_BUNDLES)}; with --question all embedded ones].",
         ),
     ):
         command = option(command)
@@ -50,14 +51,10 @@ def asked_names(names: Sequence[str], questions: Sequence[str]) -> tuple[str, ..
     Raises:
         BundleError, UsageError: as ``asked_bundles``, where questions are named.
     """
-    if not questions:
-        return tuple(dict.fromkeys(names or default_bundles()))
-    asked = {name: open_bundle(name).manifest.question.name for name in names or embedded_bundles()}
-    for question in questions:
-        if question not in asked.values():
-            known = ", ".join(dict.fromkeys(asked.values()))
-            raise click.UsageError(f"no bundle here answers {question[:60]!r}; there is: {known} (--question)")
-    return tuple(name for question in dict.fromkeys(questions) for name, its_own in asked.items() if its_own == question)
+    try:
+        return tuple(map(str, dict.fromkeys(bundles_asked(names, questions))))
+    except UnknownQuestionError as error:
+        raise click.UsageError(f"{error} (--question)") from error
 
 
 verbose_option = click.option(

@@ -14,8 +14,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from osteo_edge.bundle import DEFAULT_BUNDLE, EMBEDDED_FOLDER
+from osteo_edge.bundle import EMBEDDED_FOLDER
 from tests.answers import told
+from tests.bundles import DENSITY
 from tests.making import add_fusion, remove_fusion
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +38,7 @@ def predict(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProce
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return add_fusion(Path(shutil.copytree(EMBEDDED_FOLDER / DEFAULT_BUNDLE, tmp_path_factory.mktemp("fused") / "bundle")))
+    return add_fusion(Path(shutil.copytree(EMBEDDED_FOLDER / DENSITY, tmp_path_factory.mktemp("fused") / "bundle")))
 
 
 @pytest.fixture

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from osteo_edge.bundle import DEFAULT_BUNDLE, EMBEDDED_FOLDER, MANIFEST
+from osteo_edge.bundle import EMBEDDED_FOLDER, MANIFEST
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.manifest import parse_manifest
 from osteo_edge.printable import printable, printable_lines
+from tests.bundles import DENSITY
 from tests.foreign import HOSTILE, Ran, places, put, run, value_at
 from tests.making import add_fusion, keep_one_file, rewrite_file, rewrite_manifest
 
@@ -54,7 +55,7 @@ def rename_key(manifest: Any, way: tuple[str | int, ...]) -> None:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    return add_fusion(keep_one_file(Path(shutil.copytree(EMBEDDED_FOLDER / DEFAULT_BUNDLE, tmp_path / "bundle"))))
+    return add_fusion(keep_one_file(Path(shutil.copytree(EMBEDDED_FOLDER / DENSITY, tmp_path / "bundle"))))
 
 
 def is_accepted(manifest: Any) -> bool:

@@ -14,9 +14,10 @@ import jsonschema
 import pytest
 
 from osteo_edge import open_bundle
-from osteo_edge.bundle import DEFAULT_BUNDLE, EMBEDDED_FOLDER
+from osteo_edge.bundle import EMBEDDED_FOLDER, shipped_bundles
 from osteo_edge.cli.main import _run
 from tests.answers import HARDWARE, told
+from tests.bundles import DENSITY
 from tests.making import ask
 from tests.osteo_edge.test_questions import SURE
 from tests.osteo_edge.test_structured import SCHEMA
@@ -27,7 +28,7 @@ Run = tuple[int, str, str]
 @pytest.fixture(scope="module")
 def hardware(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "hardware"
-    return ask(Path(shutil.copytree(EMBEDDED_FOLDER / DEFAULT_BUNDLE, folder)), HARDWARE, enough=SURE)
+    return ask(Path(shutil.copytree(EMBEDDED_FOLDER / DENSITY, folder)), HARDWARE, enough=SURE)
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Any:
 
 
 def both(hardware: Path) -> tuple[object, ...]:
-    return "--bundle", DEFAULT_BUNDLE, "--bundle", hardware
+    return "--bundle", DENSITY, "--bundle", hardware
 
 
 def test_json_has_both_answers_and_text_a_block_each(run: Any, hardware: Path, example: Path) -> None:
@@ -99,9 +100,14 @@ def test_questions_keep_what_answers_them(run: Any, hardware: Path, example: Pat
     assert [answer["question"] for answer in record["answers"]] == ["hardware"]
     record = json.loads(run("predict", "--question", "bone_density", "--format", "json", example)[1])
     assert [answer["question"] for answer in record["answers"]] == ["bone_density"]
+    everything = ["--question", "all", "--format", "json", example]
+    record = json.loads(run("predict", *both(hardware), *everything)[1])
+    assert [answer["question"] for answer in record["answers"]] == ["bone_density", "hardware"]
+    record = json.loads(run("predict", *everything)[1])
+    assert [answer["model"]["bundle"] for answer in record["answers"]] == list(shipped_bundles())
     code, out, err = run("predict", "--question", "fracture", example)
     assert (code, out) == (2, "")
-    assert "no bundle here answers 'fracture'; there is: bone_density" in err
+    assert "no bundle here answers 'fracture'; there is: " in err
 
 
 def test_two_bundles_of_one_question_are_refused(run: Any, bundle_copy: Path, example: Path) -> None:
@@ -128,7 +134,7 @@ def test_the_other_commands_see_each_bundle_s_question(
     report = json.loads(run("doctor", "--json", *both(hardware))[1])
     assert [bundle["question"] for bundle in report["bundles"]] == ["bone_density", "hardware"]
     _, out, _ = run("tune", "--forget", *both(hardware))
-    assert out == f"nothing was stored for {DEFAULT_BUNDLE}\nnothing was stored for knee-hardware\n"
+    assert out == f"nothing was stored for {DENSITY}\nnothing was stored for knee-hardware\n"
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -139,7 +145,7 @@ def test_bench_measures_each_or_both_together(run: Any, hardware: Path, tmp_path
     code, _, err = run("bench", *both(hardware), *flag, *options, "--cold-rounds", "1", "--json", target)
     assert code == 0, err
     rows = json.loads(target.read_text())["rows"]
-    joined = f"{DEFAULT_BUNDLE} + knee-hardware"
+    joined = f"{DENSITY} + knee-hardware"
     assert [row["bundle"] for row in rows] == ([joined] if together else joined.split(" + "))
     assert [(row["status"], row["engine"], len(row["cold"])) for row in rows] == [("complete", "onnxruntime", 1)] * len(rows)
     digests = {row["circumstances"]["bundle_digest"] for row in rows}

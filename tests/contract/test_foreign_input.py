@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from osteo_edge.bundle import DEFAULT_BUNDLE, EMBEDDED_FOLDER, MANIFEST, MANIFEST_DIGEST, manifest_digest_line, open_bundle
+from osteo_edge.bundle import EMBEDDED_FOLDER, MANIFEST, MANIFEST_DIGEST, manifest_digest_line, open_bundle
 from osteo_edge.engines.tuning import SCHEMA_VERSION as TUNING_VERSION
 from osteo_edge.engines.tuning import Timing, Tuning, circumstances, find_tuning, store_tuning
 from osteo_edge.errors import OsteoEdgeError
@@ -31,6 +31,7 @@ from osteo_edge.records import to_plain
 from osteo_edge.reports.structured import to_dict, to_rows
 from osteo_edge.reports.text import to_text
 from osteo_edge.selftest import EXPECTED, run_self_test
+from tests.bundles import DENSITY
 from tests.foreign import HOSTILE, changed, places, put, run, value_at, values
 from tests.making import add_fusion, keep_one_file, make_ensemble, rewrite_file
 from tests.osteo_edge.test_benchmark_compare import report, row
@@ -61,7 +62,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     kinds = ({}, STACKING, {"kind": "forest", "trees": [TREE, TREE]})
     made = []
     for number, kind in enumerate(kinds):
-        copied = keep_one_file(Path(shutil.copytree(EMBEDDED_FOLDER / DEFAULT_BUNDLE, folder / f"bundle-{number}")))
+        copied = keep_one_file(Path(shutil.copytree(EMBEDDED_FOLDER / DENSITY, folder / f"bundle-{number}")))
         made.append(make_ensemble(copied, kind) if kind else add_fusion(copied))
     return tuple(made)
 

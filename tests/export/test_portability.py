@@ -24,8 +24,9 @@ from export.portability.command import portability
 from export.portability.compare import Answers, Arm64, ModelFile, compare, judge
 from export.portability.hidden import hide, without_avx512
 from export.portability.records import Portability, Row
-from osteo_edge.bundle import DEFAULT_BUNDLE, EMBEDDED_FOLDER, open_bundle
+from osteo_edge.bundle import EMBEDDED_FOLDER, open_bundle
 from osteo_edge.records import parse_record, to_plain
+from tests.bundles import DENSITY
 from tests.making import rewrite_file, rewrite_manifest
 
 ARM64_FOLDER = os.environ.get("OSTEO_EDGE_ARM64")
@@ -55,7 +56,7 @@ def reduce_to(folder: Path, files: dict[str, dict[str, str]]) -> Path:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(EMBEDDED_FOLDER / DEFAULT_BUNDLE, tmp_path / "bundle"))
+    return Path(shutil.copytree(EMBEDDED_FOLDER / DENSITY, tmp_path / "bundle"))
 
 
 def answers(probabilities: np.ndarray, order: tuple[int, ...] = (0, 1, 2, 3)) -> Answers:

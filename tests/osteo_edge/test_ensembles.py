@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from osteo_edge import Laterality, OsteoPredictor, open_bundle
-from osteo_edge.bundle import DEFAULT_BUNDLE, EMBEDDED_FOLDER
+from osteo_edge.bundle import EMBEDDED_FOLDER
 from osteo_edge.decision.ensemble import combine, is_sure, shares
 from osteo_edge.decision.explanation import laid_together, union
 from osteo_edge.decision.scores import softmax
@@ -25,6 +25,7 @@ from osteo_edge.manifest import MAX_NODES, DenseLayer, Ensemble, Tree, check_ens
 from osteo_edge.model import LoadingModel
 from osteo_edge.records import to_plain
 from osteo_edge.selftest import run_self_test
+from tests.bundles import DENSITY
 from tests.making import LEG, make_ensemble, rewrite_manifest
 
 LOGITS = np.array([[2.0, 0.0, -1.0], [0.0, 1.0, 0.5]])
@@ -42,7 +43,7 @@ EYE = tuple(tuple(float(row == column) for column in range(3)) for row in range(
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded member twice, once looking at the knee and once at the leg."""
-    folder = Path(shutil.copytree(EMBEDDED_FOLDER / DEFAULT_BUNDLE, tmp_path_factory.mktemp("bundles") / "pair"))
+    folder = Path(shutil.copytree(EMBEDDED_FOLDER / DENSITY, tmp_path_factory.mktemp("bundles") / "pair"))
     return make_ensemble(folder, {}, regions=(LEG,))
 
 
@@ -117,7 +118,7 @@ def test_pixels_are_prepared_once_for_members_that_share_them(
     monkeypatch.setattr(pipeline, "prepare_knee", lambda *arguments: counted.append(arguments) or real(*arguments))
     OsteoPredictor(pair).predict(example)
     assert len(counted) == 2
-    twin = Path(shutil.copytree(EMBEDDED_FOLDER / DEFAULT_BUNDLE, tmp_path / "twin"))
+    twin = Path(shutil.copytree(EMBEDDED_FOLDER / DENSITY, tmp_path / "twin"))
     OsteoPredictor(make_ensemble(twin, {}, regions=(None, None))).predict(example)
     assert len(counted) == 3
 
@@ -166,7 +167,7 @@ def test_the_engine_is_one_that_all_members_have(pair: Path, monkeypatch: pytest
 
 
 def test_the_self_test_runs_every_file_of_every_member(tmp_path: Path) -> None:
-    folder = make_ensemble(Path(shutil.copytree(EMBEDDED_FOLDER / DEFAULT_BUNDLE, tmp_path / "twin")), {})
+    folder = make_ensemble(Path(shutil.copytree(EMBEDDED_FOLDER / DENSITY, tmp_path / "twin")), {})
     results = run_self_test(open_bundle(folder))
     members = open_bundle(folder).manifest.members
     files = sum(len(by_precision) for member in members for by_precision in member.files.values())

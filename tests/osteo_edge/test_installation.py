@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from osteo_edge import OsteoPredictor, install_bundle, installation, installed_bundles, open_bundle, remove_bundle
-from osteo_edge.bundle import DEFAULT_BUNDLE, REPLACED, user_folder
+from osteo_edge.bundle import REPLACED, user_folder
 from osteo_edge.errors import (
     BundleError,
     BundleNotFoundError,
@@ -32,6 +32,7 @@ from osteo_edge.errors import (
 )
 from osteo_edge.selftest import EXPECTED
 from osteo_edge.storage import exchange
+from tests.bundles import DENSITY
 from tests.making import keep_one_file, rename, rewrite_file, rewrite_manifest
 
 NAME = "knee-other"
@@ -104,15 +105,15 @@ def test_the_embedded_name_cannot_be_shadowed(bundle_copy: Path, home: Path) -> 
     with pytest.raises(InstallationError, match="embedded"):
         install_bundle(bundle_copy, force=True)
     home.mkdir(parents=True)
-    shutil.copytree(bundle_copy, home / DEFAULT_BUNDLE)
-    assert open_bundle().root != home / DEFAULT_BUNDLE
+    shutil.copytree(bundle_copy, home / DENSITY)
+    assert open_bundle().root != home / DENSITY
 
 
 def test_removing(other: Path, home: Path) -> None:
     install_bundle(other)
     assert remove_bundle(NAME) == home / NAME
     assert list(home.iterdir()) == []
-    for name in (NAME, DEFAULT_BUNDLE, "..", "../x", ""):
+    for name in (NAME, DENSITY, "..", "../x", ""):
         with pytest.raises(BundleNotFoundError):
             remove_bundle(name)
 

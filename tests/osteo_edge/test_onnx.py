@@ -9,14 +9,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from osteo_edge.bundle import DEFAULT_BUNDLE, open_bundle
+from osteo_edge.bundle import open_bundle
 from osteo_edge.engines.onnx import OnnxEngine
 from osteo_edge.errors import InferenceError
+from tests.bundles import DENSITY
 
 
 @pytest.fixture(scope="module")
 def model() -> bytes:
-    bundle = open_bundle(DEFAULT_BUNDLE)
+    bundle = open_bundle(DENSITY)
     return bundle.read(bundle.manifest.members[0].files["onnxruntime"]["fp32"])
 
 

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from osteo_edge import Answer, IncompatibleBundleError, ManifestError, OsteoPredictor, Prediction, Status, open_bundle
-from osteo_edge.bundle import DEFAULT_BUNDLE, EMBEDDED_FOLDER, default_bundles
-from osteo_edge.errors import CovariateError, EngineUnavailableError, InferenceError, QualityRejected
+from osteo_edge.bundle import DEFAULT_BUNDLES, EMBEDDED_FOLDER, bundles_asked, embedded_bundles, shipped_bundles
+from osteo_edge.errors import CovariateError, EngineUnavailableError, InferenceError, QualityRejected, UnknownQuestionError
 from osteo_edge.findings import PICTURE_ADDS_NOTHING, Finding
 from osteo_edge.labels import Laterality
 from osteo_edge.model import LoadingModel, load_models
@@ -29,6 +29,7 @@ from osteo_edge.reports.structured import CSV_COLUMNS, to_rows
 from osteo_edge.reports.text import common_parts, to_line, to_text
 from osteo_edge.selftest import run_self_test
 from tests.answers import GRADES, HARDWARE, a_knee, a_prediction, an_answer
+from tests.bundles import DENSITY
 from tests.making import add_fusion, ask, change_finder, make_ensemble, rewrite_manifest
 from tests.osteo_edge.test_predictor import drawn
 from tests.osteo_edge.test_structured import SCHEMA
@@ -42,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     folder = tmp_path_factory.mktemp("bundles")
 
     def make(name: str) -> Path:
-        return Path(shutil.copytree(EMBEDDED_FOLDER / DEFAULT_BUNDLE, folder / name))
+        return Path(shutil.copytree(EMBEDDED_FOLDER / DENSITY, folder / name))
 
     return make
 
@@ -59,7 +60,7 @@ def grades(made: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def several(hardware: Path, grades: Path) -> Iterator[OsteoPredictor]:
-    with OsteoPredictor([DEFAULT_BUNDLE, hardware, str(grades)], threads=2) as predictor:
+    with OsteoPredictor([DENSITY, hardware, str(grades)], threads=2) as predictor:
         yield predictor
 
 
@@ -217,9 +218,9 @@ class TestSeveralQuestions:
             draw_overlay(prediction, question="fracture")
 
     def test_say_what_they_are_and_close_together(self, hardware: Path, example: Path) -> None:
-        predictor = OsteoPredictor([DEFAULT_BUNDLE, hardware], threads=1)
+        predictor = OsteoPredictor([DENSITY, hardware], threads=1)
         names = [model.bundle for model in predictor.models]
-        assert names == [DEFAULT_BUNDLE, "knee-hardware"]
+        assert names == [DENSITY, "knee-hardware"]
         assert all(name in repr(predictor) for name in names)
         assert (predictor.model, predictor.bundle) == (predictor.models[0], predictor.bundles[0])
         predictor.close()
@@ -230,10 +231,51 @@ class TestSeveralQuestions:
                 model.engine()
 
 
+class TestWhichQuestionsAreAsked:
+    """Of the embedded bundles, or of those that are named."""
+
+    def test_without_a_name_the_default_ones_and_no_bundle_is_opened(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("osteo_edge.bundle.open_bundle", lambda name: pytest.fail(f"{name} was opened"))
+        assert bundles_asked() == DEFAULT_BUNDLES
+        assert bundles_asked(["one", Path("two")]) == ("one", Path("two"))
+
+    def test_by_name_of_all_that_are_embedded(self) -> None:
+        assert bundles_asked(questions=["bone_density"]) == (DENSITY,)
+        assert bundles_asked(questions=["all"]) == shipped_bundles()
+        assert set(shipped_bundles()) == set(embedded_bundles())
+        assert shipped_bundles()[: len(DEFAULT_BUNDLES)] == DEFAULT_BUNDLES
+
+    def test_by_name_of_those_that_are_named_each_once_in_the_questions_order(self, hardware: Path, grades: Path) -> None:
+        named = [DENSITY, hardware, str(grades)]
+        for questions, asked in (
+            (["wear", "hardware"], (str(grades), hardware)),
+            (["wear", "all", "wear"], (str(grades), DENSITY, hardware)),
+            (["all"], tuple(named)),
+        ):
+            assert bundles_asked(named, questions) == asked
+        with OsteoPredictor(named, questions=["hardware", "bone_density"], threads=1) as predictor:
+            assert predictor.questions == ("hardware", "bone_density")
+        with OsteoPredictor(named, questions="wear", threads=1) as predictor:
+            assert predictor.questions == ("wear",)
+
+    def test_what_nobody_answers_is_told_with_what_there_is(self, hardware: Path) -> None:
+        for questions in ("fracture", ["hardware", "fracture"]):
+            with pytest.raises(
+                UnknownQuestionError, match="no bundle here answers 'fracture'; there is: hardware, bone_density"
+            ):
+                OsteoPredictor([hardware, DENSITY], questions=questions)
+
+    def test_models_that_are_being_loaded_are_chosen_already(self, hardware: Path) -> None:
+        model = LoadingModel(hardware)
+        with pytest.raises(TypeError, match="not among models"):
+            OsteoPredictor(model, questions="hardware")
+        model.close()
+
+
 class TestWhatBundlesHaveOfTheirOwn:
     def test_limits_reject_one_question_alone(self, made: Callable[..., Path], example: Path) -> None:
         strict = ask(made("strict"), HARDWARE, quality={"min_side_px": 5000, "min_dynamic_range": 0.05})
-        with OsteoPredictor([strict, DEFAULT_BUNDLE]) as predictor:
+        with OsteoPredictor([strict, DENSITY]) as predictor:
             prediction = predictor.predict(example, explain=True)
         rejected, answered = prediction.answers
         assert [finding.code for finding in rejected.findings] == ["too_small"]
@@ -248,13 +290,13 @@ class TestWhatBundlesHaveOfTheirOwn:
 
     def test_a_finder_of_its_own_is_run_besides(self, made: Callable[..., Path], example: Path) -> None:
         blind = change_finder(ask(made("blind"), HARDWARE), threshold=1000.0)
-        with OsteoPredictor([blind, DEFAULT_BUNDLE]) as predictor:
+        with OsteoPredictor([blind, DENSITY]) as predictor:
             prediction = predictor.predict(example)
         rejected, answered = prediction.answers
         assert [finding.code for finding in rejected.findings] == ["no_knee"]
         assert len(answered.knees) == len(prediction.joints) == 1
         other = change_finder(ask(made("other"), HARDWARE), template_constant=0.01)
-        with OsteoPredictor([DEFAULT_BUNDLE, other]) as predictor:
+        with OsteoPredictor([DENSITY, other]) as predictor:
             assert len(predictor._finders) == 2
             assert [len(answer.knees) for answer in predictor.predict(example).answers] == [1, 1]
 
@@ -292,7 +334,7 @@ class TestWhatBundlesHaveOfTheirOwn:
 
 class TestRefusals:
     def test_two_bundles_of_one_question(self, bundle_copy: Path) -> None:
-        for asked in ([DEFAULT_BUNDLE, bundle_copy], [LoadingModel(DEFAULT_BUNDLE), LoadingModel(bundle_copy)]):
+        for asked in ([DENSITY, bundle_copy], [LoadingModel(DENSITY), LoadingModel(bundle_copy)]):
             with pytest.raises(IncompatibleBundleError, match=r"answer the same question, bone_density; ask one of them"):
                 OsteoPredictor(asked)  # type: ignore[arg-type]
 
@@ -303,14 +345,14 @@ class TestRefusals:
     def test_nothing_is_loaded_that_does_not_go_together(self, bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("osteo_edge.model.open_member", lambda *_, **__: pytest.fail("was loaded"))
         with pytest.raises(IncompatibleBundleError):
-            load_models([DEFAULT_BUNDLE, bundle_copy])
+            load_models([DENSITY, bundle_copy])
 
     def test_what_was_begun_is_closed_where_a_later_bundle_cannot_be_loaded(self, hardware: Path) -> None:
         with pytest.raises(IncompatibleBundleError, match="has no file for litert"):
-            load_models([DEFAULT_BUNDLE, hardware], engine="litert")
+            load_models([DENSITY, hardware], engine="litert")
         assert not any(thread.name == "osteo-edge-engine" for thread in threading.enumerate())
         with pytest.raises(EngineUnavailableError):
-            load_models([DEFAULT_BUNDLE, hardware], engine="magic")
+            load_models([DENSITY, hardware], engine="magic")
 
     @pytest.mark.parametrize(("asked", "fault"), [([], ValueError), (3, TypeError), ([3], TypeError), ([None], TypeError)])
     def test_what_names_no_bundle(self, asked: Any, fault: type[Exception]) -> None:
@@ -318,7 +360,7 @@ class TestRefusals:
             OsteoPredictor(asked)
 
     def test_models_and_names_are_not_mixed(self, hardware: Path) -> None:
-        model = LoadingModel(DEFAULT_BUNDLE)
+        model = LoadingModel(DENSITY)
         with pytest.raises(TypeError, match="not both"):
             OsteoPredictor([model, hardware])
         model.close()
@@ -326,7 +368,7 @@ class TestRefusals:
 
 def test_the_default_is_every_embedded_bundle() -> None:
     with OsteoPredictor() as predictor:
-        assert tuple(bundle.manifest.name for bundle in predictor.bundles) == default_bundles()
+        assert tuple(bundle.manifest.name for bundle in predictor.bundles) == DEFAULT_BUNDLES
 
 
 def test_engines_of_all_bundles_load_one_after_the_other(hardware: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,11 +385,11 @@ def test_engines_of_all_bundles_load_one_after_the_other(hardware: Path, monkeyp
             under_way.release()
 
     monkeypatch.setattr(model, "open_member", load)
-    models = load_models([hardware, DEFAULT_BUNDLE])
+    models = load_models([hardware, DENSITY])
     for one in models:
         one.wait()
         one.close()
-    assert (most, order) == ([True, True], ["knee-hardware", DEFAULT_BUNDLE])
+    assert (most, order) == ([True, True], ["knee-hardware", DENSITY])
 
 
 class TestTheWordsOfKnees:
@@ -480,6 +522,7 @@ class TestManifests:
         ("asked", "labels", "field"),
         [
             (question(name="Wear"), None, "question.name"),
+            (question(name="all"), None, "question.name"),
             (question(title=""), None, "question.title"),
             (question(title="w" * 61), None, "question.title"),
             (question(unsure="no"), None, "question.unsure"),
@@ -552,7 +595,7 @@ class TestManifests:
         assert message.startswith("This test cannot tell from this picture.")
 
     def test_the_embedded_bundle_asks_about_bone_density(self) -> None:
-        assert open_bundle(DEFAULT_BUNDLE).manifest.question == BONE_DENSITY
+        assert open_bundle(DENSITY).manifest.question == BONE_DENSITY
 
 
 def test_a_set_within_one_answer_is_reported(bundle_copy: Path, example: Path) -> None:

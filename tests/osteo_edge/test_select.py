@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from osteo_edge import open_bundle
-from osteo_edge.bundle import DEFAULT_BUNDLE, EMBEDDED_FOLDER
+from osteo_edge.bundle import EMBEDDED_FOLDER
 from osteo_edge.engines import device, select
 from osteo_edge.engines.device import Processor
 from osteo_edge.engines.select import choose, installed_version
 from osteo_edge.errors import EngineUnavailableError, IncompatibleBundleError
 from osteo_edge.manifest import DeviceChoice, Manifest
+from tests.bundles import DENSITY
 from tests.making import make_ensemble
 
 ARM = Processor("a board", "aarch64", ("asimd", "asimddp"))
@@ -118,7 +119,7 @@ def test_what_is_not_accepted_is_never_chosen_but_may_be_asked_for(manifest: Man
 
 
 def test_every_member_must_accept(tmp_path: Path, manifest: Manifest) -> None:
-    folder = make_ensemble(Path(shutil.copytree(EMBEDDED_FOLDER / DEFAULT_BUNDLE, tmp_path / "twin")), {})
+    folder = make_ensemble(Path(shutil.copytree(EMBEDDED_FOLDER / DENSITY, tmp_path / "twin")), {})
     second = replace(open_bundle(folder).manifest.members[1], accepted={"onnxruntime": ("fp32",), "litert": ("fp32",)})
     pair = replace(manifest, members=(*manifest.members, second))
     assert {choice.precision for choice in choose(pair, tuned=("litert", "fp16"))} == {"fp32"}
