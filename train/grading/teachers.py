@@ -1,7 +1,7 @@
 """What finished runs tell of the training knees: a student's targets beside the readers' grades.
 
-The mean over teachers, and over plain, mirrored and random views, is surer than any one view, and tells of a knee between two
-grades that it is between them (Hinton et al., Distilling the Knowledge in a Neural Network, 2015).
+The mean over teachers, and over a plain and a random view, is surer than any one, and says of a knee between two grades that
+it is between them (Hinton et al., Distilling the Knowledge in a Neural Network, 2015).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from osteo_edge.decision.scores import softmax
 from train import cache
 from train.config import ConfigError, from_project
 from train.grading.config import GradingConfig, read_grading_config
-from train.grading.fitting import PlacedPart
+from train.grading.fitting import PlacedPart, computing_in
 from train.grading.knees import GRADES
 from train.grading.views import plain_views, random_view
 from train.material import say, weights_digest
@@ -26,7 +26,7 @@ from train.run import CONFIG_FILE, WEIGHTS_FILE
 
 Shares = NDArray[np.float32]
 
-_RANDOM_VIEWS = 2
+_RANDOM_VIEWS = 1
 
 
 def taught_shares(config: GradingConfig, training: PlacedPart, folder: Path) -> Shares | None:
@@ -54,21 +54,21 @@ def _cached(teacher: Path, training: PlacedPart, folder: Path) -> Shares:
 def _shares(teacher: Path, training: PlacedPart) -> Shares:
     config, to_logits = open_teacher(teacher)
     plain = plain_views(training.part.pictures, training.places, config.region)
-    told = [softmax(apply(to_logits, views[..., np.newaxis])) for views in (plain, plain[:, :, ::-1])]
-    for number in range(_RANDOM_VIEWS):
-        told.append(softmax(apply(to_logits, _random_views(config, training, number)[..., np.newaxis])))
+    random = (_random_views(config, training, number) for number in range(_RANDOM_VIEWS))
+    told = [softmax(apply(to_logits, views[..., np.newaxis]).astype(np.float32)) for views in (plain, *random)]
     return np.mean(told, axis=0).astype(np.float32)  # type: ignore[no-any-return]
 
 
 def open_teacher(teacher: Path) -> tuple[GradingConfig, keras.Model]:
-    """The settings of a finished grading run, and its network: ``image`` to logits.
+    """The settings of a finished grading run, and its network, computing as it was trained: ``image`` to logits.
 
     Raises:
         ConfigError: it is none.
     """
     config = read_grading_config(teacher / CONFIG_FILE)
     region = config.region
-    network = build_network(config.backbone, height_px=region.height_px, width_px=region.width_px, labels=GRADES)
+    with computing_in(config.fitting.precision):
+        network = build_network(config.backbone, height_px=region.height_px, width_px=region.width_px, labels=GRADES)
     try:
         with np.load(teacher / WEIGHTS_FILE, allow_pickle=False) as weights:
             assign_weights(network, dict(weights))
