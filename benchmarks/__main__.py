@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import click
 
-from benchmarks import accuracy, cold_start, devices, engines, growth, one_graph, peers, reduced_decode, roofline, winograd
+from benchmarks import (
+    accuracy,
+    cold_start,
+    devices,
+    engines,
+    growth,
+    one_graph,
+    peers,
+    reduced_decode,
+    roofline,
+    stability,
+    winograd,
+)
+from benchmarks.graded import command as graded
 
 
 @click.group()
@@ -16,11 +29,14 @@ main.add_command(accuracy.command)
 main.add_command(cold_start.command)
 main.add_command(devices.command)
 main.add_command(engines.command)
+main.add_command(graded.external)
+main.add_command(graded.grades)
 main.add_command(growth.command)
 main.add_command(one_graph.command)
 main.add_command(peers.command)
 main.add_command(reduced_decode.command)
 main.add_command(roofline.command)
+main.add_command(stability.command)
 main.add_command(winograd.command)
 
 if __name__ == "__main__":

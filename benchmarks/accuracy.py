@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Literal
 import click
 import numpy as np
 
+from benchmarks import pareto
 from benchmarks.contest import Entry, Floats, hold, ratio
 from benchmarks.engines import ENGINES, PACKAGES, own_rivals, write_knees
+from benchmarks.pareto import Point
 from benchmarks.places import NATIVE, environments
 from osteo_edge.engines.device import processor
 from osteo_edge.manifest import ENGINE_NAMES, Metric
@@ -122,7 +124,7 @@ def with_default(names: Sequence[str]) -> list[str]:
 
 def measure(materials: Sequence[BundleMaterial], *, rounds: int, threads: int) -> Accuracy:
     """Time all files in one contest and lay the evidence beside."""
-    timings = _timings([one.bundle for one in materials], rounds=rounds, threads=threads)
+    timings = time_files([one.bundle for one in materials], rounds=rounds, threads=threads)
     base = timings[_REFERENCE]
     rows = [
         _row(material, engine, precision, samples, base)
@@ -144,7 +146,7 @@ def measure(materials: Sequence[BundleMaterial], *, rounds: int, threads: int) -
 Key = tuple[str, str, str]
 
 
-def _timings(bundles: Sequence[Bundle], *, rounds: int, threads: int) -> dict[Key, Floats]:
+def time_files(bundles: Sequence[Bundle], *, rounds: int, threads: int) -> dict[Key, Floats]:
     """Bundle, engine, precision -> milliseconds of all members in turn, (rounds,)."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="accuracy-")))
@@ -234,63 +236,21 @@ def _told(metric: Metric | None, digits: int = 2) -> str:
     return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def pareto(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Rows that no other beats in macro AUC, time and size at once, the fastest first."""
-
-    def beats(other: Row, row: Row) -> bool:
-        mine = (row.macro_auc.value, row.ratio, -row.megabytes)
-        others = (other.macro_auc.value, other.ratio, -other.megabytes)
-        return others != mine and all(theirs >= own for theirs, own in zip(others, mine, strict=True))
-
-    best = [row for row in rows if not any(beats(other, row) for other in rows)]
-    return tuple(sorted(best, key=lambda row: -row.ratio))
-
-
-def size_of(row: Row) -> str:
-    """Megabytes for people, two digits at least."""
-    return f"{row.megabytes:.0f} MB" if row.megabytes >= 10 else f"{row.megabytes:.2g} MB"
+def points(rows: Sequence[Row]) -> list[Point]:
+    """Macro AUC against time, as a multiple of the reference's."""
+    return [
+        Point(row.bundle, f"{ENGINES[row.engine]} {row.precision}", row.precision, row.macro_auc, 1 / row.ratio, row.megabytes)
+        for row in rows
+    ]
 
 
 def draw(found: Accuracy, path: Path) -> None:
-    """Macro AUC against time, area by size; files that no other beats in all three are outlined in black."""
-    from matplotlib import pyplot
-
-    from train.figures import COLOURS, tidy
-
-    figure, panel = pyplot.subplots(figsize=(8, 5), layout="constrained")
-    best = pareto(found.rows)
-    panel.axhline(0.5, color="0.7", linewidth=1, linestyle="--")
-    markers = {"fp32": "o", "fp16": "D", "int8": "s"}
-    for place, bundle in enumerate(found.bundles):
-        for row in (row for row in found.rows if row.bundle == bundle):
-            size = 30 + 4 * row.megabytes
-            edge = "black" if row in best else "none"
-            panel.errorbar(
-                1 / row.ratio,
-                row.macro_auc.value,
-                yerr=[[row.macro_auc.value - row.macro_auc.low], [row.macro_auc.high - row.macro_auc.value]],
-                color=COLOURS[place % len(COLOURS)],
-                linewidth=0.6,
-                alpha=0.5,
-            )
-            panel.scatter(
-                1 / row.ratio,
-                row.macro_auc.value,
-                s=size,
-                marker=markers[row.precision],
-                color=COLOURS[place % len(COLOURS)],
-                edgecolors=edge,
-                alpha=0.8,
-                zorder=3,
-                label=f"{row.bundle}, {ENGINES[row.engine]} {row.precision}, {size_of(row)}",
-            )
-    panel.set_xscale("log")
-    panel.set(title="Accuracy out of fold, time and size; dashed: chance", ylabel="macro AUC, 95 % interval")
-    panel.set(xlabel="time of the models, as a multiple of the default bundle's fp32 on ONNX Runtime (one thread)")
-    legend = figure.legend(frameon=False, fontsize="x-small", loc="outside lower center", ncols=2)
-    for handle in legend.legend_handles:
-        handle.set_sizes([30])  # type: ignore[union-attr]
-    tidy(panel)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
-    pyplot.close(figure)
+    """Macro AUC against time and size."""
+    pareto.draw(
+        points(found.rows),
+        path,
+        title="Accuracy out of fold, time and size; dashed: chance",
+        value="macro AUC, 95 % interval",
+        time="time of the models, as a multiple of the default bundle's fp32 on ONNX Runtime (one thread)",
+        chance=0.5,
+    )

@@ -114,9 +114,11 @@ def pictures_of(data: Path | None) -> list[str]:
     """
     if data is None:
         return [str(EXAMPLE.resolve())]
-    found = sorted(str(path.resolve()) for path in data.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif"))
+    found = sorted(
+        str(path.resolve()) for path in data.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".webp")
+    )
     if not found:
-        raise click.ClickException(f"there is no PNG, JPEG or TIFF file in {data}; name a folder of radiographs")
+        raise click.ClickException(f"there is no PNG, JPEG, TIFF or WebP file in {data}; name a folder of radiographs")
     return found
 
 

@@ -36,6 +36,18 @@ GRADES = Question(
     unsure="This test cannot tell whether there is wear.",
 )
 
+# As bundles ask it that grade by Kellgren and Lawrence.
+OSTEOARTHRITIS = Question(
+    name="osteoarthritis",
+    title="osteoarthritis",
+    unit="knee",
+    answers=(
+        PossibleAnswer("no_definite_signs", ("kl0", "kl1"), "No definite signs of osteoarthritis."),
+        PossibleAnswer("signs", ("kl2", "kl3", "kl4"), "Signs of osteoarthritis."),
+    ),
+    unsure="This test cannot tell whether there are signs of osteoarthritis.",
+)
+
 
 def an_answer(asked: Question = BONE_DENSITY, **changes: Any) -> Answer:
     """Reported, by its first answer."""

@@ -156,7 +156,7 @@ def _copy_file(folder: Path, manifest: dict[str, Any], path: str, number: int) -
 
 
 def ask(folder: Path, question: Question, *, name: str = "", enough: float = 0.2, **changes: Any) -> Path:
-    """A bundle of another question, proven and without covariates: the embedded network's first logits, one a label.
+    """A bundle of another question, proven and without covariates: the embedded network's logits in turn, one a label.
 
     Its fp32 file for ONNX Runtime alone is kept.
 
@@ -169,13 +169,14 @@ def ask(folder: Path, question: Question, *, name: str = "", enough: float = 0.2
     (member,), count = manifest["members"], len(question.labels)
     path = member["files"]["onnxruntime"]["fp32"]
     record = expected["files"][path]
-    kept = list(record["probabilities"].values())[:count]
+    shares = list(record["probabilities"].values())
+    kept = [shares[place] for place in _in_turn(count, len(shares))]
     record["probabilities"] = {label: round(share / sum(kept), 6) for label, share in zip(question.labels, kept, strict=True)}
     asked = {"labels": list(question.labels), "question": to_plain(question), "fusion": None, "is_proven": True}
     sets = {"conformal": {"coverage": 0.9, "min_probabilities": [enough] * count, "calibration_size": 10}}
     rewrite_manifest(folder, lambda plain: plain.update(asked | sets | changes))
-    rewrite_file(folder, path, _first_logits(folder / path, count))
-    rewrite_file(folder, member["head_weights"], _first_columns(folder / member["head_weights"], count))
+    rewrite_file(folder, path, _logits_in_turn(folder / path, count))
+    rewrite_file(folder, member["head_weights"], _columns_in_turn(folder / member["head_weights"], count))
     rewrite_file(folder, EXPECTED, json.dumps(expected).encode())
     return rename(folder, name or f"knee-{question.name}")
 
@@ -191,21 +192,26 @@ def change_finder(folder: Path, **changes: float) -> Path:
     return folder
 
 
-def _first_logits(path: Path, count: int) -> bytes:
+def _in_turn(count: int, of: int) -> list[int]:
+    return [place % of for place in range(count)]
+
+
+def _logits_in_turn(path: Path, count: int) -> bytes:
     model = onnx.load(path)
     graph = model.graph
     output = next(one for one in graph.output if one.name == "logits")
+    shape = output.type.tensor_type.shape.dim
     for node in graph.node:
         node.output[:] = ["all_logits" if name == "logits" else name for name in node.output]
-    bounds = {"from": 0, "to": count, "axis": 1}
-    graph.initializer.extend(helper.make_tensor(key, TensorProto.INT64, [1], [value]) for key, value in bounds.items())
-    graph.node.append(helper.make_node("Slice", ["all_logits", *bounds], ["logits"]))
-    output.type.tensor_type.shape.dim[1].dim_value = count
+    places = _in_turn(count, shape[1].dim_value)
+    graph.initializer.append(helper.make_tensor("places", TensorProto.INT64, [count], places))
+    graph.node.append(helper.make_node("Gather", ["all_logits", "places"], ["logits"], axis=1))
+    shape[1].dim_value = count
     data: bytes = model.SerializeToString()
     return data
 
 
-def _first_columns(path: Path, count: int) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(np.load(path)[:, :count]))
+def _columns_in_turn(path: Path, count: int) -> bytes:
+    buffer, columns = io.BytesIO(), np.load(path)
+    np.save(buffer, np.ascontiguousarray(columns[:, _in_turn(count, columns.shape[1])]))
     return buffer.getvalue()

@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import accuracy
-from benchmarks.accuracy import Row, measure, pareto, with_default
+from benchmarks.accuracy import Row, measure, points, with_default
+from benchmarks.pareto import frontier
 from export.report.material import read_material
 from osteo_edge.bundle import open_bundle
 from osteo_edge.manifest import Metric
@@ -48,7 +49,7 @@ def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
             for precision in by_precision
         }
 
-    monkeypatch.setattr(accuracy, "_timings", timings)
+    monkeypatch.setattr(accuracy, "time_files", timings)
 
 
 @pytest.mark.usefixtures("no_clock")
@@ -85,10 +86,10 @@ def test_an_unknown_bundle_is_told() -> None:
     assert "no-such-bundle" in done.output
 
 
-def test_only_what_nothing_beats_in_all_three_is_outlined() -> None:
+def test_a_point_is_a_row_in_time_rather_than_speed() -> None:
     faster = replace(ROW, bundle="b", ratio=2.0, macro_auc=Metric(0.5, 0.4, 0.6))
     larger = replace(ROW, bundle="c", megabytes=3.0)
-    assert pareto([ROW, faster, larger]) == (faster, ROW)
+    assert frontier(points([ROW, faster, larger])) == tuple(points([faster, ROW]))
 
 
 def test_the_default_bundle_is_always_there() -> None:
