@@ -12,6 +12,7 @@ from osteo_edge.mapping import FrozenMapping
 
 AGE = "age_years"
 SEX = "sex"
+WEIGHT = "weight_kg"
 
 Value = float | str | None
 Given = Mapping[str, Value]
@@ -20,7 +21,7 @@ Given = Mapping[str, Value]
 ADULT_AGE_YEARS = 18.0
 _OLDEST_YEARS = 120.0
 
-_OTHER_NAMES: Mapping[str, str] = {"age": AGE}
+_OTHER_NAMES: Mapping[str, str] = {"age": AGE, "weight": WEIGHT}
 _WORDS: Mapping[str, Mapping[str, float]] = {
     "sex": {"female": 1.0, "f": 1.0, "male": 0.0, "m": 0.0},
     "yes_no": {"yes": 1.0, "1": 1.0, "no": 0.0, "0": 0.0},
@@ -51,15 +52,15 @@ class Person:
         return self.age_years is not None and self.age_years < ADULT_AGE_YEARS
 
 
-def gather(age_years: float | None, sex: str | None, covariates: Given | None) -> dict[str, Value]:
+def gather(age_years: float | None, sex: str | None, covariates: Given | None, *, weight_kg: Value = None) -> dict[str, Value]:
     """All that is known under the names that bundles use; None and empty text stand for what is not known.
 
     Raises:
-        CovariateError: age or sex was given twice, be it as ``age`` and as ``age_years``.
+        CovariateError: something was given twice, be it as ``age`` and as ``age_years``.
         TypeError: the covariates are no mapping of names.
     """
     given = _under_known_names({} if covariates is None else covariates)
-    for name, value in ((AGE, age_years), (SEX, sex)):
+    for name, value in ((AGE, age_years), (SEX, sex), (WEIGHT, weight_kg)):
         if value is not None and given.get(name) is not None:
             raise CovariateError(f"{name} was given twice")
         if value is not None:

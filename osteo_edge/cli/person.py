@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from osteo_edge.predictor import OsteoPredictor
 
 FILE_COLUMN = "file"
+PERSON_COLUMN = "person"
 _SEXES = ("F", "female", "M", "male")
 _DELIMITERS = (",", ";", "\t")
 # These are known whatever their case: spreadsheets like to begin a column's name with a capital.
-_ANY_CASE = (FILE_COLUMN, "age", "age_years", "sex")
+_ANY_CASE = (FILE_COLUMN, PERSON_COLUMN, "age", "age_years", "sex", "weight", "weight_kg")
 MAX_TABLE_BYTES = 16 << 20
+
+
+weight_option = click.option("--weight", "weight_kg", metavar="KG", help="Weight of the person in kilograms.")
 
 
 def person_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,7 +80,7 @@ def read_people(
     from osteo_edge.covariates import gather
 
     if table is None:
-        one = gather(age_years, sex, _split(covariates))
+        one = gather(age_years, sex, split_covariates(covariates))
         if one and len(pictures) > 1:
             raise click.UsageError(
                 "--age, --sex and --covariate are of one person: give one picture, or --covariates-table for several"
@@ -106,7 +110,12 @@ def check_people(people: People, predictor: OsteoPredictor, pictures: Sequence[s
             raise CovariateError(f"{picture} in the table of covariates: {error}") from error
 
 
-def _split(covariates: Sequence[str]) -> dict[str, str]:
+def split_covariates(covariates: Sequence[str]) -> dict[str, str]:
+    """Names and values of ``NAME=VALUE``.
+
+    Raises:
+        UsageError: something else, or a name twice.
+    """
     named: dict[str, str] = {}
     for text in covariates:
         name, equals, value = text.partition("=")
@@ -119,27 +128,54 @@ def _split(covariates: Sequence[str]) -> dict[str, str]:
 
 
 def _read_table(table: Path) -> dict[str, Given]:
+    rows: dict[str, Given] = {}
+    for row in read_rows(table, (FILE_COLUMN,)):
+        key = _key(row.name, table.parent)
+        if key in rows:
+            raise click.UsageError(f"{table}, line {row.line}: this file has a row already")
+        rows[key] = row.given
+    return rows
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: the number of its line, what it is of, and what it says."""
+
+    line: int
+    name: str
+    given: Given
+
+
+def read_rows(table: Path, name_columns: Sequence[str]) -> list[Row]:
+    """The rows of a CSV table of persons.
+
+    Args:
+        name_columns: one of these must be there, and says what a row is of.
+
+    Raises:
+        UsageError: names the table, and the line where there is one.
+    """
     from osteo_edge.covariates import gather
 
-    delimiter, columns, records = _read_cells(table)
-    if FILE_COLUMN not in columns or len(set(columns)) != len(columns):
-        raise click.UsageError(f"{table} must have a column 'file' and no column twice; it has: {', '.join(columns)[:200]}")
-    rows: dict[str, Given] = {}
+    delimiter, columns, records = _read_cells(table, name_columns)
+    name_column = next((name for name in name_columns if name in columns), None)
+    if name_column is None or len(set(columns)) != len(columns):
+        wanted = " or ".join(f"'{name}'" for name in name_columns)
+        raise click.UsageError(f"{table} must have a column {wanted} and no column twice; it has: {', '.join(columns)[:200]}")
+    rows = []
     for number, cells in records:
         if len(cells) != len(columns):
             raise click.UsageError(f"{table}, line {number}: has more or fewer cells than the first line")
         record = dict(zip(columns, cells, strict=True))
-        key = _key(record.pop(FILE_COLUMN), table.parent)
-        if key in rows:
-            raise click.UsageError(f"{table}, line {number}: this file has a row already")
+        name = record.pop(name_column)
         try:
-            rows[key] = gather(None, None, {name: _value(text, delimiter) for name, text in record.items()})
+            rows.append(Row(number, name, gather(None, None, {one: _value(text, delimiter) for one, text in record.items()})))
         except CovariateError as error:
             raise click.UsageError(f"{table}, line {number}: {error}") from error
     return rows
 
 
-def _read_cells(table: Path) -> tuple[str, list[str], list[tuple[int, list[str]]]]:
+def _read_cells(table: Path, name_columns: Sequence[str]) -> tuple[str, list[str], list[tuple[int, list[str]]]]:
     """The delimiter, the columns' names, and each row that is not empty with its line's number."""
     import csv
     import io
@@ -149,7 +185,7 @@ def _read_cells(table: Path) -> tuple[str, list[str], list[tuple[int, list[str]]
         if len(data) > MAX_TABLE_BYTES:
             raise click.UsageError(f"{table} is larger than {MAX_TABLE_BYTES >> 20} MiB")
         lines = io.StringIO(data.decode("utf-8-sig"), newline="").readlines()
-        delimiter = _delimiter(lines[0] if lines else "")
+        delimiter = _delimiter(lines[0] if lines else "", name_columns)
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         columns = [_column(name) for name in next(reader, [])]
         return delimiter, columns, [(reader.line_num, cells) for cells in reader if cells]
@@ -157,12 +193,12 @@ def _read_cells(table: Path) -> tuple[str, list[str], list[tuple[int, list[str]]
         raise click.UsageError(f"{table} cannot be read as CSV in UTF-8: {error}") from error
 
 
-def _delimiter(header: str) -> str:
-    """What stands between the names of the columns when one of them is to be the file's."""
+def _delimiter(header: str, name_columns: Collection[str]) -> str:
+    """What stands between the names of the columns when one of them is to be one of these."""
     import csv
 
     by_delimiter = {delimiter: next(csv.reader([header], delimiter=delimiter), []) for delimiter in _DELIMITERS}
-    return next((found for found, names in by_delimiter.items() if FILE_COLUMN in map(_column, names)), _DELIMITERS[0])
+    return next((one for one, names in by_delimiter.items() if set(name_columns) & {*map(_column, names)}), _DELIMITERS[0])
 
 
 def _column(name: str) -> str:

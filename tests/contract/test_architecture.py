@@ -69,6 +69,7 @@ ABOVE = {
     "decision": {"engines", "predictor", "prediction", "reports", "benchmark", "cli"},
     "engines": {"decision", "reports", "benchmark", "cli"},
     "reports": {"engines", "predictor", "benchmark", "cli"},
+    "clinical": {"images", "engines", "decision", "predictor", "prediction", "reports", "benchmark", "cli"},
     "benchmark": {"cli"},
 }
 
@@ -93,7 +94,7 @@ def test_every_module_of_the_runtime_stands_in_the_table() -> None:
     """Commands do not: each is a file named after itself."""
     table = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## Rooms")[2].partition("\n## ")[0]
     named = {word.removeprefix("osteo_edge/").removesuffix(".py") for word in re.findall(r"`([^`]+)`", table)}
-    commands = {"predict", "bundles", "tune", "bench", "doctor"}
+    commands = {"predict", "bundles", "tune", "bench", "doctor", "risk"}
     modules = {path.stem for path in modules_of("osteo_edge") if path.parent.name != "_pyinstaller"}
     assert modules - named - commands == {"__init__", "__main__"}
 

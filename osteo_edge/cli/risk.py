@@ -1,0 +1,142 @@
+"""``osteo-edge risk``: published risk scores and one next step, without a picture."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from osteo_edge.cli.help import Command
+from osteo_edge.cli.person import FILE_COLUMN, PERSON_COLUMN, person_options, read_rows, split_covariates, weight_option
+from osteo_edge.cli.terminal import tell, tell_text
+from osteo_edge.clinical.known import MEANINGS
+from osteo_edge.errors import CovariateError
+from osteo_edge.printable import enumerate_words
+
+if TYPE_CHECKING:
+    from osteo_edge.covariates import Given
+    from osteo_edge.reports.risk import Risk
+
+_BY_OPTION = ("age_years", "sex", "weight_kg")
+_ASKED = "\n".join(f"  {name:<21} {meaning}" for name, meaning in MEANINGS.items() if name not in _BY_OPTION)
+_EPILOG = f"""\b
+Examples:
+  osteo-edge risk --age 67 --sex female --weight 58
+  osteo-edge risk --age 58 --sex F --weight 62 --covariate estrogen_use=no
+  osteo-edge risk --covariates-table persons.csv > scores.csv
+
+\b
+What --covariate takes:
+{_ASKED}
+
+Exit codes: 0 told, 2 usage or a value that cannot be."""
+
+
+@click.command("risk", cls=Command, epilog=_EPILOG)
+@weight_option
+@person_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON object; of a table an array.")
+@click.option("--sources", "with_sources", is_flag=True, help="Also tell formulas, publications and what studies reported.")
+def command(
+    weight_kg: str | None,
+    age_years: float | None,
+    sex: str | None,
+    covariates: tuple[str, ...],
+    table: Path | None,
+    as_json: bool,
+    with_sources: bool,
+) -> None:
+    """Compute published risk scores (OST, OSTA, ORAI, SCORE, OSIRIS) and one next step, without a picture.
+
+    A score is computed where all that it asks for is given and it was made for such a person; else it is said what is missing,
+    or why it is not for this person. Scores tell who may be offered a DXA scan; they are no diagnosis.
+
+    A table has a column 'person' or 'file', and one a covariate; its answer is CSV.
+    """
+    if table is None:
+        known = _known(age_years, sex, weight_kg, covariates)
+        _tell_one(_risk_of(known), as_json=as_json, with_sources=with_sources)
+        return
+    if not (age_years is None and sex is None and weight_kg is None and not covariates):
+        raise click.UsageError("--covariates-table stands in place of --age, --sex, --weight and --covariate")
+    risks = list(_risks_of(table))
+    _tell_passed_over(risks)
+    _tell_several(risks, as_json=as_json)
+
+
+def _known(age_years: float | None, sex: str | None, weight_kg: str | None, covariates: tuple[str, ...]) -> Given:
+    """What the options say.
+
+    Raises:
+        CovariateError: something was given twice, or no score asks for it.
+        UsageError: nothing was given.
+    """
+    from osteo_edge.covariates import gather
+
+    known = gather(age_years, sex, split_covariates(covariates), weight_kg=weight_kg)
+    if unknown := [name for name in known if name not in MEANINGS]:
+        raise CovariateError(f"no score asks for {unknown[0][:60]!r}; they ask for {', '.join(MEANINGS)}")
+    if not known:
+        raise click.UsageError("tell something of the person: --age, --sex and --weight are enough for a first score")
+    return known
+
+
+def _risk_of(given: Given, name: str | None = None) -> Risk:
+    from osteo_edge.clinical.advice import next_step
+    from osteo_edge.clinical.assessment import assess
+    from osteo_edge.clinical.known import read_known
+    from osteo_edge.reports.risk import Risk
+
+    assessment = assess(read_known(given))
+    return Risk(assessment, next_step(assessment), name)
+
+
+def _risks_of(table: Path) -> Iterator[Risk]:
+    """One a row; all are made before any is told, so that a fault in the last leaves no half of a table.
+
+    Raises:
+        UsageError: names the line.
+    """
+    lines: dict[str, int] = {}
+    for row in read_rows(table, (PERSON_COLUMN, FILE_COLUMN)):
+        if row.name and lines.setdefault(row.name, row.line) != row.line:
+            raise click.UsageError(f"{table}, line {row.line}: this person has a row already, in line {lines[row.name]}")
+        try:
+            yield _risk_of(row.given, row.name or f"line {row.line}")
+        except CovariateError as error:
+            raise click.UsageError(f"{table}, line {row.line}: {error}") from error
+
+
+def _tell_one(risk: Risk, *, as_json: bool, with_sources: bool) -> None:
+    from osteo_edge.reports.risk import INTENDED_USE, to_dict, to_text
+
+    tell_text(
+        json.dumps(to_dict(risk), indent=2) if as_json else f"{to_text(risk, with_sources=with_sources)}\n\n{INTENDED_USE}"
+    )
+
+
+def _tell_several(risks: list[Risk], *, as_json: bool) -> None:
+    from osteo_edge.reports.risk import CSV_COLUMNS, to_dict, to_row
+
+    if as_json:
+        tell_text(json.dumps([to_dict(risk) for risk in risks], indent=2))
+        return
+    import csv
+    import io
+
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    writer.writerows(to_row(risk) for risk in risks)
+    tell_text(buffer.getvalue(), nl=False)
+
+
+def _tell_passed_over(risks: list[Risk]) -> None:
+    """Columns that no score asks for are told, since one of them may be a slip of the pen."""
+    names: Mapping[str, int] = Counter(name for risk in risks for name in risk.assessment.person.unused)
+    if names:
+        tell(f"osteo-edge: no score asks for {enumerate_words(names)}; passed over", err=True)
