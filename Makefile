@@ -1,4 +1,4 @@
-# Each target works in a fresh clone on a bare Debian with Python 3.11 and its venv module.
+# Each target works in a fresh clone on a bare Debian with Python 3.11 and its venv module. "make help" lists them.
 PYTHON ?= python3
 IMAGE ?= examples/synthetic-knee.png
 
@@ -7,15 +7,18 @@ DATA ?= ../shared/data
 PROFILE ?= standard
 THREADS ?= $(shell nproc)
 
-.PHONY: predict device test test-fast lint bundles clean
+.PHONY: help predict device test test-fast lint bundles clean
 
 # The main job: installs the runtime alone and answers for a picture. make predict IMAGE=path/to/image.png
-predict: .venv-run/installed
+predict: .venv-run/installed ## an answer for one picture: make predict IMAGE=path/to/image.png
 	.venv-run/bin/osteo-edge predict "$(IMAGE)" || [ $$? -eq 4 ]
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 # What it costs on this very device, into benchmarks/results/NAME: make device NAME=raspberry-pi-5. Twenty minutes or more; two with PROFILE=quick.
 # LiteRT takes part where there is a wheel of it.
-device: .venv-run/installed
+device: .venv-run/installed ## what it costs on this machine: make device NAME=raspberry-pi-5
 	@test -n "$(NAME)" || { echo "name the device: make device NAME=raspberry-pi-5"; exit 2; }
 	.venv-run/bin/pip install --quiet --constraint constraints.txt ai-edge-litert || echo "without LiteRT"
 	mkdir -p "benchmarks/results/$(NAME)"
@@ -24,21 +27,21 @@ device: .venv-run/installed
 		--json "benchmarks/results/$(NAME)/bench.json"
 
 # Installs what the tests need and runs them all.
-test: lint
+test: lint ## every test and the checks of style and types
 	.venv/bin/python -m pytest
 
 # The everyday tests: what takes a fresh environment or a training run is left out.
-test-fast: .venv/installed
+test-fast: .venv/installed ## the everyday tests
 	.venv/bin/python -m pytest -m "not slow"
 
-lint: .venv/installed
+lint: .venv/installed ## style and types alone
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
 # The bundles that are too large for the wheel, from the committed weights and measurements: the same model files to the byte with
 # radiographs and without. With them (DATA=FOLDER) every file is compared on them, without on synthetic pictures.
-bundles: .venv/installed dist/knee-cnn_ensemble.zip dist/knee-convnext_tiny.zip
+bundles: .venv/installed dist/knee-cnn_ensemble.zip dist/knee-convnext_tiny.zip ## the bundles that are too large for the wheel, into dist/
 
 RADIOGRAPHS = $(if $(wildcard $(DATA)/knee),--data $(DATA)/knee $(addprefix --unlabelled ,$(wildcard $(DATA)/knee_unlabelled)),$(NO_RADIOGRAPHS))
 # Whoever names a folder is told that it is another; the default one may be absent.
@@ -62,5 +65,5 @@ dist/%.zip: train/results/%/run.json train/results/%/fusion.json export/results/
 	.venv/bin/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
-clean:
+clean: ## remove environments and builds
 	rm -rf .venv .venv-run build dist *.egg-info
