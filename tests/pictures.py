@@ -11,6 +11,8 @@ import numpy as np
 
 Tags = Mapping[int, tuple[int, Sequence[int]] | None]
 """TIFF tag -> type and values; None removes it."""
+Chunk = tuple[bytes, bytes]
+"""Kind and content of a WebP's chunk."""
 
 
 def encoded(ending: str, pixels: np.ndarray, *options: int) -> bytes:
@@ -57,3 +59,28 @@ def tiff(strips: Sequence[bytes], width: int, height: int, tags: Tags | None = N
         directory += struct.pack(order + "HHI", tag, kind, len(values)) + value.ljust(4, b"\0")
     start = (b"II*\x00" if order == "<" else b"MM\x00*") + struct.pack(order + "I", 8)
     return start + directory + bytes(4) + elsewhere + b"".join(strips)
+
+
+def webp(*chunks: Chunk) -> bytes:
+    """A RIFF file of these kinds and contents."""
+    body = b"WEBP" + b"".join(
+        kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2) for kind, content in chunks
+    )
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def webp_chunks(data: bytes) -> list[Chunk]:
+    """The kinds and contents of a WebP's chunks."""
+    chunks, place = [], 12
+    while place < len(data):
+        size = int.from_bytes(data[place + 4 : place + 8], "little")
+        chunks.append((data[place : place + 4], data[place + 8 : place + 8 + size]))
+        place += 8 + size + size % 2
+    return chunks
+
+
+def webp_extended(picture: Chunk, shape: tuple[int, int], flags: int, *after: Chunk, before: Sequence[Chunk] = ()) -> bytes:
+    """A WebP of this picture's chunk with a header of its own; `before` and `after` stand beside the picture."""
+    height, width = shape
+    canvas = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    return webp((b"VP8X", bytes([flags, 0, 0, 0]) + canvas), *before, picture, *after)

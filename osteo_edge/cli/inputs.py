@@ -15,8 +15,8 @@ STDIN = "-"
 OVERLAY_ENDING = ".overlay.png"
 # Names under which pictures are kept: such a file is answered for, whatever it holds. What is not read here is named then.
 PICTURE_ENDINGS = (
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib"),
-    *(".dcm", ".dicom", ".gif", ".webp", ".jp2", ".j2k", ".jpx", ".jxl", ".heic", ".heif", ".avif"),
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".webp"),
+    *(".dcm", ".dicom", ".gif", ".jp2", ".j2k", ".jpx", ".jxl", ".heic", ".heif", ".avif"),
 )
 # The index of a disc of DICOM files begins as one of them and holds no picture.
 _DICOM_INDEX = "dicomdir"

@@ -16,7 +16,7 @@ from osteo_edge.images.header import ImageHeader, several_pictures, unsupported_
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _OTHER_FORMATS = (
     (b"GIF8", "GIF"),
-    (b"RIFF", "WEBP or another RIFF file"),
+    (b"RIFF", "a RIFF file, such as sound or video"),
     (b"%PDF", "PDF"),
     (b"PK\x03\x04", "ZIP"),
     (b"%!PS", "PostScript"),
@@ -26,7 +26,7 @@ _OTHER_FORMATS = (
     (b"MM\x00+", "BigTIFF"),
     (b"<", "a text or HTML file"),
 )
-# Beginnings of other pictures, which are refused by name; WEBP and DICOM tell it further on.
+# Beginnings of other pictures, which are refused by name; DICOM tells it further on.
 _OTHER_PICTURES = tuple(start for start, name in _OTHER_FORMATS if name in ("GIF", "JPEG XL", "JPEG 2000", "BigTIFF"))
 # Colour type -> channels that are decoded, a palette's too.
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
@@ -37,7 +37,7 @@ _BMP_RGB, _BMP_MASKS = 0, 3
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """Recognise PNG, JPEG, TIFF or BMP by content and read its size.
+    """Recognise PNG, JPEG, TIFF, BMP or WebP by content and read its size.
 
     PNG chunks are checked against their CRC, so that a damaged file is named as such.
 
@@ -64,7 +64,7 @@ def begins_as_picture(start: bytes) -> bool:
     try:
         _parser_of(start)
     except UnsupportedImageError:
-        return start.startswith(_OTHER_PICTURES) or start[8:12] == b"WEBP" or start[128:132] == b"DICM"
+        return start.startswith(_OTHER_PICTURES) or start[128:132] == b"DICM"
     return True
 
 
@@ -81,6 +81,10 @@ def _parser_of(data: bytes) -> Callable[[bytes], ImageHeader]:
         return read_tiff
     if data.startswith(b"BM"):
         return _read_bmp
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        from osteo_edge.images.webp import read_webp
+
+        return read_webp
     raise _unsupported(data)
 
 
@@ -89,7 +93,7 @@ def _unsupported(data: bytes) -> InputError:
         return UnsupportedImageError("DICOM is not read yet; export the picture as PNG or TIFF", code="unsupported_format")
     found = next((name for start, name in _OTHER_FORMATS if data.lstrip()[: len(start)] == start), None)
     what = f"this is {found}" if found else "this is not a picture"
-    return UnsupportedImageError(f"{what}; PNG, JPEG, TIFF and BMP are read", code="unsupported_format")
+    return UnsupportedImageError(f"{what}; PNG, JPEG, TIFF, BMP and WebP are read", code="unsupported_format")
 
 
 def _read_png(data: bytes) -> ImageHeader:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from osteo_edge.errors import InputError, UnsupportedImageError
 
-FormatName = Literal["PNG", "JPEG", "TIFF", "BMP"]
+FormatName = Literal["PNG", "JPEG", "TIFF", "BMP", "WebP"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class ImageHeader:
             decoder keeps more than that.
         may_be_transparent: the file has an alpha channel or names a transparent colour.
         may_be_coloured: the pixels have more than one colour channel, or are numbers of a palette.
-        orientation: as EXIF numbers it, 1 to 8. Only JPEG's, which is applied here; the decoder applies the others'.
+        orientation: as EXIF numbers it, 1 to 8. JPEG's and WebP's alone, which are applied here; the decoder applies
+            the others'.
     """
 
     format: FormatName

@@ -23,8 +23,6 @@ from osteo_edge.images.staircase import require_no_staircase
 
 _DHT, _APP14 = 0xC4, 0xEE
 _MOST_GROUPS = 0xFFFF
-# Orientation -> what to mirror, after rows and columns were exchanged from 5 on: 1 left and right, 0 up and down, -1 both.
-_FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
 
 
 def decode(data: bytes, *, may_be_coloured: bool) -> tuple[NDArray[np.uint8], float]:
@@ -51,14 +49,6 @@ def decode(data: bytes, *, may_be_coloured: bool) -> tuple[NDArray[np.uint8], fl
         share = coloured_share(_decode(heard, "RGB", reduction=8)) if may_be_coloured else 0.0
     require_no_staircase(grey, _frame(segments).row_px)
     return grey, share
-
-
-def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Turn and mirror pixels as stored, as an EXIF orientation asks for."""
-    if orientation >= 5:
-        pixels = cv2.transpose(pixels)  # type: ignore[assignment]
-    flip = _FLIPS.get(orientation)
-    return pixels if flip is None else cv2.flip(pixels, flip)  # type: ignore[return-value]
 
 
 def _without_colour(segments: list[Segment], scans: bytes) -> bytes | None:

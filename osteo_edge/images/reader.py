@@ -29,6 +29,8 @@ MAX_MEMORY_BYTES = 256 << 20
 _CHUNK_BYTES = 1 << 20
 # How OpenCV names a limit that its environment set, where we read more.
 _OPENCV_LIMIT = re.compile(r"CV_IO_MAX_IMAGE_(PIXELS|WIDTH|HEIGHT)")
+# Orientation -> what to mirror, after rows and columns were exchanged from 5 on: 1 left and right, 0 up and down, -1 both.
+_FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Pixels
@@ -42,8 +44,8 @@ def read(image: ImageSource, *, source: str | None = None, take: Callable[[int],
     """Read one radiograph.
 
     Args:
-        image: a path; a PNG, JPEG, TIFF or BMP file as a binary file object, or its bytes; or an array of uint8 or uint16
-            with bone bright: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA without transparency.
+        image: a path; a PNG, JPEG, TIFF, BMP or WebP file as a binary file object, or its bytes; or an array of uint8 or
+            uint16 with bone bright: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA without transparency.
         source: the name to give it; by default the path, a file's name, ``"<file>"``, ``"<bytes>"`` or ``"<array>"``.
         take: told of bytes before they are taken, the file's first and then those that decoding takes; may wait.
 
@@ -118,7 +120,8 @@ def decode(data: bytes, *, source: str, take: Callable[[int], None] = _take_no_a
         require_whole_strips(data)
     if header.may_be_transparent:
         _refuse_transparency(data)
-    pixels, share = _decode_jpeg(data, header) if header.format == "JPEG" else _decode_other(data, header)
+    decode_pixels = {"JPEG": _decode_jpeg, "WebP": _decode_webp}.get(header.format, _decode_other)
+    pixels, share = decode_pixels(data, header)
     if pixels.size != header.pixels:
         raise UnreadableImageError("the picture's data and its header do not agree", code="damaged")
     return _radiograph(pixels, source, sha256_hex(data), share)
@@ -169,7 +172,26 @@ def _decode_jpeg(data: bytes, header: ImageHeader) -> tuple[Pixels, float]:
     from osteo_edge.images import jpeg_pixels
 
     pixels, share = jpeg_pixels.decode(data, may_be_coloured=header.may_be_coloured)
-    return jpeg_pixels.upright(pixels, header.orientation), share
+    return _upright(pixels, header.orientation), share
+
+
+def _decode_webp(data: bytes, header: ImageHeader) -> tuple[Pixels, float]:
+    """Grey is what OpenCV makes of the decoded colours, as it is in training, and not the luminance that a lossy file holds."""
+    from osteo_edge.images import webp
+
+    if _by_opencv(webp.without_end(data), cv2.IMREAD_GRAYSCALE) is not None:
+        raise webp.not_whole()
+    colours = _imdecode(webp.alone(data), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    grey = cast(Pixels, cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY))
+    return _upright(grey, header.orientation), coloured_share(colours)
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn and mirror pixels as stored, as an EXIF orientation asks for."""
+    if orientation >= 5:
+        pixels = cast(Pixels, cv2.transpose(pixels))
+    flip = _FLIPS.get(orientation)
+    return pixels if flip is None else cast(Pixels, cv2.flip(pixels, flip))
 
 
 def _decode_other(data: bytes, header: ImageHeader) -> tuple[Pixels, float]:

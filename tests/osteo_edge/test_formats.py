@@ -21,7 +21,9 @@ def encoded(ending: str) -> bytes:
     return pictures.encoded(ending, PIXELS)
 
 
-@pytest.mark.parametrize(("ending", "name"), [(".png", "PNG"), (".jpg", "JPEG"), (".tiff", "TIFF"), (".bmp", "BMP")])
+@pytest.mark.parametrize(
+    ("ending", "name"), [(".png", "PNG"), (".jpg", "JPEG"), (".tiff", "TIFF"), (".bmp", "BMP"), (".webp", "WebP")]
+)
 def test_reads_format_and_size(ending: str, name: str) -> None:
     header = read_header(encoded(ending))
     assert (header.format, header.width_px, header.height_px, header.pixels) == (name, 30, 40, 1200)
@@ -39,7 +41,7 @@ def test_reads_big_endian_tiff() -> None:
         (b"<svg></svg>", "unsupported_format"),
         (b"%PDF-1.7", "unsupported_format"),
         (b"GIF89a" + bytes(20), "unsupported_format"),
-        (b"RIFF\x00\x00\x00\x00WEBP", "unsupported_format"),
+        (b"RIFF\x00\x00\x00\x00WEBP", "truncated"),
         (b"PK\x03\x04" + bytes(30), "unsupported_format"),
         (bytes(128) + b"DICM", "unsupported_format"),
         (encoded(".png")[:20], "truncated"),

@@ -251,7 +251,7 @@ def test_a_transparent_colour_after_a_long_text_is_seen() -> None:
     assert caught.value.code == "transparent"
 
 
-@pytest.mark.parametrize("ending", [".png", ".jpg", ".tiff", ".bmp"])
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".tiff", ".bmp", ".webp"])
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.99])
 def test_truncated_files_are_refused(ending: str, share: float) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (300, 280), np.uint8)
@@ -336,7 +336,8 @@ def test_limits_hold_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @given(
-    st.binary(max_size=400), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"II*\x00", b"MM\x00*", b"BM"])
+    st.binary(max_size=400),
+    st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"II*\x00", b"MM\x00*", b"BM", b"RIFF\x20\0\0\0WEBPVP8"]),
 )
 def test_no_bytes_whatever_end_in_anything_but_an_input_error(data: bytes, start: bytes) -> None:
     with pytest.raises(InputError):
