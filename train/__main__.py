@@ -30,6 +30,11 @@ _ELSEWHERE = {
     "papers": ("train.papers.commands", "papers", "Run the models of the four papers and write the report on them."),
     "pretrain": ("train.pretrain_command", "pretrain", "Teach a backbone the grade of osteoarthritis on unlabelled knees."),
     "report": ("train.reports.commands", "report", "Write a run's tables and its page."),
+    "risk-scores": (
+        "train.risk_scores",
+        "command",
+        "Measure what published risk scores alone tell, beside a run's picture and age and sex.",
+    ),
     "segmentation": ("train.segmentation.commands", "segmentation", "Train and judge the segmentation of bone."),
     "study": (
         "train.study.commands",

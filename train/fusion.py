@@ -24,8 +24,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from osteo_edge.clinical.formulas import ost
+from osteo_edge.covariates import AGE, SEX, WEIGHT
 from osteo_edge.decision.fusion import design
 from osteo_edge.decision.scores import softmax
+from osteo_edge.errors import CovariateError
 from osteo_edge.manifest import Covariate, Fusion, Metric, check_fusion
 from train.cache import save_json
 from train.columns import COLUMNS
@@ -44,7 +47,6 @@ Table = Sequence[Mapping[str, float]]
 
 FUSION_FILE = "fusion.json"
 SCHEMA_VERSION = 2
-AGE, SEX, WEIGHT = "age_years", "sex", "weight_kg"
 AGE_SEX = (AGE, SEX)
 BLANK_SAYS_NOTHING = frozenset({"menopause_age_years", "pregnancies"})
 JUDGED_SUPPORT = frozenset({AGE})
@@ -408,15 +410,20 @@ def _judge_once(
 
 
 def ost_indices(table: Table) -> Floats:
-    """OST of each person, trunc(0.2 (kg - years)), lower for more risk; NaN without age or weight.
+    """OST of each person, lower for more risk; NaN without age or weight, and where these are outside of the formula's limits.
 
-    The Osteoporosis Self-assessment Tool (Koh et al., Osteoporosis International 2001, as OSTA; the form that truncates
-    the difference) was made for women after menopause; here it is a yardstick for everyone.
+    The Osteoporosis Self-assessment Tool was made for women after menopause; here it is a yardstick for everyone.
     """
-    nothing = math.nan
-    indices = [0.2 * (row.get(WEIGHT, nothing) - row.get(AGE, nothing)) for row in table]
-    truncated: Floats = np.trunc(np.array(indices))
-    return truncated
+    return np.array([_ost_index(row.get(AGE), row.get(WEIGHT)) for row in table])
+
+
+def _ost_index(age_years: float | None, weight_kg: float | None) -> float:
+    if age_years is None or weight_kg is None:
+        return math.nan
+    try:
+        return float(ost(age_years, weight_kg))
+    except CovariateError:
+        return math.nan
 
 
 def _ost_scores(repeat: NestedLogits, table: Table, labels: Integers) -> Floats:
