@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from osteo_edge.errors import CovariateError
 from osteo_edge.printable import enumerate_words
 
 if TYPE_CHECKING:
+    from osteo_edge.cli.person import Row
     from osteo_edge.covariates import Given
     from osteo_edge.reports.risk import Risk
 
@@ -63,9 +63,8 @@ def command(
         return
     if not (age_years is None and sex is None and weight_kg is None and not covariates):
         raise click.UsageError("--covariates-table stands in place of --age, --sex, --weight and --covariate")
-    risks = list(_risks_of(table))
-    _tell_passed_over(risks)
-    _tell_several(risks, as_json=as_json)
+    rows = _checked_rows(table)
+    _tell_several((_risk_of(row.given, row.name or f"line {row.line}") for row in rows), as_json=as_json)
 
 
 def _known(age_years: float | None, sex: str | None, weight_kg: str | None, covariates: tuple[str, ...]) -> Given:
@@ -95,20 +94,29 @@ def _risk_of(given: Given, name: str | None = None) -> Risk:
     return Risk(assessment, next_step(assessment), name)
 
 
-def _risks_of(table: Path) -> Iterator[Risk]:
-    """One a row; all are made before any is told, so that a fault in the last leaves no half of a table.
+def _checked_rows(table: Path) -> list[Row]:
+    """All rows are looked at before any is told, so that a fault in the last leaves no half of a table.
 
     Raises:
         UsageError: names the line.
     """
+    from osteo_edge.clinical.known import read_known
+
+    rows = read_rows(table, (PERSON_COLUMN, FILE_COLUMN))
+    if not rows:
+        raise click.UsageError(f"{table} has no row below its first line")
     lines: dict[str, int] = {}
-    for row in read_rows(table, (PERSON_COLUMN, FILE_COLUMN)):
+    unused: dict[str, None] = {}
+    for row in rows:
         if row.name and lines.setdefault(row.name, row.line) != row.line:
             raise click.UsageError(f"{table}, line {row.line}: this person has a row already, in line {lines[row.name]}")
         try:
-            yield _risk_of(row.given, row.name or f"line {row.line}")
+            unused |= dict.fromkeys(read_known(row.given).unused)
         except CovariateError as error:
             raise click.UsageError(f"{table}, line {row.line}: {error}") from error
+    if unused:  # one of these columns may be a slip of the pen
+        tell(f"osteo-edge: no score asks for {enumerate_words(unused)}; passed over", err=True)
+    return rows
 
 
 def _tell_one(risk: Risk, *, as_json: bool, with_sources: bool) -> None:
@@ -119,24 +127,19 @@ def _tell_one(risk: Risk, *, as_json: bool, with_sources: bool) -> None:
     )
 
 
-def _tell_several(risks: list[Risk], *, as_json: bool) -> None:
+def _tell_several(risks: Iterable[Risk], *, as_json: bool) -> None:
     from osteo_edge.reports.risk import CSV_COLUMNS, to_dict, to_row
 
     if as_json:
-        tell_text(json.dumps([to_dict(risk) for risk in risks], indent=2))
+        for place, risk in enumerate(risks):
+            tell_text(f"{',' if place else '['}\n{json.dumps(to_dict(risk))}", nl=False)
+        tell_text("\n]")
         return
     import csv
     import io
+    from itertools import chain
 
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    writer.writerows(to_row(risk) for risk in risks)
-    tell_text(buffer.getvalue(), nl=False)
-
-
-def _tell_passed_over(risks: list[Risk]) -> None:
-    """Columns that no score asks for are told, since one of them may be a slip of the pen."""
-    names: Mapping[str, int] = Counter(name for risk in risks for name in risk.assessment.person.unused)
-    if names:
-        tell(f"osteo-edge: no score asks for {enumerate_words(names)}; passed over", err=True)
+    for cells in chain([CSV_COLUMNS], map(to_row, risks)):
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(cells)
+        tell_text(line.getvalue(), nl=False)

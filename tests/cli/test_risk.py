@@ -165,6 +165,7 @@ def test_the_table_of_pictures_serves_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
+        (("person,age",), "has no row below its first line"),
         (("age,sex", "67,F"), "must have a column 'person' or 'file'"),
         (("person,age,age", "a,1,2"), "no column twice"),
         (("person,age,age_years", "a,1,2"), "line 2: age_years was given twice"),
