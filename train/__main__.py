@@ -12,6 +12,7 @@ from train.command_line import quieten_tensorflow, told_in_one_line
 _ELSEWHERE = {
     "audit": ("train.audit.commands", "audit", "Look for copies, contradictions and shortcuts in a folder of radiographs."),
     "audit-check": ("train.audit.commands", "audit_check", "Measure how well the audit finds planted copies."),
+    "collect": ("train.collection.commands", "collect", "Make a folder for training of a hospital's table and films."),
     "compare": ("train.reports.commands", "compare", "Compare two runs on the radiographs that both scored."),
     "coverage": ("train.reports.commands", "coverage", "Measure how often bootstrap intervals hold the truth."),
     "distil": (
@@ -35,12 +36,14 @@ _ELSEWHERE = {
         "command",
         "Measure what published risk scores alone tell, beside a run's picture and age and sex.",
     ),
+    "sample-size": ("train.sample_size", "sample_size", "Say how many patients an area under the ROC curve asks for."),
     "segmentation": ("train.segmentation.commands", "segmentation", "Train and judge the segmentation of bone."),
     "study": (
         "train.study.commands",
         "study",
         "Compare networks, regions, targets, ensembles and covariates on frozen features.",
     ),
+    "synthetic-hospital": ("train.synthetic.commands", "synthetic_hospital", "Write a made-up hospital's table and films."),
     "synthetic-spines": ("train.synthetic.commands", "synthetic_spines", "Write a folder of synthetic spines."),
     "synthetic": ("train.synthetic.__main__", "main", "Write one synthetic radiograph, for tests and examples only."),
 }

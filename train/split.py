@@ -9,6 +9,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +54,22 @@ def grouped_folds(
     strata: Sequence[str] | Indices, groups: Groups, *, folds: int, seed: int
 ) -> Iterator[tuple[Indices, Indices]]:
     """Training and test indices of each fold; groups stay whole."""
+    yield from _grouped_folds(tuple(np.asarray(strata).tolist()), tuple(np.asarray(groups).tolist()), folds, seed)
+
+
+# Of one training part every classifier asks for the same folds.
+@lru_cache(maxsize=128)
+def _grouped_folds(
+    strata: tuple[str | int, ...], groups: tuple[str, ...], folds: int, seed: int
+) -> tuple[tuple[Indices, Indices], ...]:
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # Strata (label x acquisition) may be smaller than the number of folds; the labels themselves are checked.
         warnings.filterwarnings("ignore", message="The least populated class")
-        yield from splitter.split(np.zeros(len(strata)), np.asarray(strata), np.asarray(groups))
+        parts = tuple(splitter.split(np.zeros(len(strata)), np.asarray(strata), np.asarray(groups)))
+    for indices in itertools.chain(*parts):
+        indices.setflags(write=False)
+    return parts
 
 
 def label_folds(labels: Indices, groups: Groups, *, folds: int, seed: int) -> Iterator[tuple[Indices, Indices]]:

@@ -9,7 +9,10 @@ from keras import ops
 from numpy.typing import NDArray
 from scipy.optimize import approx_fprime
 from scipy.special import expit
+from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
 from osteo_edge.decision.scores import softmax
@@ -18,7 +21,7 @@ from train.dataset import DatasetError
 from train.evaluate import class_aucs
 from train.linear import fit_linear
 from train.target_heads import KerasTarget, keras_target, standardise, t_score_auxiliary
-from train.targets import KINDS, _fit_ridges, _ordinal_loss, as_head, as_raw_head, fit_target
+from train.targets import KINDS, _fit_ridges, _ordinal_loss, as_head, as_raw_head, balanced_weights, fit_reducer, fit_target
 
 SETTINGS = Linear(pca_variance=0.95, inverse_penalties=(1e-3, 1e-2, 1e-1), inner_folds=3)
 LINEAR_KINDS = ("classes", "two_classes", "t_score", "privileged")
@@ -262,7 +265,31 @@ def test_ridges_are_those_of_scikit_learn() -> None:
     values[[3, 17]] = np.nan
     known = np.isfinite(values)
     weights = compute_sample_weight("balanced", labels[known])
-    for penalty, ridge in _fit_ridges(components, values, labels, (1e-4, 1e-2, 1.0)).items():
+    penalties = (1e-4, 1e-2, 1.0)
+    ridges = _fit_ridges(components, values, labels, penalties)
+    for place, penalty in enumerate(penalties):
         theirs = Ridge(1 / penalty).fit(components[known], values[known], sample_weight=weights)
-        np.testing.assert_allclose(ridge.kernel[:, 0], theirs.coef_, rtol=1e-7, atol=1e-9)
-        np.testing.assert_allclose(ridge.bias[0], theirs.intercept_, rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(ridges.kernel[:, place], theirs.coef_, rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(ridges.bias[place], theirs.intercept_, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(30, 12), (12, 30), (20, 20)], ids=["long", "wide", "square"])
+@pytest.mark.parametrize("variance", [0.5, 0.9, 0.999])
+def test_components_are_those_of_scikit_learn(shape: tuple[int, int], variance: float) -> None:
+    """But for their signs; a feature that does not vary takes no part."""
+    rng = np.random.default_rng(1)
+    features = (rng.normal(size=shape) @ rng.normal(size=(shape[1], shape[1])) * 3 + 7).astype(np.float32)
+    features[:, 2] = 4
+    theirs = make_pipeline(StandardScaler(), PCA(variance, svd_solver="full")).fit(features.astype(np.float64))
+    ours = fit_reducer(features, variance)
+    others = (rng.normal(size=(5, shape[1])) + 7).astype(np.float32)
+    for shown in (features, others):
+        expected, found = theirs.transform(shown.astype(np.float64)), ours.transform(shown)
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(np.abs(found), np.abs(expected), rtol=1e-6, atol=1e-8)
+
+
+def test_weights_make_classes_count_the_same() -> None:
+    labels = np.array([0, 0, 0, 2, 2, 1])
+    np.testing.assert_allclose(balanced_weights(labels), compute_sample_weight("balanced", labels))
+    np.testing.assert_allclose(balanced_weights(labels[:5]), compute_sample_weight("balanced", labels[:5]))

@@ -23,6 +23,7 @@ from train.audit.findings import (
     spanning,
     suggested_groups,
 )
+from train.audit.people import AGE, SEX, Balance, balance_of
 from train.audit.shortcuts import Shortcut, Verdict, judge_shortcuts
 from train.dataset import LABELS, Dataset, DatasetError, survey_folder
 
@@ -94,6 +95,7 @@ def examine(folder: Path, *, split: Path | None, resamples: int, seed: int, quic
         _check_files(problems),
         _check_classes(dataset),
         _check_patients(dataset),
+        *(_check_balance(balance_of(dataset, name)) for name in (AGE, SEX)),
         _counted("copies", len(twins), "pairs of pictures show one radiograph", "no picture is a copy of another"),
         _counted("labels", len(contradicting), "patients or copies carry contradicting labels", "no label contradicts another"),
         _counted("groups", len(parted), "sets of copies stand under different patient groups", "copies share their group"),
@@ -172,6 +174,12 @@ def _check_patients(dataset: Dataset) -> Check:
         "of a split, and every figure may be too good. Write labels.csv with patient_group"
     )
     return Check("patients", "warn", reason)
+
+
+def _check_balance(balance: Balance) -> Check:
+    """A picture that tells age tells bone density where the classes differ in age, and nothing else."""
+    name = "age" if balance.name == AGE else "sex"
+    return Check(f"{name} of the classes", "pass" if balance.is_matched else "warn", balance.sentence)
 
 
 def _counted(name: str, count: int, bad: str, good: str) -> Check:
