@@ -14,6 +14,7 @@ from benchmarks import (
     peers,
     reduced_decode,
     roofline,
+    saliency,
     stability,
     winograd,
 )
@@ -36,6 +37,7 @@ main.add_command(one_graph.command)
 main.add_command(peers.command)
 main.add_command(reduced_decode.command)
 main.add_command(roofline.command)
+main.add_command(saliency.command)
 main.add_command(stability.command)
 main.add_command(winograd.command)
 

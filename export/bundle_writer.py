@@ -74,7 +74,7 @@ def write_bundle(manifest: Manifest, files: Mapping[str, bytes], output: Path, *
     """
     require_place(output, force=force)
     with folder_beside(output) as folder:
-        _write_files(manifest, files, folder)
+        write_files(manifest, files, folder)
         prove(folder)
         put_in_place(folder, output, force=force)
     return open_bundle(output)
@@ -92,7 +92,8 @@ def prove(folder: Path) -> None:
     require_self_test(bundle)
 
 
-def _write_files(manifest: Manifest, files: Mapping[str, bytes], folder: Path) -> None:
+def write_files(manifest: Manifest, files: Mapping[str, bytes], folder: Path) -> None:
+    """The files, the manifest that lists them and its digest, unproved, into a folder that has none of them."""
     manifest_bytes = to_json(manifest)
     digest_line = manifest_digest_line(sha256_hex(manifest_bytes))
     for path, data in {**files, MANIFEST: manifest_bytes, MANIFEST_DIGEST: digest_line}.items():
