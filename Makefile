@@ -7,7 +7,7 @@ DATA ?= ../shared/data
 PROFILE ?= standard
 THREADS ?= $(shell nproc)
 
-.PHONY: help predict device test test-fast lint bundles clean
+.PHONY: help predict device test test-fast lint bundles figures clean
 
 # The main job: installs the runtime alone and answers for a picture. make predict IMAGE=path/to/image.png
 predict: .venv-run/installed ## an answer for one picture: make predict IMAGE=path/to/image.png
@@ -54,6 +54,20 @@ dist/%.zip: train/results/%/run.json train/results/%/fusion.json export/results/
 	.venv/bin/python -m export bundle --run train/results/$* --finder train/results/knee-finder/finder.npz \
 		--data-card export/data_cards/knee-xray-osteoporosis-database.toml --plan export/results/$*/plan.json \
 		--measured export/results/$*/measured.npz $(EVIDENCE) $(RADIOGRAPHS) --output dist/$* --coverage 0.9 --zip --force
+
+# The figures of docs/benchmarks.md that are of grades of osteoarthritis, and how steady bundles are: what was measured, the page and its
+# pictures in one go, into benchmarks/results/NAME. GRADED may name further bundles, the embedded one first.
+GRADED ?= knee-osteoarthritis
+figures: NAME ?= epyc-2core-vm
+figures: MEASURE = .venv/bin/python -m benchmarks
+figures: RESULTS = benchmarks/results/$(NAME)
+figures: .venv/installed ## the measured figures of grades in docs/benchmarks.md: make figures NAME=epyc-2core-vm
+	$(MEASURE) grades $(addprefix --bundle ,$(GRADED)) --data $(DATA)/knee_oa --json $(RESULTS)/grades.json --page docs/benchmarks.md --chart docs/grades.png
+	$(MEASURE) external $(addprefix --bundle ,$(GRADED)) --data $(DATA)/knee_unlabelled --learnt $(DATA)/knee_oa --json $(RESULTS)/external.json --page docs/benchmarks.md
+	$(MEASURE) saliency --bundle $(firstword $(GRADED)) --data $(DATA)/knee_oa --json $(RESULTS)/saliency.json --page docs/benchmarks.md --chart docs/saliency.png
+	$(MEASURE) questions --bundle knee-mobilenet_v2 --bundle $(firstword $(GRADED)) --json $(RESULTS)/questions.json --page docs/benchmarks.md
+	$(MEASURE) stability --bundle $(firstword $(GRADED)) --data $(DATA)/knee --data $(DATA)/knee_oa/val --json export/results/$(notdir $(firstword $(GRADED)))/stability.json --page docs/benchmarks.md
+	$(MEASURE) stability --bundle knee-mobilenet_v2 --data $(DATA)/knee --json export/results/knee-mobilenet_v2/stability.json --page docs/benchmarks.md
 
 .venv-run/installed: pyproject.toml setup.py constraints.txt $(shell find osteo_edge -type f -not -path "*/__pycache__/*")
 	$(PYTHON) -m venv .venv-run

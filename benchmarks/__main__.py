@@ -12,6 +12,7 @@ from benchmarks import (
     growth,
     one_graph,
     peers,
+    questions,
     reduced_decode,
     roofline,
     saliency,
@@ -35,6 +36,7 @@ main.add_command(graded.grades)
 main.add_command(growth.command)
 main.add_command(one_graph.command)
 main.add_command(peers.command)
+main.add_command(questions.command)
 main.add_command(reduced_decode.command)
 main.add_command(roofline.command)
 main.add_command(saliency.command)

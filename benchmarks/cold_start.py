@@ -35,9 +35,7 @@ def command(image: Path, rounds: int, target: Path | None) -> None:
 
 
 def _commands(image: Path) -> dict[str, list[str]]:
-    script = Path(sys.executable).with_name("osteo-edge")
-    program = [str(script)] if script.exists() else [sys.executable, "-m", "osteo_edge"]
-    predict = [*program, "predict", str(image)]
+    predict = [*program(), "predict", str(image)]
     return {
         REFERENCE: [sys.executable, "-c", REFERENCE],
         "predict": predict,
@@ -45,6 +43,12 @@ def _commands(image: Path) -> dict[str, list[str]]:
         "predict --engine litert": [*predict, "--engine", "litert"],
         "predict --engine litert --precision fp16": [*predict, "--engine", "litert", "--precision", "fp16"],
     }
+
+
+def program() -> list[str]:
+    """How ``osteo-edge`` is started with this interpreter."""
+    script = Path(sys.executable).with_name("osteo-edge")
+    return [str(script)] if script.exists() else [sys.executable, "-m", "osteo_edge"]
 
 
 def _summaries(runs: dict[str, list[ProcessRun]]) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def command(bundle: str, folders: Sequence[Path], most: int, target: Path | None
         target.parent.mkdir(parents=True, exist_ok=True)
         write_file(target, (json.dumps(to_plain(found), indent=1) + "\n").encode())
     if page:
-        replace_part(page, "stability", lines)
+        replace_part(page, f"stability of {found.bundle}", lines)
 
 
 def name_of(folder: Path) -> str:

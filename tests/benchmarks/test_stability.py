@@ -171,7 +171,8 @@ def test_pictures_are_drawn_evenly_and_folders_keep_their_part() -> None:
 def test_a_bundle_is_measured_and_the_page_is_written(tmp_path: Path) -> None:
     films, target, page = tmp_path / "films", tmp_path / "new" / "stability.json", tmp_path / "page.md"
     draw_knees(films, count=2)
-    page.write_text("<!-- stability: written by python -m benchmarks -->\n<!-- end of stability -->\n")
+    part = "stability of knee-osteoarthritis"
+    page.write_text(f"<!-- {part}: written by python -m benchmarks -->\n<!-- end of {part} -->\n")
     bundle = make_graded_bundle(tmp_path, is_proven=True)
     options = ["--bundle", bundle, "--data", films, "--json", target, "--page", page]
     done = CliRunner().invoke(stability.command, [str(one) for one in options])
@@ -181,7 +182,7 @@ def test_a_bundle_is_measured_and_the_page_is_written(tmp_path: Path) -> None:
     assert set(found.files) == {path for path in found.files if path.endswith((".onnx", ".tflite"))}
     assert found.kinds()[-1].compared > 20
     assert found.kinds()[-1].mean_change > 0
-    assert part_of(page, "stability") == stability_lines(found)
+    assert part_of(page, part) == stability_lines(found)
     assert stability_section(found)[0].startswith("## ")
     with pytest.raises(ExportError, match="measure it anew"):
         read_stability({"schema_version": 1})
