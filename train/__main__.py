@@ -23,6 +23,11 @@ _ELSEWHERE = {
     "ensemble": ("train.ensembles.commands", "ensemble", "Combine finished runs by stacking or otherwise."),
     "finder": ("train.finder.commands", "finder", "Make and judge the knee finder."),
     "holdout": ("train.holdout.commands", "holdout", "Train any backbone once, on one split, within a time budget."),
+    "judge-grades": (
+        "train.grading.judge_command",
+        "judge_grades",
+        "Calibrate and judge weights that grade knees, for export to make a bundle of.",
+    ),
     "label-sets": (
         "train.reports.commands",
         "label_sets",

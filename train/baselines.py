@@ -65,10 +65,10 @@ def _describe_file(path: Path) -> tuple[list[float], Floats]:
     radiograph = decode(data, source=str(path))
     formats = [float(header.format == name) for name in _FORMATS]
     size = [float(header.width_px), float(header.height_px), header.width_px / header.height_px, math.log(len(data))]
-    return [*size, float(radiograph.bit_depth), *formats], _outer_ring(radiograph.pixels)
+    return [*size, float(radiograph.bit_depth), *formats], outer_ring(radiograph.pixels)
 
 
-def _outer_ring(pixels: NDArray[np.integer]) -> Floats:
+def outer_ring(pixels: NDArray[np.integer]) -> Floats:
     """The outermost sixteenth of the picture on every side, as a thumbnail's values."""
     small = cv2.resize(pixels, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
     inside = np.zeros(small.shape, bool)

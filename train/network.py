@@ -231,6 +231,11 @@ def set_head(network: keras.Model, kernel: NDArray[np.floating], bias: NDArray[n
     network.get_layer(HEAD).set_weights([kernel, bias])
 
 
+def scale_head(network: keras.Model, factor: float) -> None:
+    """Multiply the logits by ``factor``: kernel and bias of the head, which is linear."""
+    set_head(network, *(factor * weight for weight in network.get_layer(HEAD).get_weights()))
+
+
 def randomise(network: keras.Model, *, seed: int) -> None:
     """Draw every kernel from He et al.'s normal distribution (ICCV 2015): without BatchNorm, Keras' own would fade out.
 

@@ -1,19 +1,25 @@
-"""A run's folder, written by ``fit`` and read by whoever exports or examines the model."""
+"""A run's folder, written by ``fit`` and read by whoever exports or examines the model.
+
+There are two kinds. A run of classes is judged out of fold, on few radiographs; a run of grades (``train.grading``) was trained on
+one part of an official split, and calibrated and judged on another.
+"""
 
 from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from osteo_edge.errors import ManifestError, OsteoEdgeError
+from osteo_edge.integrity import sha256_hex
 from osteo_edge.manifest import InputSpec, RegionProfile
 from osteo_edge.records import parse_json, parse_record
+from osteo_edge.storage import replacing
 
 if TYPE_CHECKING:
     import keras
@@ -25,6 +31,17 @@ METRICS_FILE = "metrics.json"
 CURVES_FILE = "curves.json"
 WEIGHTS_FILE = "weights.npz"
 RUN_FILE = "run.json"
+# What a bundle is asked; without it, for bone density.
+QUESTION_FILE = "question.json"
+# Of runs of grades alone.
+CALIBRATION_FILE = "calibration.json"
+TRAINED_FILE = "trained.npy"
+
+Kind = Literal["classes", "grades"]
+# Of pictures that a run of classes may answer: the least that its few large films were judged on.
+_MIN_SIDE_PX = 256
+_DIGEST_BYTES = 32
+JUDGE_AGAIN = "make it again with 'python -m train judge-grades'"
 
 
 class RunError(OsteoEdgeError):
@@ -43,6 +60,9 @@ class Run:
         region, input: what the final network is shown, and how it is prepared.
         metrics: ``metrics.json``, decoded.
         training_digests: SHA-256 of every radiograph that the network was trained on.
+        kind: how it was judged.
+        temperature: by which the head's logits are divided; 1 for a run of classes.
+        min_side_px: of the pictures that it may answer.
     """
 
     folder: Path
@@ -54,29 +74,40 @@ class Run:
     input: InputSpec
     metrics: Mapping[str, Any]
     training_digests: frozenset[str]
+    kind: Kind = "classes"
+    temperature: float = 1.0
+    min_side_px: int = _MIN_SIDE_PX
 
     def network(self) -> keras.Model:
-        """The final network with its weights: ``image`` to ``{"logits", "features"}``.
+        """The final network with its weights: ``image`` to ``{"logits", "features"}``, the logits divided by the temperature.
 
         Raises:
             RunError: the weights are missing, damaged or of another network.
         """
-        from train.config import ConfigError
-        from train.network import assign_weights, build_network
+        from train.network import scale_head
 
-        network = build_network(
-            self.backbone,
-            height_px=self.input.height_px,
-            width_px=self.input.width_px,
-            labels=len(self.labels),
-            target=self.target,
-        )
-        try:
-            with np.load(self.folder / WEIGHTS_FILE, allow_pickle=False) as weights:
-                assign_weights(network, dict(weights))
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, ConfigError) as error:
-            raise RunError(f"{self.folder / WEIGHTS_FILE}: cannot be loaded ({error})") from error
+        network = load_network(self.folder, self.backbone, self.input, labels=len(self.labels), target=self.target)
+        if self.temperature != 1:
+            scale_head(network, 1 / self.temperature)
         return network
+
+
+def load_network(folder: Path, backbone: str, spec: InputSpec, *, labels: int, target: str = "classes") -> keras.Model:
+    """The network of a run's folder, as it was trained.
+
+    Raises:
+        RunError: the weights are missing, damaged or of another network.
+    """
+    from train.config import ConfigError
+    from train.network import assign_weights, build_network
+
+    network = build_network(backbone, height_px=spec.height_px, width_px=spec.width_px, labels=labels, target=target)
+    try:
+        with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as weights:
+            assign_weights(network, dict(weights))
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, ConfigError) as error:
+        raise RunError(f"{folder / WEIGHTS_FILE}: cannot be loaded ({error})") from error
+    return network
 
 
 def load_run(folder: Path) -> Run:
@@ -86,9 +117,10 @@ def load_run(folder: Path) -> Run:
         RunError: a file is missing or is not what ``fit`` writes.
     """
     run, regions = read_json(folder / RUN_FILE), read_json(folder / REGIONS_FILE)
-    scores = read_json(folder / SCORES_FILE)
     try:
         region, spec = read_candidates(folder)[regions["chosen"]]
+        is_graded = run.get("kind") == "grades"
+        calibration = _read_calibration(folder) if is_graded else {"temperature": 1.0}
         return Run(
             folder=folder,
             backbone=run["backbone"],
@@ -98,10 +130,48 @@ def load_run(folder: Path) -> Run:
             region=region,
             input=spec,
             metrics=read_json(folder / METRICS_FILE),
-            training_digests=frozenset(scores["radiographs"]),
+            training_digests=read_digests(folder) if is_graded else frozenset(read_json(folder / SCORES_FILE)["radiographs"]),
+            kind="grades" if is_graded else "classes",
+            temperature=float(calibration["temperature"]),
+            min_side_px=int(run["min_side_px"]) if is_graded else _MIN_SIDE_PX,
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{folder}: is not the folder of a finished run ({error!r})") from error
+
+
+def _read_calibration(folder: Path) -> Mapping[str, Any]:
+    """``calibration.json``, which must be of just these weights."""
+    calibration: Mapping[str, Any] = read_json(folder / CALIBRATION_FILE)
+    try:
+        digest = sha256_hex((folder / WEIGHTS_FILE).read_bytes())
+    except OSError as error:
+        raise RunError(f"{folder / WEIGHTS_FILE}: cannot be loaded ({error.strerror})") from error
+    if calibration["weights_sha256"] != digest:
+        raise RunError(f"{folder / CALIBRATION_FILE}: is of other weights than {WEIGHTS_FILE}; {JUDGE_AGAIN}")
+    return calibration
+
+
+def write_digests(folder: Path, digests: Iterable[str]) -> None:
+    """Write which pictures a run of grades was trained on: (pictures, 32) uint8, half the size of hexadecimal digits."""
+    rows = [np.frombuffer(bytes.fromhex(digest), np.uint8) for digest in sorted(digests)]
+    with replacing(folder / TRAINED_FILE) as file:
+        np.save(file, np.stack(rows), allow_pickle=False)
+
+
+def read_digests(folder: Path) -> frozenset[str]:
+    """SHA-256, hexadecimal, of the pictures that a run of grades was trained on.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    path = folder / TRAINED_FILE
+    try:
+        rows = np.load(path, allow_pickle=False)
+        if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != _DIGEST_BYTES:
+            raise ValueError(f"holds {rows.dtype} of shape {rows.shape}, no digests")
+    except (OSError, ValueError, EOFError) as error:
+        raise RunError(f"{path}: cannot be loaded ({error}); {JUDGE_AGAIN}") from error
+    return frozenset(row.tobytes().hex() for row in rows)
 
 
 def read_candidates(folder: Path) -> dict[str, tuple[RegionProfile, InputSpec]]:

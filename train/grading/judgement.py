@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from train.evaluate import INTERVAL_PERCENT, quadratic_kappa, weighted_auc
 from train.grading.knees import GRADES
+from train.grading.question import FIRST_DEFINITE
 
 Grades = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-FIRST_DEFINITE = 2  # from grade 2 on there are definite signs
 ECE_BINS = 15
 
 
@@ -61,14 +61,14 @@ def resampled_weights(patients: NDArray[np.str_], *, count: int, seed: int) -> F
 def with_intervals(grades: Grades, probabilities: Floats, weights: Floats) -> dict[str, dict[str, float]]:
     """Name -> value, low and high: 95 % percentile intervals."""
     values, drawn = figures_of(grades, probabilities), weighted_figures(grades, probabilities, weights)
-    return {name: {"value": values[name], **_interval(drawn[name])} for name in values}
+    return {name: {"value": values[name], **interval(drawn[name])} for name in values}
 
 
 def differences(grades: Grades, probabilities: Floats, others: Floats, weights: Floats) -> dict[str, dict[str, float]]:
     """The figures of ``probabilities`` less those of ``others`` on the same knees, paired."""
     mine, theirs = figures_of(grades, probabilities), figures_of(grades, others)
     drawn, rival = weighted_figures(grades, probabilities, weights), weighted_figures(grades, others, weights)
-    return {name: {"value": mine[name] - theirs[name], **_interval(drawn[name] - rival[name])} for name in mine}
+    return {name: {"value": mine[name] - theirs[name], **interval(drawn[name] - rival[name])} for name in mine}
 
 
 def confusion(grades: Grades, probabilities: Floats) -> list[list[int]]:
@@ -77,7 +77,8 @@ def confusion(grades: Grades, probabilities: Floats) -> list[list[int]]:
     return counts.reshape(GRADES, GRADES).tolist()  # type: ignore[no-any-return]
 
 
-def _interval(values: Floats) -> Mapping[str, float]:
+def interval(values: Floats) -> Mapping[str, float]:
+    """95 % percentile interval of (resamples,) values."""
     low, high = np.percentile(values, INTERVAL_PERCENT).tolist()
     return {"low": low, "high": high}
 
