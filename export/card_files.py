@@ -15,14 +15,16 @@ ENGINES = {"onnxruntime": "ONNX Runtime", "litert": "LiteRT"}
 
 @dataclass(frozen=True)
 class Pictures:
-    """What files are compared on: how many pictures, and whether they are radiographs or drawn."""
+    """What files are compared on: how many pictures, whether they are radiographs or drawn, and how many were trained on."""
 
     count: int
     is_real: bool
+    trained_on: int = 0
 
     def __str__(self) -> str:
         if self.is_real:
-            return f"{self.count} radiographs, most of them trained on"
+            most = "most" if 2 * self.trained_on > self.count else f"{self.trained_on}"
+            return f"{self.count} radiographs, {most} of them trained on"
         return f"{self.count} synthetic pictures (no radiograph was at hand where this bundle was packed)"
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.errors import ExportError
+from osteo_edge.printable import enumerate_words
 from train.config import IMAGENET_DOWNLOAD, PROJECT, RANDOM_WEIGHTS, from_project
 from train.run import CONFIG_FILE, RUN_FILE, read_json
 
 if TYPE_CHECKING:
     from export.data_card import DataCard
+    from export.source import Source
     from train.run import Run
 
 _PUBLISHED = {
@@ -22,6 +25,7 @@ _PUBLISHED = {
     "resnet50v2": "ResNet50V2 weights trained on ImageNet, of TF-Slim (Apache License 2.0; He et al., ECCV 2016)",
 }
 _CONFIGURATIONS = "train/configs"
+_DATA = "../shared/data/knee"
 
 
 @dataclass(frozen=True)
@@ -30,42 +34,82 @@ class Origin:
 
     Attributes:
         told: as in "It started from ...".
-        command: of this project, that makes them; None where they come from elsewhere.
+        commands: of this project, that make them, in order; none where they come from elsewhere.
     """
 
     told: str
-    command: str | None = None
+    commands: tuple[str, ...] = ()
 
 
 def origin_of(run: Run, data_card: DataCard) -> Origin:
-    """What ``config.toml`` of a run names as its weights.
+    """What ``config.toml`` of a run names as its weights, and as its teachers.
 
     Raises:
         ExportError: the file is not what training writes.
         RunError: the weights were made here, and the record of that cannot be read.
     """
-    weights = _weights_of(run)
+    return _origin(run.folder, run.backbone, data_card)
+
+
+def data_of(source: Source) -> str:
+    """The folder of radiographs, seen from the project's root, that ``config.toml`` of a source's first run names.
+
+    Raises:
+        ExportError: the file is not what training writes.
+    """
+    return str(_read_config(source.runs[0].folder).get("data", _DATA))
+
+
+def _origin(folder: Path, backbone: str, data_card: DataCard) -> Origin:
+    config = _read_config(folder)
+    own = _origin_of_weights(str(config["weights"]), backbone, data_card)
+    teachers = [from_project(teacher) for teacher in config.get("fitting", {}).get("teachers", ())]
+    if not teachers:
+        return own
+    names = enumerate_words([teacher.name for teacher in teachers])
+    told = f"{own.told}; beside the grades it was told what these networks of this project say: {names}"
+    return Origin(told, (*(command for teacher in teachers for command in _commands_of(teacher, data_card)), *own.commands))
+
+
+def _origin_of_weights(weights: str, backbone: str, data_card: DataCard) -> Origin:
     if weights == RANDOM_WEIGHTS:
         return Origin("random weights")
     if weights == IMAGENET_DOWNLOAD:
-        return Origin(f"the ImageNet weights of {run.backbone} that Keras downloads")
-    record = from_project(weights).parent / RUN_FILE
-    if not record.is_file():
-        return Origin(_published(run.backbone))
+        return Origin(f"the ImageNet weights of {backbone} that Keras downloads")
+    folder = from_project(weights).parent
+    if not (folder / RUN_FILE).is_file():
+        return Origin(_published(backbone))
+    record = read_json(folder / RUN_FILE)
     try:
-        return _made_here(read_json(record), data_card)
+        return _of_grades(folder, record, data_card) if record.get("kind") == "grades" else _made_here(record, data_card)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ExportError(f"{record}: does not tell how its weights were made ({error!r})") from error
+        raise ExportError(f"{folder / RUN_FILE}: does not tell how its weights were made ({error!r})") from error
 
 
-def _weights_of(run: Run) -> str:
-    path = run.folder / CONFIG_FILE
+def _of_grades(folder: Path, record: Mapping[str, Any], data_card: DataCard) -> Origin:
+    """Weights of an earlier run of grades."""
+    earlier = _origin(folder, record["backbone"], data_card)
+    return Origin(f"{earlier.told}, which the run {record['name']} had taught the grades", _commands_of(folder, data_card))
+
+
+def _commands_of(folder: Path, data_card: DataCard) -> tuple[str, ...]:
+    """What makes a run of grades, its own starting weights and teachers first."""
+    record = read_json(folder / RUN_FILE)
+    earlier = _origin(folder, record["backbone"], data_card)
+    return (*earlier.commands, f"python -m train fit --config {_configuration(record['name'])}")
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_FILE
     try:
-        return str(tomllib.loads(path.read_text(encoding="utf-8"))["weights"])
+        config = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ExportError(f"{path} cannot be read ({error.strerror}); let the training finish") from error
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise ExportError(f"{path}: is not the configuration of a run ({error!r})") from error
+    if "weights" not in config:
+        raise ExportError(f"{path}: is not the configuration of a run (it names no weights)")
+    return config
 
 
 def _published(backbone: str) -> str:
@@ -84,9 +128,9 @@ def _made_here(record: Mapping[str, Any], data_card: DataCard) -> Origin:
             f"random weights of {config['student']} that were taught the features of another network on {pictures}; that "
             f"teacher had {_published(config['teacher'])}"
         )
-        return Origin(told, f"python -m train distil --config {_configuration(record['name'])}")
+        return Origin(told, (f"python -m train distil --config {_configuration(record['name'])}",))
     told = f"{_published(config['backbone'])}, which then were taught the grade of osteoarthritis on {pictures}"
-    return Origin(told, f"python -m train pretrain --config {_configuration(record['name'])}")
+    return Origin(told, (f"python -m train pretrain --config {_configuration(record['name'])}",))
 
 
 def _configuration(name: str) -> str:

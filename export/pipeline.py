@@ -15,32 +15,32 @@ from export import bundle_writer, card, parity
 from export.card_files import Pictures
 from export.data_card import read_data_card
 from export.errors import ExportError
+from export.evaluation import Evaluation, evaluate
 from export.evidence import Evidence
+from export.graded_knees import read_graded_cases
 from export.measured import MeasuredMember
 from export.members import ExportedMember, ModelFile, Track, export_member
 from export.origin import origin_of
 from export.planning import MemberPlan, SourcePlan
+from export.question_card import QuestionCard, read_question_card
 from export.radiographs import Case, View, draw_cases, read_case, read_cases
 from export.source import Source
 from osteo_edge import __version__
 from osteo_edge.bundle import Bundle
 from osteo_edge.decision.ensemble import combine
 from osteo_edge.decision.scores import softmax
-from osteo_edge.errors import ManifestError
 from osteo_edge.images.region import Joint, JointFinder
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.manifest import (
     ENGINE_NAMES,
     PRECISIONS,
     SCHEMA_VERSION,
-    Conformal,
     EngineName,
     Manifest,
     Member,
-    Metric,
     QualityLimits,
 )
-from osteo_edge.records import parse_record, to_plain
+from osteo_edge.records import to_plain
 from osteo_edge.selftest import EXPECTED, MAX_JOINT_TOLERANCE, MAX_TOLERANCES, Expected, ExpectedFile, ExpectedJoint
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ if TYPE_CHECKING:
 
 FINDER_FILE = "region/finder.npz"
 REFERENCE_FILE = "reference/input.png"
-QUALITY = QualityLimits(min_side_px=256, min_dynamic_range=0.05)
-CHANCE = 0.5  # macro AUC of scores that know nothing
+MIN_DYNAMIC_RANGE = 0.05
 # Of the self-test, over devices: resizing may round a grey level otherwise.
 SELF_TEST_TOLERANCE = 0.001
 _SOFTWARE = ("tensorflow-cpu", "keras", "onnx", "onnxruntime", "ai-edge-litert", "numpy", "opencv-python-headless")
@@ -105,7 +104,8 @@ def export_bundle(material: Material, output: Path, *, force: bool, track: Track
     bundle_writer.require_place(output, force=force)
     source, finder = material.source, JointFinder.from_bytes(material.finder)
     data_card = read_data_card(material.data_card)
-    conformal = choose_conformal(source.metrics, material.coverage)
+    evaluation = evaluate(source, material.coverage)
+    question_card = read_question_card(source.question)
     origins = [origin_of(run, data_card) for run in source.runs]
     views = list(dict.fromkeys(View(run.region, run.input) for run in source.runs))
     reference = read_case(material.reference, REFERENCE_FILE, finder, views)
@@ -115,14 +115,14 @@ def export_bundle(material: Material, output: Path, *, force: bool, track: Track
     unlabelled = _unlabelled(material, finder, views, track)
     members = tuple(_export_members(material, cases, unlabelled, reference, track))
     files = _contents(material, members, cases[views[0]], reference[views[0]])
-    manifest = _manifest(material, members, conformal, output.name, files)
+    manifest = _manifest(material, members, evaluation, question_card, output.name, files)
     pictures = _pictures(material, cases[views[0]])
     together = material.plan.together if material.plan else {}
     files["MODEL_CARD.md"] = card.model_card(
-        manifest, source.metrics, members, data_card, origins, together=together, pictures=pictures
+        manifest, source, members, question_card, data_card, origins, together=together, pictures=pictures
     ).encode()
     files["LICENSE"] = card.licence(origins, data_card).encode()
-    manifest = _manifest(material, members, conformal, output.name, files)
+    manifest = _manifest(material, members, evaluation, question_card, output.name, files)
     bundle = bundle_writer.write_bundle(manifest, files, output, force=force)
     return Exported(bundle, pictures, members, bundle_writer.zipped_size(files))
 
@@ -130,11 +130,13 @@ def export_bundle(material: Material, output: Path, *, force: bool, track: Track
 def _cases(material: Material, finder: JointFinder, views: Sequence[View], track: Track) -> Mapping[View, Sequence[Case]]:
     if material.data is None:
         return draw_cases(finder, views, track=track)
-    return read_cases(material.data, finder, views, track=track)
+    read = read_graded_cases if material.source.kind == "grades" else read_cases
+    return read(material.data, finder, views, track=track)
 
 
 def _pictures(material: Material, cases: Sequence[Case]) -> Pictures:
-    return Pictures(len(cases), is_real=material.data is not None)
+    trained_on = sum(case.digest in material.source.training_digests for case in cases)
+    return Pictures(len(cases), is_real=material.data is not None, trained_on=trained_on)
 
 
 def _unlabelled(material: Material, finder: JointFinder, views: Sequence[View], track: Track) -> Mapping[View, Sequence[Case]]:
@@ -172,23 +174,6 @@ def _export_members(
         )
 
 
-def choose_conformal(metrics: Mapping[str, Any], coverage: float | None) -> Conformal:
-    """The threshold that the run fitted for ``coverage``; the first of its configuration by default.
-
-    Raises:
-        ExportError: the run measured no such coverage.
-    """
-    fitted = [
-        Conformal(float(one["coverage"]), tuple(map(float, one["min_probabilities"])), int(one["calibration_size"]))
-        for one in metrics.get("conformal", ())
-    ]
-    wanted = [one for one in fitted if coverage is None or abs(one.coverage - coverage) < 1e-9]
-    if not wanted:
-        known = ", ".join(f"{one.coverage:g}" for one in fitted) or "none"
-        raise ExportError(f"the run has no label sets of the coverage asked for; it has: {known} (--coverage)")
-    return wanted[0]
-
-
 def _contents(
     material: Material, members: Sequence[ExportedMember], cases: Sequence[Case], reference: Case
 ) -> dict[str, bytes]:
@@ -214,10 +199,14 @@ def _contents(
 
 
 def _manifest(
-    material: Material, members: Sequence[ExportedMember], conformal: Conformal, name: str, files: Mapping[str, bytes]
+    material: Material,
+    members: Sequence[ExportedMember],
+    evaluation: Evaluation,
+    question_card: QuestionCard,
+    name: str,
+    files: Mapping[str, bytes],
 ) -> Manifest:
     source = material.source
-    figures = _metrics(source.metrics["model"], "model")
     return Manifest(
         schema_version=SCHEMA_VERSION,
         name=name,
@@ -226,16 +215,16 @@ def _manifest(
         question=source.question,
         body_part="knee",
         view_position="AP",
-        intended_use=card.INTENDED_USE,
+        intended_use=question_card.intended_use,
         licence=card.LICENCE_ID,
         finder=FINDER_FILE,
         members=tuple(_member(run, member) for run, member in zip(source.runs, members, strict=True)),
         ensemble=source.ensemble,
-        quality=QUALITY,
-        conformal=conformal,
-        is_proven=_is_proven(source.metrics),
-        metrics=figures,
-        baselines={system: _metrics(figures, system) for system, figures in source.metrics["baselines"].items()},
+        quality=QualityLimits(max(run.min_side_px for run in source.runs), MIN_DYNAMIC_RANGE),
+        conformal=evaluation.conformal,
+        is_proven=evaluation.is_proven,
+        metrics=evaluation.metrics,
+        baselines=evaluation.baselines,
         provenance=_provenance(material),
         files=bundle_writer.list_files(files),
         fusion=source.fusion,
@@ -273,14 +262,6 @@ def _member(run: Run, member: ExportedMember) -> Member:
     )
 
 
-def _metrics(plain: Mapping[str, Any], system: str) -> dict[str, Metric]:
-    try:
-        found = {name: parse_record(Metric, value, where=f"metrics.json: {system}.{name}") for name, value in plain.items()}
-    except ManifestError as error:
-        raise ExportError(f"the run's figures cannot be read: {error}") from error
-    return {name: Metric(*(round(number, 4) for number in (m.value, m.low, m.high))) for name, m in found.items()}
-
-
 def _provenance(material: Material) -> dict[str, str]:
     source, data_card = material.source, read_data_card(material.data_card)
     several = {"member_runs": ", ".join(source.names)} if len(source.runs) > 1 else {}
@@ -289,6 +270,7 @@ def _provenance(material: Material) -> dict[str, str]:
         **several,
         "training_radiographs": str(len(source.training_digests)),
         "training_digests_sha256": _digest_of(source.training_digests),
+        **_calibrated_on(source),
         "training_set": data_card.source,
         "label_source": data_card.label_source,
         "data_card": material.data_card.name,
@@ -297,11 +279,9 @@ def _provenance(material: Material) -> dict[str, str]:
     }
 
 
-def _is_proven(metrics: Mapping[str, Any]) -> bool:
-    """Whether the picture was shown to tell more than chance, and more than its file and its border do."""
-    ahead = [metrics["model_less_baseline"].get(name) for name in card.SHORTCUTS]
-    beats_shortcuts = all(one is not None and one["macro_auc"]["low"] > 0 for one in ahead)
-    return bool(metrics["model"]["macro_auc"]["low"] > CHANCE and beats_shortcuts)
+def _calibrated_on(source: Source) -> dict[str, str]:
+    digests = source.calibration_digests
+    return {"calibration_radiographs": str(len(digests)), "calibration_digests_sha256": _digest_of(digests)} if digests else {}
 
 
 def _digest_of(digests: frozenset[str]) -> str:

@@ -76,7 +76,7 @@ def read_cases(folder: Path, finder: JointFinder, views: Sequence[View], *, trac
     """
     pictures = track(find_pictures(folder), "reading radiographs")
     read = [read_case(path, path.relative_to(folder).as_posix(), finder, views) for path in pictures]
-    return _by_view(read, views, f"radiograph in {folder}; check --finder and --data")
+    return by_view(read, views, f"radiograph in {folder}; check --finder and --data")
 
 
 def draw_cases(finder: JointFinder, views: Sequence[View], *, track: Track) -> dict[View, tuple[Case, ...]]:
@@ -87,7 +87,7 @@ def draw_cases(finder: JointFinder, views: Sequence[View], *, track: Track) -> d
     """
     seeds = track(range(_FIRST_SEED, _FIRST_SEED + DRAWN), "drawing pictures")
     read = [read_case(_draw(seed), f"synthetic {seed}", finder, views) for seed in seeds]
-    return _by_view(read, views, "synthetic picture; check --finder")
+    return by_view(read, views, "synthetic picture; check --finder")
 
 
 def _draw(seed: int) -> bytes:
@@ -95,7 +95,12 @@ def _draw(seed: int) -> bytes:
     return cv2.imencode(".png", render(knees, acquisition, seed=seed).pixels)[1].tobytes()
 
 
-def _by_view(read: Sequence[Mapping[View, Case]], views: Sequence[View], what: str) -> dict[View, tuple[Case, ...]]:
+def by_view(read: Sequence[Mapping[View, Case]], views: Sequence[View], what: str) -> dict[View, tuple[Case, ...]]:
+    """The cases of each view.
+
+    Raises:
+        ExportError: there is no knee on any.
+    """
     if not any(case.tensors for cases in read for case in cases.values()):
         raise ExportError(f"the finder finds no knee on any {what}")
     return {view: tuple(cases[view] for cases in read) for view in views}
@@ -111,6 +116,11 @@ def read_case(image: Path | bytes, name: str, finder: JointFinder, views: Sequen
         radiograph = reader.read(image)
     except OsteoEdgeError as error:
         raise ExportError(f"{name} cannot be read: {error}") from error
+    return case_of(radiograph, name, finder, views)
+
+
+def case_of(radiograph: Radiograph, name: str, finder: JointFinder, views: Sequence[View]) -> dict[View, Case]:
+    """A radiograph that was read, as each view shows it."""
     joints = tuple(finder.find(radiograph.pixels))
     return {view: Case(name, radiograph.digest, joints, view.prepare(radiograph, joints)) for view in views}
 

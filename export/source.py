@@ -12,14 +12,13 @@ from osteo_edge.errors import ManifestError
 from osteo_edge.manifest import Ensemble, Fusion, check_ensemble, check_fusion, is_safe_path
 from osteo_edge.questions import BONE_DENSITY, Question, check_question
 from osteo_edge.records import parse_json, parse_record
-from train.run import METRICS_FILE, SCORES_FILE, load_run
+from train.run import METRICS_FILE, QUESTION_FILE, SCORES_FILE, load_run, read_judged_digests
 
 if TYPE_CHECKING:
-    from train.run import Run
+    from train.run import Kind, Run
 
 ENSEMBLE_FILE = "ensemble.json"
 FUSION_FILE = "fusion.json"
-QUESTION_FILE = "question.json"
 
 Record = TypeVar("Record")
 
@@ -58,6 +57,8 @@ class Source:
         question: that of bone density where the folder has no ``question.json``.
         metrics: ``metrics.json`` of the folder, decoded: of the ensemble's own out-of-fold scores where there are several.
         training_digests: SHA-256 of every radiograph that any member was trained on, or the ensemble was fitted on.
+        calibration_digests: of those that a run of grades was calibrated and judged on; none for runs of classes, which are
+            judged out of fold.
     """
 
     folder: Path
@@ -68,10 +69,15 @@ class Source:
     question: Question
     metrics: Mapping[str, Any]
     training_digests: frozenset[str]
+    calibration_digests: frozenset[str] = frozenset()
 
     @property
     def labels(self) -> tuple[str, ...]:
         return self.runs[0].labels
+
+    @property
+    def kind(self) -> Kind:
+        return self.runs[0].kind
 
 
 def load_source(folder: Path) -> Source:
@@ -106,7 +112,8 @@ def _load_single(folder: Path) -> Source:
     fusion, question = _read_fusion(folder), _read_question(folder)
     # "@", which marks a network that ends early, has no place in a bundle's paths.
     name = run.backbone.replace("@", "-")
-    return Source(folder, (name,), (run,), Ensemble("mean"), fusion, question, run.metrics, run.training_digests)
+    mean, judged = Ensemble("mean"), read_judged_digests(folder) if run.kind == "grades" else frozenset[str]()
+    return Source(folder, (name,), (run,), mean, fusion, question, run.metrics, run.training_digests, judged)
 
 
 def _load_ensemble(folder: Path) -> Source:
@@ -119,6 +126,8 @@ def _load_ensemble(folder: Path) -> Source:
     runs = tuple(load_run(folder.parent / name) for name in record.members)
     if len({run.labels for run in runs}) != 1:
         raise ExportError(f"{folder}: the members were trained on different labels")
+    if any(run.kind == "grades" for run in runs):
+        raise ExportError(f"{folder}: runs of grades have no scores out of fold, as ensembles are fitted on; export one alone")
     metrics, scores = _read_json(folder / METRICS_FILE), _read_json(folder / SCORES_FILE)
     try:
         digests = frozenset(scores["radiographs"]).union(*(run.training_digests for run in runs))

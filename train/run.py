@@ -1,7 +1,7 @@
 """A run's folder, written by ``fit`` and read by whoever exports or examines the model.
 
-There are two kinds. A run of classes is judged out of fold, on few radiographs; a run of grades (``train.grading``) was trained on
-one part of an official split, and calibrated and judged on another.
+There are two kinds. A run of classes is judged out of fold, on few radiographs; a run of grades (``train.grading``) was trained
+on one part of an official split, and calibrated and judged on another.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from osteo_edge.errors import ManifestError, OsteoEdgeError
 from osteo_edge.integrity import sha256_hex
-from osteo_edge.manifest import InputSpec, RegionProfile
+from osteo_edge.manifest import Conformal, InputSpec, RegionProfile
 from osteo_edge.records import parse_json, parse_record
 from osteo_edge.storage import replacing
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CONFIG_FILE = "config.toml"
 REGIONS_FILE = "regions.json"
 SCORES_FILE = "oof.json"
+JUDGED_FILE = "scores.json"
 METRICS_FILE = "metrics.json"
 CURVES_FILE = "curves.json"
 WEIGHTS_FILE = "weights.npz"
@@ -49,6 +50,23 @@ class RunError(OsteoEdgeError):
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """Logits divided by ``temperature`` give the probabilities that ``conformal``'s thresholds are of."""
+
+    temperature: float
+    conformal: Conformal
+
+
+@dataclass(frozen=True)
+class CalibrationFile:
+    """``calibration.json``, of the weights with this SHA-256 alone."""
+
+    schema_version: Literal[1]
+    weights_sha256: str
+    calibration: Calibration
+
+
+@dataclass(frozen=True)
 class Run:
     """A finished run.
 
@@ -60,8 +78,7 @@ class Run:
         region, input: what the final network is shown, and how it is prepared.
         metrics: ``metrics.json``, decoded.
         training_digests: SHA-256 of every radiograph that the network was trained on.
-        kind: how it was judged.
-        temperature: by which the head's logits are divided; 1 for a run of classes.
+        calibration: of a run of grades; None for a run of classes, whose label sets stand in its metrics.
         min_side_px: of the pictures that it may answer.
     """
 
@@ -74,9 +91,12 @@ class Run:
     input: InputSpec
     metrics: Mapping[str, Any]
     training_digests: frozenset[str]
-    kind: Kind = "classes"
-    temperature: float = 1.0
+    calibration: Calibration | None = None
     min_side_px: int = _MIN_SIDE_PX
+
+    @property
+    def kind(self) -> Kind:
+        return "grades" if self.calibration else "classes"
 
     def network(self) -> keras.Model:
         """The final network with its weights: ``image`` to ``{"logits", "features"}``, the logits divided by the temperature.
@@ -87,8 +107,8 @@ class Run:
         from train.network import scale_head
 
         network = load_network(self.folder, self.backbone, self.input, labels=len(self.labels), target=self.target)
-        if self.temperature != 1:
-            scale_head(network, 1 / self.temperature)
+        if self.calibration:
+            scale_head(network, 1 / self.calibration.temperature)
         return network
 
 
@@ -120,7 +140,6 @@ def load_run(folder: Path) -> Run:
     try:
         region, spec = read_candidates(folder)[regions["chosen"]]
         is_graded = run.get("kind") == "grades"
-        calibration = _read_calibration(folder) if is_graded else {"temperature": 1.0}
         return Run(
             folder=folder,
             backbone=run["backbone"],
@@ -131,24 +150,29 @@ def load_run(folder: Path) -> Run:
             input=spec,
             metrics=read_json(folder / METRICS_FILE),
             training_digests=read_digests(folder) if is_graded else frozenset(read_json(folder / SCORES_FILE)["radiographs"]),
-            kind="grades" if is_graded else "classes",
-            temperature=float(calibration["temperature"]),
+            calibration=read_calibration(folder) if is_graded else None,
             min_side_px=int(run["min_side_px"]) if is_graded else _MIN_SIDE_PX,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{folder}: is not the folder of a finished run ({error!r})") from error
 
 
-def _read_calibration(folder: Path) -> Mapping[str, Any]:
-    """``calibration.json``, which must be of just these weights."""
-    calibration: Mapping[str, Any] = read_json(folder / CALIBRATION_FILE)
+def read_calibration(folder: Path) -> Calibration:
+    """What was fitted for a run of grades, which must have been for just these weights.
+
+    Raises:
+        RunError: the file is missing or damaged, or is of other weights.
+    """
     try:
+        record = parse_record(CalibrationFile, read_json(folder / CALIBRATION_FILE), where=CALIBRATION_FILE)
         digest = sha256_hex((folder / WEIGHTS_FILE).read_bytes())
+    except ManifestError as error:
+        raise RunError(f"{folder}: {error}; {JUDGE_AGAIN}") from error
     except OSError as error:
-        raise RunError(f"{folder / WEIGHTS_FILE}: cannot be loaded ({error.strerror})") from error
-    if calibration["weights_sha256"] != digest:
+        raise RunError(f"{folder / WEIGHTS_FILE}: cannot be read ({error.strerror})") from error
+    if record.weights_sha256 != digest:
         raise RunError(f"{folder / CALIBRATION_FILE}: is of other weights than {WEIGHTS_FILE}; {JUDGE_AGAIN}")
-    return calibration
+    return record.calibration
 
 
 def write_digests(folder: Path, digests: Iterable[str]) -> None:
@@ -172,6 +196,18 @@ def read_digests(folder: Path) -> frozenset[str]:
     except (OSError, ValueError, EOFError) as error:
         raise RunError(f"{path}: cannot be loaded ({error}); {JUDGE_AGAIN}") from error
     return frozenset(row.tobytes().hex() for row in rows)
+
+
+def read_judged_digests(folder: Path) -> frozenset[str]:
+    """SHA-256 of the pictures that a run of grades was calibrated and judged on.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    try:
+        return frozenset(read_json(folder / JUDGED_FILE)["knees"])
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{folder / JUDGED_FILE}: is not a file of graded knees ({error!r}); {JUDGE_AGAIN}") from error
 
 
 def read_candidates(folder: Path) -> dict[str, tuple[RegionProfile, InputSpec]]:

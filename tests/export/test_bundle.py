@@ -17,8 +17,9 @@ from export import members
 from export.__main__ import main
 from export.bundle_writer import to_json
 from export.errors import ExportError
+from export.evaluation import evaluate
 from export.graph import inference_form
-from export.pipeline import choose_conformal, export_bundle
+from export.pipeline import export_bundle
 from export.quantization import representative_set
 from export.radiographs import View, read_cases
 from osteo_edge.bundle import manifest_digest_line, open_bundle
@@ -152,11 +153,10 @@ def test_the_card_keeps_to_the_wording_rules(exported: Any) -> None:
 
 
 def test_the_coverage_must_have_been_measured(material: Any) -> None:
-    metrics = material.source.metrics
-    assert choose_conformal(metrics, None).coverage == 0.8
-    assert choose_conformal(metrics, 0.9).min_probabilities == (0.1,) * 3
+    assert evaluate(material.source, None).conformal.coverage == 0.8
+    assert evaluate(material.source, 0.9).conformal.min_probabilities == (0.1,) * 3
     with pytest.raises(ExportError, match=r"0\.8, 0\.9"):
-        choose_conformal(metrics, 0.95)
+        evaluate(material.source, 0.95)
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ def ensemble_folder(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def write(folder: Path, name: str, record: dict[str, Any]) -> None:
-    (folder / name).write_text(json.dumps({"schema_version": 1} | record))
+    (folder / name).write_text(json.dumps({"schema_version": 2 if name == "fusion.json" else 1} | record))
 
 
 @pytest.fixture(scope="module")

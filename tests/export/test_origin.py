@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from export import origin
+from export.card_commands import commands_section
 from export.data_card import read_data_card
 from export.errors import ExportError
 from export.origin import Origin, origin_of
@@ -51,7 +52,7 @@ def test_published_weights_are_named_with_their_licence(run: Any, backbone: str,
     found = origin_of(replace(run, backbone=backbone), CARD)
     assert found.told.startswith(told)
     assert ("Apache License" in found.told) is ("trained on ImageNet" in told)
-    assert found.command is None
+    assert not found.commands
 
 
 def test_distilled_weights_name_their_teacher_and_pictures(run: Any) -> None:
@@ -60,7 +61,7 @@ def test_distilled_weights_name_their_teacher_and_pictures(run: Any) -> None:
     found = origin_of(replace(run, backbone="convnext_tiny"), CARD)
     for part in ("random weights of convnext_tiny", "525 knees", CARD.unlabelled_source, "teacher had MobileNetV2 weights"):
         assert part in found.told
-    assert found.command == "python -m train distil --config train/configs/make.toml"
+    assert found.commands == ("python -m train distil --config train/configs/make.toml",)
 
 
 def test_pretrained_weights_name_what_they_were_taught(run: Any) -> None:
@@ -69,7 +70,7 @@ def test_pretrained_weights_name_what_they_were_taught(run: Any) -> None:
     found = origin_of(run, replace(CARD, unlabelled_source=""))
     assert found.told.startswith("MobileNetV2 weights trained on ImageNet")
     assert found.told.endswith("which then were taught the grade of osteoarthritis on 400 knees without a bone status (x)")
-    assert found.command == "python -m train pretrain --config train/configs/make.toml"
+    assert found.commands == ("python -m train pretrain --config train/configs/make.toml",)
 
 
 @pytest.mark.parametrize(
@@ -94,10 +95,8 @@ def test_the_documents_repeat_it(exported: Any) -> None:
     assert "starting weights: random weights" in exported.bundle.read("LICENSE").decode()
 
 
-def test_the_card_gives_the_command_that_makes_the_weights(exported: Any) -> None:
-    from export.card import _again
-
-    made = Origin("weights", "python -m train distil --config a.toml")
-    commands = _again(exported.bundle.manifest, [made, made])
-    assert commands[3:5] == [made.command, "python -m train fit --config train/configs/knee-tiny.toml"]
+def test_the_card_gives_the_command_that_makes_the_weights(exported: Any, material: Any) -> None:
+    made = Origin("weights", ("python -m train distil --config a.toml",))
+    commands = commands_section(exported.bundle.manifest, material.source, [made, made])
+    assert commands[3:5] == [*made.commands, "python -m train fit --config train/configs/knee-tiny.toml"]
     assert any("--output dist/knee-tiny --zip --force" in line for line in commands)

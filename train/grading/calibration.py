@@ -1,7 +1,7 @@
 """From a network's logits to what is said of a knee: one temperature, and one threshold a grade for the label sets.
 
-Both are fitted on patients that the network was not trained on. What is reported of them is cross-fitted: each patient is judged
-by a temperature and thresholds of the other ones.
+Both are fitted on patients that the network was not trained on. What is reported of them is cross-fitted: each patient is
+judged by a temperature and thresholds of the other ones.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from osteo_edge.manifest import Conformal
 from train.grading.judgement import interval
 from train.grading.knees import GRADES
 from train.grading.question import FIRST_DEFINITE, LABELS, QUESTION
+from train.run import Calibration
 from train.split import label_folds
 
 Grades = NDArray[np.int64]
@@ -30,14 +31,6 @@ Patients = NDArray[np.str_]
 COVERAGE = 0.9
 FOLDS = 10
 _LOG_TEMPERATURES = (-3.0, 3.0)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Logits divided by ``temperature`` give the probabilities that ``conformal``'s thresholds are of."""
-
-    temperature: float
-    conformal: Conformal
 
 
 @dataclass(frozen=True)
@@ -61,8 +54,8 @@ def fit_temperature(logits: Floats, grades: Grades) -> float:
 def calibrate(logits: Floats, grades: Grades, patients: Patients, *, coverage: float = COVERAGE) -> Calibration:
     """Fit the temperature, then of each grade the threshold that keeps enough of its own knees in their sets.
 
-    Class-conditional split-conformal prediction with the score 1 - p(grade): of all sets that hold each class often enough, those
-    of thresholds on the probabilities are the smallest (Sadinle, Lei and Wasserman, JASA 2019).
+    Class-conditional split-conformal prediction with the score 1 - p(grade): of all sets that hold each class often enough,
+    those of thresholds on the probabilities are the smallest (Sadinle, Lei and Wasserman, JASA 2019).
 
     Args:
         logits: (knees, grades) of the network.
@@ -82,8 +75,9 @@ def _threshold(probabilities: Floats, grades: Grades, patients: Patients, grade:
     Wasserman and Ramdas, JASA 2023).
     """
     of_grade = grades == grade
-    own, (_, owner, knees) = probabilities[of_grade, grade], np.unique(
-        patients[of_grade], return_inverse=True, return_counts=True
+    own, (_, owner, knees) = (
+        probabilities[of_grade, grade],
+        np.unique(patients[of_grade], return_inverse=True, return_counts=True),
     )
     order = np.argsort(-own, kind="stable")
     kept = np.cumsum((1 / knees)[owner][order])

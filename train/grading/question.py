@@ -16,10 +16,14 @@ QUESTION: Final = Question(
     title="osteoarthritis",
     unit="knee",
     answers=(
-        PossibleAnswer("no_definite_signs", LABELS[:FIRST_DEFINITE], "No definite signs of osteoarthritis; this misses cases."),
+        PossibleAnswer(
+            "no_definite_signs",
+            LABELS[:FIRST_DEFINITE],
+            "No definite signs of osteoarthritis found by this test; it misses cases.",
+        ),
         PossibleAnswer("signs", LABELS[FIRST_DEFINITE:], "Signs of osteoarthritis."),
     ),
-    unsure="This test cannot tell from this picture.",
+    unsure="This test cannot tell whether there are signs of osteoarthritis.",
     next_step="What a picture shows and how a knee feels often differ: if a knee troubles you, ask a doctor.",
     degrees=tuple(str(grade) for grade in range(GRADES)),
     scale=f"grade {{}} of {GRADES - 1} (Kellgren-Lawrence)",

@@ -1,4 +1,4 @@
-"""A grading run, step by step, and its folder: trained, then calibrated and judged, which can be done again without training."""
+"""A grading run, step by step, and its folder: training, then calibration and judgement, which can be done again alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from train import cache
 from train.config import from_project
 from train.crops import Finder
 from train.grading.baselines import baseline_scores
-from train.grading.calibration import COVERAGE, Calibration, Sets, calibrate, cross_fit, set_figures, told_by_grade
+from train.grading.calibration import COVERAGE, Sets, calibrate, cross_fit, set_figures, told_by_grade
 from train.grading.config import GradingConfig
 from train.grading.fitting import Epoch, GradingTrainer, PlacedPart
 from train.grading.judgement import confusion, differences, resampled_weights, with_intervals
@@ -31,18 +31,20 @@ from train.run import (
     CALIBRATION_FILE,
     CONFIG_FILE,
     CURVES_FILE,
+    JUDGED_FILE,
     METRICS_FILE,
     QUESTION_FILE,
     REGIONS_FILE,
     RUN_FILE,
     WEIGHTS_FILE,
+    Calibration,
+    CalibrationFile,
     load_network,
     read_json,
     write_digests,
 )
 from train.versions import versions
 
-SCORES_FILE = "scores.json"
 # Of a baseline that gives every knee nearly the same shares it says nothing.
 _NOT_OF_BASELINES = "ece"
 
@@ -107,16 +109,17 @@ def _judge(
     views = plain_views(validation.part.pictures, validation.places, config.region)
     logits = apply(to_logits, views[..., np.newaxis])
     fitted = _calibration(validation, logits)
-    metrics = _metrics(config, validation, logits, baseline_scores(knees, seed=config.seed))
+    metrics = metrics_of(config, validation, logits, baseline_scores(knees, seed=config.seed))
 
     region = {"region": config.region.region, "input": config.region.input}
-    write_file(folder / SCORES_FILE, _scores(validation, logits).encode())
+    write_file(folder / JUDGED_FILE, _scores(validation, logits).encode())
     write_digests(folder, [knee.sha256 for knee in knees if knee.part == TRAINING])
     cache.save_json(folder / REGIONS_FILE, {"chosen": config.region.name, "candidates": [region]})
     cache.save_json(folder / QUESTION_FILE, {"schema_version": 1, "question": QUESTION})
-    cache.save_json(folder / CALIBRATION_FILE, _calibration_record(fitted, folder / WEIGHTS_FILE))
+    digest = sha256_hex((folder / WEIGHTS_FILE).read_bytes())
+    cache.save_json(folder / CALIBRATION_FILE, CalibrationFile(1, digest, fitted))
     cache.save_json(folder / METRICS_FILE, metrics)
-    cache.save_json(folder / RUN_FILE, {**facts, **_facts_of_judging(config, finder_digest, validation, facts)})
+    cache.save_json(folder / RUN_FILE, {**facts, **_facts_of_judging(config, knees, finder_digest, validation, facts)})
     _tell(metrics)
     return metrics
 
@@ -136,31 +139,29 @@ def _calibration(validation: PlacedPart, logits: Logits) -> Calibration:
     return calibrate(logits[found].astype(np.float64), part.grades[found], part.patients[found])
 
 
-def _calibration_record(fitted: Calibration, weights: Path) -> dict[str, Any]:
-    digest = sha256_hex(weights.read_bytes())
-    return {
-        "schema_version": 1,
-        "weights_sha256": digest,
-        "temperature": fitted.temperature,
-        "conformal": fitted.conformal,
-    }
-
-
-def _metrics(
+def metrics_of(
     config: GradingConfig, validation: PlacedPart, logits: Logits, baselines: Mapping[str, NDArray[np.float64]]
 ) -> dict[str, Any]:
+    """``metrics.json``: figures and label sets, cross-fitted by patient, beside those of the baselines.
+
+    Args:
+        logits: (knees, grades) of the validation knees, uncalibrated.
+        baselines: name -> probabilities (knees, grades).
+
+    Raises:
+        DatasetError: too few patients of a grade.
+    """
     part, found = validation.part, _found(validation)
     weights = resampled_weights(part.patients, count=config.resamples, seed=config.seed)
     probabilities, _ = cross_fit(logits.astype(np.float64), part.grades, part.patients, seed=config.seed)
-    found_ones, sets = cross_fit(
-        logits[found].astype(np.float64), part.grades[found], part.patients[found], seed=config.seed
-    )
+    found_ones, sets = cross_fit(logits[found].astype(np.float64), part.grades[found], part.patients[found], seed=config.seed)
     return {
         "schema_version": 2,
         "part": VALIDATION,
         "knees": len(part.knees),
         "patients": len(set(part.patients.tolist())),
         "knees_found": int(found.sum()),
+        "not_found_by_grade": np.bincount(part.grades[~found], minlength=GRADES).tolist(),
         "method": (
             f"95 % percentile bootstrap by patient, {config.resamples} resamples; the epoch was chosen on these knees; "
             "temperature and thresholds cross-fitted by patient, each tenth judged by those of the others"
@@ -216,7 +217,11 @@ def _facts_of_training(config: GradingConfig, training: PlacedPart, history: lis
 
 
 def _facts_of_judging(
-    config: GradingConfig, finder_digest: str, validation: PlacedPart, facts: Mapping[str, Any]
+    config: GradingConfig,
+    knees: Sequence[GradedKnee],
+    finder_digest: str,
+    validation: PlacedPart,
+    facts: Mapping[str, Any],
 ) -> dict[str, Any]:
     part = validation.part
     side_px = min(part.pictures.shape[1:])
@@ -230,6 +235,7 @@ def _facts_of_judging(
         "finder_sha256": finder_digest,
         # The coarsest that training has shown it.
         "min_side_px": int(side_px * config.variation.coarsest),
+        "knees": {"training": len(knees) - len(part.knees), "validation": len(part.knees)},
         "not_found": {**facts.get("not_found", {}), "validation": _not_found(validation)},
     }
 
