@@ -49,6 +49,22 @@ OSTEOARTHRITIS = Question(
 )
 
 
+# With degrees for people.
+ARTHROSIS = Question(
+    name="arthrosis",
+    title="arthrosis",
+    unit="knee",
+    answers=(
+        PossibleAnswer("no_definite_signs", ("kl0", "kl1"), "No definite signs of arthrosis; this misses cases."),
+        PossibleAnswer("signs", ("kl2", "kl3", "kl4"), "Signs of arthrosis."),
+    ),
+    unsure="This test cannot tell.",
+    next_step="Ask a doctor if the knee troubles you.",
+    degrees=("0", "1", "2", "3", "4"),
+    scale="grade {} of 4 (Kellgren-Lawrence)",
+)
+
+
 def an_answer(asked: Question = BONE_DENSITY, **changes: Any) -> Answer:
     """Reported, by its first answer."""
     shares = FrozenMapping(dict.fromkeys(asked.labels, 1 / len(asked.labels)))

@@ -151,7 +151,7 @@ def _disagrees(question: Question, image: Mapping[str, float], labels: tuple[str
 def _left_out(person: Person) -> Iterator[Finding]:
     """What was given and took no part is told, never passed over."""
     if person.unused:
-        given = enumerate_words(person.unused)
+        given = enumerate_words([name.removesuffix("_years").replace("_", " ") for name in person.unused])
         yield Finding(COVARIATES_NOT_USED, f"this bundle was made to answer without them; not used: {given}")
     if person.missing:
         wanted = enumerate_words(person.missing)

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from osteo_edge.decision.scores import likeliest
 from osteo_edge.errors import ReportError
 from osteo_edge.images.greys import grey_range
 from osteo_edge.images.region import Box
@@ -17,7 +18,7 @@ from osteo_edge.prediction import Answer, Knee, Prediction
 from osteo_edge.radiograph import Radiograph
 from osteo_edge.reports.lettering import BACKGROUND_BGR, Colour, Letters, Picture
 from osteo_edge.reports.text import known, scores
-from osteo_edge.reports.wording import BURNED_IN, told_apart
+from osteo_edge.reports.wording import BURNED_IN, degrees_told, told_apart
 from osteo_edge.storage import write_file
 
 MAX_SIDE_PX = 1600
@@ -98,7 +99,7 @@ def draw_overlay(prediction: Prediction, *, question: str | None = None) -> Pict
     letters = Letters(min(max(film.shape[1] / 1600, 0.55), 0.85))
     for number, (knee, box) in enumerate(zip(answer.knees, seen, strict=True), start=1):
         shifted = Box(box.x0 + margin_px, box.y0, box.x1 + margin_px, box.y1)
-        _entitle(film, shifted, f"knee {number}: {_side(knee)}", letters)
+        _entitle(film, shifted, _title(number, knee, answer), letters)
     return np.vstack([film, _caption(prediction, answer, film.shape[1], letters)])
 
 
@@ -157,18 +158,21 @@ def _entitle(film: Picture, box: Box, title: str, letters: Letters) -> None:
     letters.draw(film, lines, left + 8, top + 3, _BOX_BGR)
 
 
-def _side(knee: Knee) -> str:
-    side = knee.joint.laterality
-    return f"{_SIDES[side]} (from the fibula)" if side else "side not known"
+def _title(number: int, knee: Knee, answer: Answer) -> str:
+    """The knee's number, its side, and the degrees that remain of it where people are told them."""
+    side, degrees = knee.joint.laterality, degrees_told(knee, answer)
+    named = f"knee {number}: {f'{_SIDES[side]} (from the fibula)' if side else 'side not known'}"
+    return f"{named}, {degrees}" if degrees else named
 
 
 def _caption(prediction: Prediction, answer: Answer, width: int, letters: Letters) -> Picture:
-    code = max(answer.image_probabilities, key=lambda name: answer.image_probabilities[name])
+    code = likeliest(answer.image_probabilities)
     model = answer.model
     asked = f" of {answer.title}" if len(told_apart(prediction)) > 1 else ""
+    of_lead = f" of knee {answer.lead + 1}" if answer.lead is not None and len(answer.knees) > 1 else ""
     paragraphs: list[tuple[Colour, str]] = [
         (_TEXT_BGR, prediction.message),
-        (_FOR_BGR, f"Orange: speaks for '{code}' (research code{asked}), the likeliest from the picture alone."),
+        (_FOR_BGR, f"Orange: speaks for '{code}' (research code{asked}), the likeliest{of_lead} from the picture alone."),
         (_AGAINST_BGR, f"Blue: speaks against '{code}'."),
         *((_TEXT_BGR, told) for told in _scores(answer)),
         (_TEXT_BGR, f"{BURNED_IN}. {model.bundle} {model.version}, picture {(prediction.digest or '')[:8]}"),
@@ -181,6 +185,15 @@ def _caption(prediction: Prediction, answer: Answer, width: int, letters: Letter
 
 
 def _scores(answer: Answer) -> list[str]:
+    """Of the picture, alone and with what is known; where the question is of knees, of each knee as it is told."""
+    if answer.lead is not None:
+        rest_on = f"together with {known(answer)}" if answer.mode is Mode.FUSED else "of the picture alone"
+        are_several = len(answer.knees) > 1
+        each = [
+            f"{f'knee {number} ' if are_several else ''}{scores(knee.probabilities)}"
+            for number, knee in enumerate(answer.knees, start=1)
+        ]
+        return [f"Scores (research) {rest_on}: {'; '.join(each)}."]
     alone = f"Scores (research) of the picture alone: {scores(answer.image_probabilities)}."
     if answer.mode is not Mode.FUSED:
         return [alone]

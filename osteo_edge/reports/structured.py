@@ -12,11 +12,12 @@ from osteo_edge.labels import Status
 from osteo_edge.prediction import Answer, Knee, Prediction
 from osteo_edge.printable import printable
 from osteo_edge.records import to_plain
+from osteo_edge.reports.wording import sentence_of_knee
 
 if TYPE_CHECKING:
     from osteo_edge.images.region import Joint
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 CSV_COLUMNS = (
     "source",
@@ -35,6 +36,7 @@ CSV_COLUMNS = (
     "image_probabilities",
     "covariates_used",
     "knees",
+    "knee_answers",
     "knee_label_sets",
     "total_ms",
     "bundle",
@@ -81,7 +83,7 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "image_probabilities": _rounded(answer.image_probabilities),
         "covariates_used": dict(answer.covariates_used),
         "members_answered": answer.members_answered,
-        "knees": [_knee(knee) for knee in answer.knees],
+        "knees": [_knee(knee, answer) for knee in answer.knees],
         "lead": answer.lead,
         "model": to_plain(answer.model),
         "intended_use": answer.intended_use,
@@ -116,7 +118,8 @@ def _row(prediction: Prediction, answer: Answer, overlay: str) -> list[str]:
         _scores(answer.image_probabilities),
         ";".join(f"{name}={value:g}" for name, value in answer.covariates_used.items()),
         str(len(answer.knees)),
-        ";".join(_label_set_of(knee) for knee in answer.knees if knee.label_set),
+        ";".join(f"{_side(knee)}={knee.answer or ''}" for knee in answer.knees if knee.label_set),
+        ";".join(f"{_side(knee)}={','.join(knee.label_set)}" for knee in answer.knees if knee.label_set),
         f"{sum(prediction.timings_ms.values()):.3f}",
         model.bundle,
         _cell(model.version),
@@ -134,10 +137,9 @@ def _scores(probabilities: Mapping[str, float]) -> str:
     return ";".join(f"{label}={probability:.6f}" for label, probability in probabilities.items())
 
 
-def _label_set_of(knee: Knee) -> str:
-    """``right=kl1,kl2``; the side is what the fibula suggests."""
-    side = knee.joint.laterality.value if knee.joint.laterality else "unknown"
-    return f"{side}={','.join(knee.label_set)}"
+def _side(knee: Knee) -> str:
+    """What the fibula suggests."""
+    return knee.joint.laterality.value if knee.joint.laterality else "unknown"
 
 
 def _cell(text: str) -> str:
@@ -146,11 +148,12 @@ def _cell(text: str) -> str:
     return printable(f"./{text}" if is_formula else text)
 
 
-def _knee(knee: Knee) -> dict[str, Any]:
+def _knee(knee: Knee, answer: Answer) -> dict[str, Any]:
     return {
         "box": to_plain(knee.box),
         "joint": _joint(knee.joint),
         "answer": knee.answer,
+        "message": None if answer.lead is None else sentence_of_knee(knee, answer),
         "likeliest": knee.likeliest,
         "label_set": list(knee.label_set),
         "probabilities": _rounded(knee.probabilities),

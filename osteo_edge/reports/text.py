@@ -13,8 +13,8 @@ from osteo_edge.reports.wording import (
     SPOKEN_NOTES,
     next_step,
     reason,
-    sentence,
     sentence_alone,
+    sentences_by_knee,
     sentences_of,
     titled,
     told_apart,
@@ -42,7 +42,8 @@ def to_text(prediction: Prediction, *, overlay: str | None = None, is_verbose: b
 def _block(answer: Answer, *, is_alone: bool, is_verbose: bool) -> list[str]:
     """One question: where there are several, below its title."""
     indent = "  " if is_alone else "    "
-    pieces = (("", sentence(answer)), ("Why: ", reason(answer)), ("Next: ", next_step(answer)))
+    told = [("", said) for said in sentences_by_knee(answer)]
+    pieces = (*told, ("Why: ", reason(answer)), ("Next: ", next_step(answer)))
     lines = [] if is_alone else [f"  {printable(titled(answer))}: {answer.status.value}"]
     lines += [f"{indent}{name}{printable(text)}" for name, text in pieces if text]
     lines += [f"{indent}Note: {note}" for note in _notes_of(answer)]

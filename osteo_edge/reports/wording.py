@@ -192,27 +192,47 @@ def message(answer: Answer) -> str:
 def sentence(answer: Answer) -> str:
     """The first piece: what the test says, or that it cannot tell, or what is wrong with the picture. Never empty.
 
-    It begins with what it rests on where that is not the picture. Where the question is of knees and there are two, the gravest
-    comes first, each with its side, unless the same is said of both.
+    It begins with what it rests on where that is not the picture. Where the question is of knees, ``sentences_by_knee`` has it.
     """
-    if answer.status is not Status.REJECTED and answer.lead is not None and len(answer.knees) > 1:
-        lead = answer.knees[answer.lead]
-        told = {place_of(knee, answer): _of_knee(knee, answer) for knee in (lead, *answer.knees)}  # the lead keeps its place
-        if len(set(told.values())) == 1:
-            return f"Both knees: {_continued(sentence_alone(answer))}"
-        return " ".join(f"{_capitalised(place)}: {_continued(text)}" for place, text in told.items())
-    return sentence_alone(answer)
+    return " ".join(sentences_by_knee(answer))
+
+
+def sentences_by_knee(answer: Answer) -> list[str]:
+    """The first piece, one a knee where the question is of knees: each with its side, the gravest first.
+
+    Where the same is said of both it is one, as it is where the question is of the picture.
+    """
+    if answer.status is Status.REJECTED or answer.lead is None:
+        return [sentence_alone(answer)]
+    lead = answer.knees[answer.lead]
+    told = {
+        place_of(knee, answer): sentence_of_knee(knee, answer) for knee in (lead, *answer.knees)
+    }  # the lead keeps its place
+    if len(told) > 1 and len(set(told.values())) == 1:
+        told = {"both knees": sentence_of_knee(lead, answer)}
+    return [f"{_capitalised(place)}: {_continued(text)}" if place else text for place, text in told.items()]
 
 
 def sentence_alone(answer: Answer) -> str:
-    """The same without the sides: where the question is of knees, of the gravest alone."""
+    """The first piece without sides and degrees: where the question is of knees, of the gravest alone."""
     if answer.status is Status.REJECTED:
         return _rejection(answer)[0]
     return _sentence_for(answer, _told(answer, answer.label_set))
 
 
-def _of_knee(knee: Knee, answer: Answer) -> str:
-    return _sentence_for(answer, _told(answer, knee.label_set))
+def sentence_of_knee(knee: Knee, answer: Answer) -> str:
+    """What is said of one knee, where the question is of knees, without its side: with the degrees that remain possible."""
+    told, degrees = _told(answer, knee.label_set), degrees_told(knee, answer)
+    said = _sentence_for(answer, told)
+    if not degrees:
+        return said
+    return f"{said} {_capitalised(degrees)}." if told else f"{said} It leaves {degrees} open."
+
+
+def degrees_told(knee: Knee, answer: Answer) -> str:
+    """The degrees that cannot be ruled out of a knee; empty where there is nothing to tell: no degrees, or all remain."""
+    tells = _tells(answer) and len(knee.label_set) < len(answer.asked.labels)
+    return answer.asked.degrees_of(knee.label_set) if tells else ""
 
 
 def _sentence_for(answer: Answer, told: str | None) -> str:
@@ -227,11 +247,13 @@ def _sentence_for(answer: Answer, told: str | None) -> str:
 
 
 def place_of(knee: Knee, answer: Answer) -> str:
-    """How one of two knees is called: by its side, where the fibula tells the two apart, else by its place in the picture."""
+    """How a knee is called: by its side where the fibula tells it, and of two tells them apart; else by its place among two."""
     sides = [one.joint.laterality for one in answer.knees]
     side = knee.joint.laterality
     if side is not None and sides.count(side) == 1 and None not in sides:
         return f"{_SIDES[side]} knee (by its fibula)"
+    if len(sides) == 1:
+        return ""
     at = "left" if answer.knees[0] is knee else "right"
     return f"knee at the {at} of the picture"
 
@@ -302,10 +324,15 @@ def _told(answer: Answer, label_set: Collection[str]) -> str | None:
 
     Neither an unproven bundle nor a person whose like was not in training gets a sentence such as "higher chance".
     """
-    if _finding(answer, NOT_SUPPORTED) or _finding(answer, UNPROVEN):
+    if not _tells(answer):
         return None
     told: PossibleAnswer | None = answer.asked.answer_of(label_set)
     return told.code if told else None
+
+
+def _tells(answer: Answer) -> bool:
+    """Whether its sets are worth telling people."""
+    return not (_finding(answer, NOT_SUPPORTED) or _finding(answer, UNPROVEN))
 
 
 def _finding(answer: Answer, code: str) -> Finding | None:

@@ -20,15 +20,16 @@ import pytest
 from osteo_edge import Answer, IncompatibleBundleError, ManifestError, OsteoPredictor, Prediction, Status, open_bundle
 from osteo_edge.bundle import DEFAULT_BUNDLES, EMBEDDED_FOLDER, bundles_asked, embedded_bundles, shipped_bundles
 from osteo_edge.errors import CovariateError, EngineUnavailableError, InferenceError, QualityRejected, UnknownQuestionError
-from osteo_edge.findings import PICTURE_ADDS_NOTHING, Finding
+from osteo_edge.findings import PICTURE_ADDS_NOTHING, UNPROVEN, Finding
 from osteo_edge.labels import Laterality
 from osteo_edge.model import LoadingModel, load_models
 from osteo_edge.questions import BONE_DENSITY, PossibleAnswer, Question, check_question, require_together
 from osteo_edge.reports.overlay import draw_overlay
 from osteo_edge.reports.structured import CSV_COLUMNS, to_rows
 from osteo_edge.reports.text import common_parts, to_line, to_text
+from osteo_edge.reports.wording import degrees_told, sentence_of_knee, sentences_by_knee
 from osteo_edge.selftest import run_self_test
-from tests.answers import GRADES, HARDWARE, a_knee, a_prediction, an_answer
+from tests.answers import ARTHROSIS, GRADES, HARDWARE, a_knee, a_prediction, an_answer
 from tests.bundles import DENSITY
 from tests.making import add_fusion, ask, change_finder, make_ensemble, rewrite_manifest
 from tests.osteo_edge.test_predictor import drawn
@@ -120,7 +121,10 @@ class TestAQuestionThatTheProgramDoesNotKnow:
         rewrite_manifest(folder, lambda manifest: manifest.update(is_proven=False))
         answer = OsteoPredictor(folder).predict(example).first
         assert (answer.status, answer.answer, answer.label) == (Status.REFERRED, None, None)
-        assert answer.message.startswith(HARDWARE.unsure)
+        assert answer.message == (
+            "Right knee (by its fibula): this test cannot tell whether there is hardware. "
+            "The test was not shown to tell more than chance. Compare it with earlier pictures."
+        )
         assert answer.knees[0].answer is None
 
 
@@ -429,18 +433,39 @@ class TestTheWordsOfKnees:
         answer = self.answered(a_knee(GRADES, ("w1",), self.RIGHT), a_knee(GRADES, ("w2",), self.LEFT), lead=1)
         assert answer.message == "Both knees: signs of wear."
 
-    def test_one_knee_needs_no_side(self) -> None:
+    def test_one_knee_has_a_side_where_its_fibula_tells_it(self) -> None:
         answer = self.answered(a_knee(GRADES, ("w2",), self.RIGHT), lead=0)
-        assert (answer.message, answer.label) == ("Signs of wear.", "w2")
+        assert (answer.message, answer.label) == ("Right knee (by its fibula): signs of wear.", "w2")
+        assert self.answered(a_knee(GRADES, ("w2",), None), lead=0).message == "Signs of wear."
+
+    def test_each_knee_is_said_in_a_line_and_for_machines(self) -> None:
+        answer = self.answered(a_knee(GRADES, ("w0", "w1"), self.RIGHT), a_knee(GRADES, ("w1", "w2"), self.LEFT), lead=1)
+        prediction = a_prediction(answer)
+        assert to_text(prediction).splitlines()[1:] == [
+            "  Left knee (by its fibula): signs of wear.",
+            "  Right knee (by its fibula): this test cannot tell whether there is wear.",
+        ]
+        plain = prediction.to_dict()
+        jsonschema.validate(plain, SCHEMA)
+        assert [(knee["answer"], knee["message"]) for knee in plain["answers"][0]["knees"]] == [
+            (None, "This test cannot tell whether there is wear."),
+            ("wear", "Signs of wear."),
+        ]
+        (cells,) = to_rows(prediction)
+        row = dict(zip(CSV_COLUMNS, cells, strict=True))
+        assert (row["knee_answers"], row["knee_label_sets"]) == ("right=;left=wear", "right=w0,w1;left=w1,w2")
+        of_picture = an_answer(knees=(a_knee(BONE_DENSITY, (), self.RIGHT),))
+        assert a_prediction(of_picture).to_dict()["answers"][0]["knees"][0]["message"] is None
 
     def test_several_questions_stand_each_after_its_title(self) -> None:
         wear = self.answered(a_knee(GRADES, ("w2",), self.RIGHT), lead=0)
         prediction = a_prediction(an_answer(), wear)
         assert prediction.message.startswith("Bone density: No sign found by this test; it misses cases. If you are over 65")
-        assert prediction.message.endswith(" Wear: Signs of wear.")
+        assert prediction.message.endswith(" Wear: Right knee (by its fibula): signs of wear.")
         assert str(prediction) == f"image.png: reported - {prediction.message}"
         assert to_line(prediction) == (
-            "image.png: reported - Bone density: No sign found by this test; it misses cases. Wear: Signs of wear."
+            "image.png: reported - Bone density: No sign found by this test; it misses cases. "
+            "Wear: Right knee (by its fibula): signs of wear."
         )
         assert to_text(prediction).splitlines() == [
             "image.png: reported",
@@ -448,7 +473,7 @@ class TestTheWordsOfKnees:
             "    No sign found by this test; it misses cases.",
             "    Next: If you are over 65 or have risk factors, DXA is still advised.",
             "  Wear: reported",
-            "    Signs of wear.",
+            "    Right knee (by its fibula): signs of wear.",
         ]
         assert common_parts(prediction) == [
             '"No sign found by this test; it misses cases." If you are over 65 or have risk factors, DXA is still advised.'
@@ -461,6 +486,58 @@ class TestTheWordsOfKnees:
             "From age and sex alone (the picture does not count in it): hardware in the joint. "
             "Compare it with earlier pictures."
         )
+
+
+class TestDegreesForPeople:
+    """What remains of each knee is told by the question's scale, where it has one."""
+
+    LEFT, RIGHT = Laterality.LEFT, Laterality.RIGHT
+
+    def answered(self, *sets: tuple[str, ...], lead: int = 0, **changes: Any) -> Answer:
+        sides = (self.RIGHT, self.LEFT)
+        knees = tuple(a_knee(ARTHROSIS, one, side) for one, side in zip(sets, sides, strict=False))
+        told = ARTHROSIS.answer_of(sets[lead])
+        status = Status.REPORTED if told else Status.REFERRED
+        plain = {"knees": knees, "lead": lead, "label_set": sets[lead], "status": status} | changes
+        return an_answer(ARTHROSIS, **plain)
+
+    @pytest.mark.parametrize(
+        ("label_set", "told"),
+        [
+            (("kl0",), "No definite signs of arthrosis; this misses cases. Grade 0 of 4 (Kellgren-Lawrence)."),
+            (("kl0", "kl1"), "No definite signs of arthrosis; this misses cases. Grade 0 or 1 of 4 (Kellgren-Lawrence)."),
+            (("kl3",), "Signs of arthrosis. Grade 3 of 4 (Kellgren-Lawrence)."),
+            (("kl2", "kl3", "kl4"), "Signs of arthrosis. Grade 2 to 4 of 4 (Kellgren-Lawrence)."),
+            (("kl1", "kl2"), "This test cannot tell. It leaves grade 1 or 2 of 4 (Kellgren-Lawrence) open."),
+            (("kl0", "kl1", "kl2", "kl3", "kl4"), "This test cannot tell."),
+        ],
+    )
+    def test_of_one_knee(self, label_set: tuple[str, ...], told: str) -> None:
+        answer = self.answered(label_set)
+        (sentence,) = sentences_by_knee(answer)
+        assert sentence == f"Right knee (by its fibula): {told[0].lower()}{told[1:]}"
+        assert sentence_of_knee(answer.knees[0], answer) == told
+        assert a_prediction(answer).to_dict()["answers"][0]["knees"][0]["message"] == told
+
+    def test_of_two_knees_the_graver_first(self) -> None:
+        assert sentences_by_knee(self.answered(("kl0",), ("kl3", "kl4"), lead=1)) == [
+            "Left knee (by its fibula): signs of arthrosis. Grade 3 or 4 of 4 (Kellgren-Lawrence).",
+            "Right knee (by its fibula): no definite signs of arthrosis; this misses cases. Grade 0 of 4 (Kellgren-Lawrence).",
+        ]
+        assert sentences_by_knee(self.answered(("kl2",), ("kl2",))) == [
+            "Both knees: signs of arthrosis. Grade 2 of 4 (Kellgren-Lawrence)."
+        ]
+        assert len(sentences_by_knee(self.answered(("kl2",), ("kl3",), lead=1))) == 2, "of one answer, and of other degrees"
+
+    def test_nothing_is_told_where_the_test_does_not_tell(self) -> None:
+        unproven = self.answered(("kl2",), status=Status.REFERRED, findings=(Finding(UNPROVEN, "not shown"),))
+        assert "rade" not in unproven.message
+        assert degrees_told(unproven.knees[0], unproven) == ""
+
+    def test_pictures_of_one_answer_are_told_what_is_next_together(self) -> None:
+        """Whatever their degrees."""
+        told = [common_parts(a_prediction(self.answered(one))) for one in (("kl2",), ("kl3", "kl4"))]
+        assert told == [['"Signs of arthrosis." Ask a doctor if the knee troubles you.']] * 2
 
 
 class TestWhichKneeLeads:

@@ -46,7 +46,7 @@ def test_only_a_reported_class_is_a_label(prediction: Prediction, label: str | N
     plain = prediction.to_dict()
     jsonschema.validate(plain, SCHEMA)
     (answer,) = plain["answers"]
-    assert (plain["schema_version"], answer["label"], answer["likeliest"]) == (4, label, likeliest)
+    assert (plain["schema_version"], answer["label"], answer["likeliest"]) == (5, label, likeliest)
     (cells,) = to_rows(prediction)
     row = dict(zip(CSV_COLUMNS, cells, strict=True))
     assert (row["label"], row["likeliest"]) == (label or "", likeliest or "")
