@@ -5,7 +5,6 @@ Warm, three predictors of one process answer in shuffled turns; cold, whole ``os
 
 from __future__ import annotations
 
-import json
 import random
 import statistics
 import sys
@@ -20,15 +19,13 @@ import click
 
 from benchmarks.cold_start import EXAMPLE, program
 from benchmarks.graded.tables import table
-from benchmarks.marked import replace_part
+from benchmarks.pages import hand_on, json_option, page_option
 from benchmarks.processes import run_interleaved
 from osteo_edge import OsteoPredictor
 from osteo_edge.bundle import embedded_bundles
 from osteo_edge.engines.device import processor
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.printable import counted
-from osteo_edge.records import to_plain
-from osteo_edge.storage import write_file
 
 SCHEMA_VERSION: Literal[1] = 1
 TOGETHER = "together"
@@ -77,8 +74,8 @@ class Questions:
 @click.option("--rounds", type=click.IntRange(3), default=200, show_default=True, help="Of warm turns.")
 @click.option("--cold-rounds", type=click.IntRange(0), default=15, show_default=True)
 @click.option("--threads", type=click.IntRange(0), default=0, show_default=True, help="Of each engine; 0 for all.")
-@click.option("--json", "target", type=click.Path(dir_okay=False, path_type=Path), help="Also write all samples.")
-@click.option("--page", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Markdown page to bring up to date.")
+@json_option
+@page_option
 def command(
     image: Path,
     names: Sequence[str],
@@ -96,13 +93,7 @@ def command(
         found = measure(asked, image, rounds=rounds, cold_rounds=cold_rounds, threads=threads)
     except OsteoEdgeError as error:
         raise click.ClickException(str(error)) from error
-    lines = lines_of(found)
-    click.echo("\n".join(lines))
-    if target:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_file(target, (json.dumps(to_plain(found), indent=1) + "\n").encode())
-    if page:
-        replace_part(page, "questions", lines)
+    hand_on(found, lines_of(found), "questions", target=target, page=page)
 
 
 def measure(names: Sequence[str], image: Path, *, rounds: int, cold_rounds: int, threads: int) -> Questions:

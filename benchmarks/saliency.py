@@ -8,7 +8,6 @@ joint line is held against that of networks whose weights were shuffled, and aga
 from __future__ import annotations
 
 import io
-import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ from benchmarks.graded.asking import QUESTION, open_graded
 from benchmarks.graded.figures import SEED, measured
 from benchmarks.graded.films import GradedFilm, read_validation
 from benchmarks.graded.tables import short, table
-from benchmarks.marked import replace_part
+from benchmarks.pages import chart_option, hand_on, json_option, page_option
 from export.bundle_writer import list_files, write_files
 from osteo_edge import OsteoPredictor
 from osteo_edge.bundle import Bundle
@@ -34,8 +33,6 @@ from osteo_edge.images.region import Box, Joint
 from osteo_edge.labels import Laterality
 from osteo_edge.manifest import Manifest, Member, Metric
 from osteo_edge.prediction import Knee
-from osteo_edge.records import to_plain
-from osteo_edge.storage import write_file
 from train.dataset import DatasetError
 from train.grading.judgement import resampled_weights
 from train.grading.knees import GRADES
@@ -116,9 +113,9 @@ class Saliency:
 @click.option("--bundle", "name", required=True, help="Name or folder of a bundle that grades osteoarthritis.")
 @click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True, help="Graded knees.")
 @click.option("--most", type=click.IntRange(10), default=300, show_default=True, help="Knees, evenly drawn.")
-@click.option("--json", "target", type=click.Path(dir_okay=False, path_type=Path), help="Also write all of it.")
-@click.option("--page", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Markdown page to bring up to date.")
-@click.option("--chart", type=click.Path(dir_okay=False, path_type=Path), help="Draw the mean maps (PNG, SVG).")
+@json_option
+@page_option
+@chart_option
 def command(name: str, data: Path, most: int, target: Path | None, page: Path | None, chart: Path | None) -> None:
     """Share of a grade's map at the joint line, against shuffled networks."""
     try:
@@ -129,13 +126,7 @@ def command(name: str, data: Path, most: int, target: Path | None, page: Path | 
     except (OsteoEdgeError, DatasetError) as error:
         raise click.ClickException(str(error)) from error
     found = judge(bundle, trained, shuffled)
-    lines = lines_of(found)
-    click.echo("\n".join(lines))
-    if target:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_file(target, (json.dumps(to_plain(found), indent=1) + "\n").encode())
-    if page:
-        replace_part(page, "saliency", lines)
+    hand_on(found, lines_of(found), "saliency", target=target, page=page)
     if chart:
         draw(trained, shuffled, chart)
 

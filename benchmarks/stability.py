@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,16 +15,14 @@ from numpy.typing import NDArray
 from benchmarks.disturbances import Change, changes_of
 from benchmarks.engines import digests
 from benchmarks.growth import pictures_of
-from benchmarks.marked import replace_part
+from benchmarks.pages import hand_on, json_option, page_option
 from export.stability import ALL, SCHEMA_VERSION, Disturbed, Stability, stability_lines
 from osteo_edge import OsteoPredictor
-from osteo_edge.errors import OsteoEdgeError
+from osteo_edge.errors import InputError, OsteoEdgeError
 from osteo_edge.images import reader
 from osteo_edge.images.region import SAME_JOINT, Joint
 from osteo_edge.labels import Status
 from osteo_edge.prediction import Prediction
-from osteo_edge.records import to_plain
-from osteo_edge.storage import write_file
 
 
 @dataclass(frozen=True)
@@ -78,8 +75,8 @@ class Outcome:
     help="Folder of radiographs; may be given again, and each is told apart.",
 )
 @click.option("--most", type=click.IntRange(1), default=150, show_default=True, help="Pictures of each folder, evenly drawn.")
-@click.option("--json", "target", type=click.Path(dir_okay=False, path_type=Path), help="Also write all of it.")
-@click.option("--page", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Markdown page to bring up to date.")
+@json_option
+@page_option
 def command(bundle: str, folders: Sequence[Path], most: int, target: Path | None, page: Path | None) -> None:
     """What changes in a bundle's answers when the same film comes otherwise."""
     try:
@@ -87,13 +84,7 @@ def command(bundle: str, folders: Sequence[Path], most: int, target: Path | None
             found = measure(predictor, {name_of(folder): evenly(pictures_of(folder), most) for folder in folders})
     except OsteoEdgeError as error:
         raise click.ClickException(str(error)) from error
-    lines = stability_lines(found)
-    click.echo("\n".join(lines))
-    if target:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_file(target, (json.dumps(to_plain(found), indent=1) + "\n").encode())
-    if page:
-        replace_part(page, f"stability of {found.bundle}", lines)
+    hand_on(found, stability_lines(found), f"stability of {found.bundle}", target=target, page=page)
 
 
 def name_of(folder: Path) -> str:
@@ -112,8 +103,7 @@ def measure(predictor: OsteoPredictor, folders: dict[str, list[str]]) -> Stabili
     """Ask of every picture unchanged, and where it is answered of each change.
 
     Raises:
-        ClickException: no picture of a folder is answered.
-        InputError: one cannot be read.
+        ClickException: a picture cannot be read, or none of a folder is answered.
     """
     (identity,) = predictor.models
     rows: list[Disturbed] = []
@@ -136,7 +126,10 @@ def measure(predictor: OsteoPredictor, folders: dict[str, list[str]]) -> Stabili
 
 def disturb(predictor: OsteoPredictor, path: str) -> list[Outcome] | None:
     """What each change does; None where the picture as it is was refused."""
-    pixels = reader.read(path).pixels
+    try:
+        pixels = reader.read(path).pixels
+    except InputError as error:
+        raise click.ClickException(f"{path}: {error}") from error
     before = told(predictor.predict(pixels))
     if before is None:
         return None

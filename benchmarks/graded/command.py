@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,26 +18,18 @@ from benchmarks.graded.asking import open_graded
 from benchmarks.graded.films import GradedSet, read_external, read_validation
 from benchmarks.graded.judging import default_file, describe, files_of, judge
 from benchmarks.graded.records import FULL, SCHEMA_VERSION, FileFigures, Grades
-from benchmarks.marked import replace_part
+from benchmarks.pages import chart_option, hand_on, json_option, page_option
 from benchmarks.pareto import Point
 from osteo_edge.bundle import Bundle
 from osteo_edge.engines.device import processor
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.printable import counted
-from osteo_edge.records import to_plain
-from osteo_edge.storage import write_file
 from train.dataset import DatasetError
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_FILE = click.Path(dir_okay=False, path_type=Path)
-
 _bundles = click.option("--bundle", "names", multiple=True, required=True, help="Name or folder; may be given again.")
 _learnt = click.option("--data", type=_FOLDER, required=True, help="Folder of graded knees, with the part bundles learnt from.")
 _resamples = click.option("--resamples", type=click.IntRange(100), default=2000, show_default=True)
-_json = click.option("--json", "target", type=_FILE, help="Also write all of it.")
-_page = click.option(
-    "--page", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Markdown page to bring up to date."
-)
 
 
 @click.command("grades")
@@ -47,9 +38,9 @@ _page = click.option(
 @_resamples
 @click.option("--rounds", type=click.IntRange(0), default=15, show_default=True, help="Of timing; 0 for none.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-@_json
-@_page
-@click.option("--chart", type=_FILE, help="Draw kappa against time and size (PNG, SVG).")
+@json_option
+@page_option
+@chart_option
 def grades(
     names: Sequence[str],
     data: Path,
@@ -61,6 +52,8 @@ def grades(
     chart: Path | None,
 ) -> None:
     """Accuracy of every file of bundles that grade osteoarthritis, on the validation knees."""
+    if chart and not rounds:
+        raise click.UsageError("--chart is of times too, and needs --rounds")
     try:
         bundles = [open_graded(name) for name in names]
         found = measure(bundles, read_validation(data), resamples=resamples)
@@ -78,8 +71,8 @@ def grades(
 @click.option("--data", type=_FOLDER, required=True, help="Folder of knees sorted by grade in its index.")
 @click.option("--learnt", type=_FOLDER, required=True, help="Folder of the graded knees that bundles learnt from.")
 @_resamples
-@_json
-@_page
+@json_option
+@page_option
 def external(names: Sequence[str], data: Path, learnt: Path, resamples: int, target: Path | None, page: Path | None) -> None:
     """Bundles as they ship on knees of another country, graded by other readers."""
     try:
@@ -163,20 +156,8 @@ def external_lines(found: Grades) -> list[str]:
     ]
 
 
-def hand_on(found: Grades, lines: Sequence[str], part: str, *, target: Path | None, page: Path | None) -> None:
-    """To the terminal, to a file and to a page."""
-    click.echo("\n".join(lines))
-    if target:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_file(target, (json.dumps(to_plain(found), indent=1) + "\n").encode())
-    if page:
-        replace_part(page, part, lines)
-
-
 def draw(found: Grades, path: Path) -> None:
-    """Kappa against time and size; nothing without times."""
-    if not found.rounds:
-        raise click.ClickException("the chart needs times; give --rounds")
+    """Kappa against time and size."""
     points = [
         Point(
             row.bundle,

@@ -14,7 +14,7 @@ from benchmarks.graded import command, figures, tables
 from benchmarks.graded.asking import Answers, gather
 from benchmarks.graded.films import GradedFilm, GradedSet, read_external, read_validation
 from benchmarks.graded.records import Grades
-from benchmarks.marked import part_of
+from benchmarks.pages import part_of
 from osteo_edge.findings import NO_KNEE, Finding
 from osteo_edge.labels import Status
 from osteo_edge.manifest import Metric
@@ -204,7 +204,7 @@ def test_every_file_is_asked_through_the_runtime_and_the_page_is_written(
     assert page.read_text().endswith("after\n")
     assert "| knee-osteoarthritis |" in page.read_text()
     done = CliRunner().invoke(command.grades, [str(one) for one in (*options, "--chart", chart)])
-    assert "the chart needs times" in done.output
+    assert "needs --rounds" in done.output
     command.draw(
         replace(found, rounds=3, rows=tuple(replace(row, median_ms=2.0 + n) for n, row in enumerate(found.rows))), chart
     )

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import questions
-from benchmarks.marked import part_of
+from benchmarks.pages import part_of
 from benchmarks.questions import TOGETHER, Questions, lines_of, turns
 from osteo_edge.bundle import DEFAULT_BUNDLE
 from osteo_edge.records import parse_record

@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from benchmarks import saliency
 from benchmarks.graded.asking import QUESTION
 from benchmarks.graded.films import read_validation
-from benchmarks.marked import part_of
+from benchmarks.pages import part_of
 from benchmarks.saliency import BAND, GRID, Look, Saliency, band_in, judge, lines_of, look_all, look_of, rows_in, shuffle
 from osteo_edge.bundle import Bundle, embedded_bundles, open_bundle
 from osteo_edge.images.region import Box, Joint

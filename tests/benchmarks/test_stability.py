@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from benchmarks import disturbances, stability
 from benchmarks.disturbances import BORDER, CROPPED, JPEG, MIRRORED, ONE_KNEE, RESIZED, changes_of, regraded
-from benchmarks.marked import part_of
+from benchmarks.pages import part_of
 from benchmarks.stability import Outcome, Pair, Told, compare, evenly, name_of, summarise, told
 from export.errors import ExportError
 from export.stability import ALL, Stability, read_stability, stability_lines, stability_section
@@ -193,6 +193,10 @@ def test_a_folder_in_which_nothing_is_answered_is_named(tmp_path: Path) -> None:
     done = CliRunner().invoke(stability.command, ["--bundle", "knee-mobilenet_v2", "--data", str(tmp_path)])
     assert done.exit_code == 1
     assert "no picture is answered even as it is" in done.output
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG")
+    done = CliRunner().invoke(stability.command, ["--bundle", "knee-mobilenet_v2", "--data", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "broken.png: " in done.output
 
 
 def test_the_verdict_names_what_misses_the_aim() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from benchmarks.marked import part_of, replace_part
+from benchmarks.pages import part_of, replace_part
 
 START, END = "<!-- a: written by python -m benchmarks -->", "<!-- end of a -->"
 
