@@ -47,7 +47,13 @@ _unlabelled_help = "Folder of knees without a bone status, on which reduced file
 @_data
 @click.option("--unlabelled", type=_FOLDER, required=True, help=_unlabelled_help)
 @click.option("--output", type=_FOLDER, required=True, help="The plan's file (.json).")
-@click.option("--max-drop", type=click.FloatRange(0, 1), default=0.005, show_default=True, help="Macro AUC that may be lost.")
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0, 1),
+    default=0.005,
+    show_default=True,
+    help="Macro AUC that may be lost; of runs of grades, quadratic kappa.",
+)
 @click.option(
     "--min-agreement",
     type=click.FloatRange(0, 1),
@@ -92,12 +98,13 @@ def plan(
         from osteo_edge.images.region import JointFinder
         from osteo_edge.manifest import ENGINE_NAMES
 
+        source = load_source(run_folder)
         task = Task(
-            source=load_source(run_folder),
+            source=source,
             finder=JointFinder.from_bytes(_read(finder, "--finder")),
             data=data,
             unlabelled=unlabelled,
-            budget=Budget(min_agreement, max_drop),
+            budget=Budget(min_agreement, max_drop, "quadratic_kappa" if source.kind == "grades" else "macro_auc"),
             preference=prefer,
             engines=tuple(engines) or ENGINE_NAMES,
             tuning_epochs=tuning_epochs,
@@ -174,6 +181,7 @@ def measure(run_folder: Path, finder: Path, data: Path, plan_file: Path, output:
 )
 @click.option("--portability", type=_FOLDER, help="What 'python -m export portability' measured of just these files.")
 @click.option("--latency", type=_FOLDER, help="What 'python -m benchmarks engines' measured of just these files.")
+@click.option("--stability", type=_FOLDER, help="What 'python -m benchmarks stability' measured of just these files.")
 @click.option("--zip", "is_zipped", is_flag=True, help="Also write OUTPUT.zip, for 'osteo-edge bundles install'.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is there already.")
 def bundle(
@@ -189,6 +197,7 @@ def bundle(
     precisions: tuple[str, ...],
     portability: Path | None,
     latency: Path | None,
+    stability: Path | None,
     is_zipped: bool,
     force: bool,
 ) -> None:
@@ -216,7 +225,7 @@ def bundle(
             measured=read_measured(measured_file, source) if measured_file else None,
             unlabelled=unlabelled,
             precisions=frozenset(precisions),
-            evidence=read_evidence(portability=portability, latency=latency),
+            evidence=read_evidence(portability=portability, latency=latency, stability=stability),
         )
         exported = export_bundle(material, output, force=force, track=_track)
         if is_zipped:
@@ -284,6 +293,8 @@ def _member_summary(member: Any) -> Iterator[str]:
 
 
 def _plan_summary(made: Any) -> Iterator[str]:
+    from export.quantization.records import LOST
+
     for name, member in made.members.items():
         yield name
         for one in member.reduced:
@@ -291,13 +302,13 @@ def _plan_summary(made: Any) -> Iterator[str]:
             yield (
                 f"  {one.engine:<11} {one.precision}  {one.bytes / 1e6:6.2f} MB  "
                 f"{'accepted' if one.is_accepted else 'refused '}  "
-                f"label kept on {kept.agreement:.2%} of {kept.knees} knees, macro AUC lost {drop.value:+.4f} "
+                f"label kept on {kept.agreement:.2%} of {kept.knees} knees, {LOST[one.figures.figure]} lost {drop.value:+.4f} "
                 f"({drop.low:+.4f} to {drop.high:+.4f})  {one.recipe.name if one.recipe else 'half precision'}"
             )
         for engine in member.int8.engines:
             yield f"  {engine.engine:<11} {engine.reason}"
     for engine, figures in made.together.items():
-        yield f"all members, int8 for {engine}: macro AUC lost {figures.drop.value:+.4f}"
+        yield f"all members, int8 for {engine}: {LOST[figures.figure]} lost {figures.drop.value:+.4f}"
 
 
 main.add_command(portability)

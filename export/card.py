@@ -15,6 +15,7 @@ from export.members import ExportedMember
 from export.origin import Origin
 from export.question_card import QuestionCard
 from export.source import Source
+from export.stability import read_stability, stability_section
 from osteo_edge.manifest import Manifest, Member, RegionProfile
 from osteo_edge.questions import Question
 
@@ -40,11 +41,13 @@ def model_card(
     *,
     together: Mapping[str, FoldFigures],
     pictures: Pictures,
+    stability: Mapping[str, Any] | None = None,
 ) -> str:
     """The card, Markdown.
 
     Args:
         together: engine -> figures of the whole ensemble in int8.
+        stability: decoded evidence; None where it was not measured.
     """
     of_kind = sections_of_grades if source.kind == "grades" else sections_of_classes
     sections = [
@@ -52,6 +55,7 @@ def model_card(
         _intended_use(question_card),
         _training(manifest, source.metrics, data_card, origins),
         *of_kind(manifest, source.metrics),
+        *([stability_section(read_stability(stability))] if stability else []),
         _limits(source.metrics, question_card, data_card),
         files_section(members, pictures),
         *_precisions_of(members, together),

@@ -44,7 +44,7 @@ def _evidence(manifest: Manifest) -> Iterator[str]:
     if any(path.endswith("quantization.json") for path in manifest.files):
         yield f"    --plan {_plan_file(manifest)} {_UNLABELLED} \\"
         yield f"    --measured {_measured_file(manifest)} \\"
-    for name in ("portability", "latency"):
+    for name in ("portability", "latency", "stability"):
         if f"evidence/{name}.json" in manifest.files:
             yield f"    --{name} export/results/{manifest.name}/{name}.json \\"
 

@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from export.folds import FoldFigures
 from export.members import ExportedMember, ModelFile
 from export.planning import MemberPlan, Reduced
+from export.quantization.records import LOST
 from osteo_edge.manifest import Metric
 
+_HELD_BACK = {
+    "macro_auc": "when each fold's network is reduced by the same recipe and judged on what that fold held back",
+    "quadratic_kappa": "on the validation knees that the finder finds",
+}
 ENGINES = {"onnxruntime": "ONNX Runtime", "litert": "LiteRT"}
 
 
@@ -57,10 +62,10 @@ def precision_section(
         "## Reduced precision" if is_alone else f"## Reduced precision: {member.name}",
         "",
         f"A reduced file is packed when at least {budget.min_agreement:.0%} of unlabelled knees keep fp32's label or have an "
-        f"fp32 margin under 0.02, and no more than {budget.max_drop:g} of macro AUC is lost when each fold's network is "
-        "reduced by the same recipe and judged on what that fold held back. Brackets: 95 % interval by patient.",
+        f"fp32 margin under 0.02, and no more than {budget.max_drop:g} of {LOST[budget.figure]} is lost "
+        f"{_HELD_BACK[budget.figure]}. Brackets: 95 % interval by patient.",
         "",
-        "| file | MB | how | label kept | macro AUC, reduced less fp32 | |",
+        f"| file | MB | how | label kept | {LOST[budget.figure]}, reduced less fp32 | |",
         "|---|---|---|---|---|---|",
         *(_reduced_row(one) for one in plan.reduced),
         "",
@@ -81,7 +86,7 @@ def _file_row(path: str, file: ModelFile) -> str:
 def _reduced_row(one: Reduced) -> str:
     how = one.recipe.name if one.recipe else "weights of half precision"
     kept = f"{one.agreement.agreement:.1%} of {one.agreement.knees}"
-    lost = _difference(one.figures.difference["macro_auc"])
+    lost = _difference(one.figures.difference[one.figures.figure])
     verdict = "packed" if one.is_accepted else "**not packed: outside the budget**"
     return f"| {ENGINES[one.engine]} {one.precision} | {one.bytes / 1e6:.1f} | {how} | {kept} | {lost} | {verdict} |"
 
@@ -110,5 +115,6 @@ def _ranges(member: ExportedMember) -> Iterator[str]:
 def _together(together: Mapping[str, FoldFigures]) -> Iterator[str]:
     yield ""
     for engine, figures in together.items():
-        difference = _difference(figures.difference["macro_auc"])
-        yield f"All members together in int8 for {ENGINES[engine]}: macro AUC {difference} against fp32, out of fold."
+        difference = _difference(figures.difference[figures.figure])
+        told = f"{LOST[figures.figure]} {difference} against fp32, out of fold"
+        yield f"All members together in int8 for {ENGINES[engine]}: {told}."

@@ -1,6 +1,6 @@
-"""What was measured of a bundle's files before this packing: on other processors, and of speed.
+"""What was measured of a bundle's files before this packing: on other processors, of speed, of films that come otherwise.
 
-Both are measured on a packed bundle and go into its next packing, when the model files are still the same to the byte.
+All of it is measured on a packed bundle and go into its next packing, when the model files are still the same to the byte.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from osteo_edge.records import parse_json
 
 PORTABILITY = "evidence/portability.json"
 LATENCY = "evidence/latency.json"
+STABILITY = "evidence/stability.json"
 # What engines take their fast integer paths by. A choice asks for what the measuring processor had, or lacked when hidden.
 _X86 = "x86_64"
 _VNNI = "avx512_vnni"
@@ -33,6 +34,7 @@ class Evidence:
 
     portability: Mapping[str, Any] | None = None
     latency: Mapping[str, Any] | None = None
+    stability: Mapping[str, Any] | None = None
 
     def files_of(self, models: Mapping[str, bytes]) -> dict[str, bytes]:
         """The evidence's files for the bundle.
@@ -45,7 +47,7 @@ class Evidence:
         """
         digests = {path: sha256_hex(data) for path, data in models.items()}
         packed: dict[str, bytes] = {}
-        for path, plain in ((PORTABILITY, self.portability), (LATENCY, self.latency)):
+        for path, plain in ((PORTABILITY, self.portability), (LATENCY, self.latency), (STABILITY, self.stability)):
             if plain is not None:
                 _require_same(Path(path).name, plain, digests)
                 packed[path] = to_json(plain)
@@ -75,13 +77,15 @@ class Evidence:
         return tuple(dict.fromkeys(found))
 
 
-def read_evidence(*, portability: Path | None, latency: Path | None) -> Evidence:
+def read_evidence(*, portability: Path | None, latency: Path | None, stability: Path | None = None) -> Evidence:
     """Read what was measured.
 
     Raises:
         ExportError: a file cannot be read, or is not what the measuring commands write.
     """
-    return Evidence(_read(portability, "export portability"), _read(latency, "benchmarks engines"))
+    return Evidence(
+        _read(portability, "export portability"), _read(latency, "benchmarks engines"), _read(stability, "benchmarks stability")
+    )
 
 
 def _read(path: Path | None, command: str) -> Mapping[str, Any] | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from export.errors import ExportError
 from export.graph import inference_form
 from export.parity import run_file
+from export.quantization.records import LOST, Lost
 from export.radiographs import Case, View
 from export.to_onnx import to_onnx
 from osteo_edge.decision.scores import mean_logits, softmax
@@ -72,9 +73,14 @@ class FoldFigures:
     difference: Mapping[str, Metric]
 
     @property
+    def figure(self) -> Lost:
+        """By which what is lost is judged."""
+        return next(name for name in LOST if name in self.difference)
+
+    @property
     def drop(self) -> Metric:
-        """Macro AUC lost."""
-        lost = self.difference["macro_auc"]
+        """What is lost of it."""
+        lost = self.difference[self.figure]
         return Metric(-lost.value, -lost.high, -lost.low)
 
 

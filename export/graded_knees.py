@@ -6,13 +6,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from export.quantization.representative import MAX_REPRESENTATIVE_PICTURES
-from export.radiographs import Case, Track, View, by_view, case_of
+from export.radiographs import Case, Track, View, by_view, case_of, read_cases
+from export.source import Source
 from osteo_edge.images.region import JointFinder
 from osteo_edge.radiograph import Radiograph
 from train.grading.knees import TRAINING, VALIDATION, GradedKnee, read_index, read_part
 
 # So many training knees are read that ranges have their number although the finder misses some.
 _TRAINING_KNEES = 2 * MAX_REPRESENTATIVE_PICTURES
+
+
+def read_source_cases(
+    source: Source, folder: Path, finder: JointFinder, views: Sequence[View], *, track: Track
+) -> dict[View, tuple[Case, ...]]:
+    """The radiographs of a source's kind: all below the folder, or the graded knees of its index.
+
+    Raises:
+        DatasetError: as ``read_graded_cases``.
+        ExportError: one cannot be read, or no knee is found on any.
+    """
+    read = read_graded_cases if source.kind == "grades" else read_cases
+    return read(folder, finder, views, track=track)
 
 
 def read_graded_cases(

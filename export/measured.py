@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import ExportError
+from export.graded_knees import read_source_cases
 from export.graph import inference_form
 from export.planning import MemberPlan, SourcePlan, digest_of
 from export.quantization import Exact, Maker, Measured, Recipe, RepresentativeSet, integers, representative_set
 from export.quantization.records import Floats, Limits
-from export.radiographs import Case, View, read_cases
+from export.radiographs import Case, View
 from export.source import Source
 from osteo_edge.errors import ManifestError
 from osteo_edge.records import parse_json, parse_record, to_plain
@@ -84,7 +85,7 @@ def measure_source(
         ExportError: a radiograph cannot be read, or none was trained on.
     """
     views = [View(run.region, run.input) for run in source.runs]
-    cases = read_cases(data, finder, list(dict.fromkeys(views)), track=track)
+    cases = read_source_cases(source, data, finder, list(dict.fromkeys(views)), track=track)
     members = list(zip(source.names, source.runs, views, strict=True))
     return {name: _measure(run, plan.members[name], cases[view]) for name, run, view in track(members, "measuring")}
 

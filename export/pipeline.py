@@ -17,7 +17,7 @@ from export.data_card import read_data_card
 from export.errors import ExportError
 from export.evaluation import Evaluation, evaluate
 from export.evidence import Evidence
-from export.graded_knees import read_graded_cases
+from export.graded_knees import read_source_cases
 from export.measured import MeasuredMember
 from export.members import ExportedMember, ModelFile, Track, export_member
 from export.origin import origin_of
@@ -119,7 +119,15 @@ def export_bundle(material: Material, output: Path, *, force: bool, track: Track
     pictures = _pictures(material, cases[views[0]])
     together = material.plan.together if material.plan else {}
     files["MODEL_CARD.md"] = card.model_card(
-        manifest, source, members, question_card, data_card, origins, together=together, pictures=pictures
+        manifest,
+        source,
+        members,
+        question_card,
+        data_card,
+        origins,
+        together=together,
+        pictures=pictures,
+        stability=material.evidence.stability,
     ).encode()
     files["LICENSE"] = card.licence(origins, data_card).encode()
     manifest = _manifest(material, members, evaluation, question_card, output.name, files)
@@ -130,8 +138,7 @@ def export_bundle(material: Material, output: Path, *, force: bool, track: Track
 def _cases(material: Material, finder: JointFinder, views: Sequence[View], track: Track) -> Mapping[View, Sequence[Case]]:
     if material.data is None:
         return draw_cases(finder, views, track=track)
-    read = read_graded_cases if material.source.kind == "grades" else read_cases
-    return read(material.data, finder, views, track=track)
+    return read_source_cases(material.source, material.data, finder, views, track=track)
 
 
 def _pictures(material: Material, cases: Sequence[Case]) -> Pictures:

@@ -13,7 +13,7 @@ _ENGINES = {"onnxruntime": "ONNX Runtime", "litert": "LiteRT"}
 def plan_table(plans: Sequence[SourcePlan]) -> str:
     """A row for every file that was judged, and for every engine for which there is none."""
     lines = [
-        "| run | engine, precision | how | MB (of fp32) | label kept | macro AUC lost | speed | within the budget |",
+        "| run | engine, precision | how | MB (of fp32) | label kept | macro AUC (grades: kappa) lost | speed | in budget |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for plan in plans:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from export.bundle_writer import to_json
 from export.errors import ExportError
 from export.folds import FoldBench, FoldFigures, FoldScores, MakeFile, compare_forms, views_of
+from export.graded_bench import GradedBench
+from export.graded_knees import read_source_cases
 from export.graph import inference_form
 from export.quantization import (
     Agreement,
@@ -43,6 +45,7 @@ from osteo_edge.storage import write_file
 from train.dataset import Dataset, read_dataset
 from train.evaluate import reliability
 from train.fold_networks import FoldNetwork, load_fold_networks
+from train.grading.knees import read_index
 from train.run import WEIGHTS_FILE
 from train.scores import MODEL, read_scores
 
@@ -138,7 +141,8 @@ class Task:
     """What is asked for.
 
     Attributes:
-        data, unlabelled: folders of the radiographs that the runs were trained on, and of knees without a bone status.
+        data, unlabelled: folders of the radiographs that the runs were trained on (of graded knees, with the validation part),
+            and of knees without a label.
         tuning_epochs: of quantization-aware fine-tuning, tried where nothing else meets the budget; 0 for never.
     """
 
@@ -164,12 +168,15 @@ def make_plan(task: Task, track: Track) -> SourcePlan:
     scores: dict[str, dict[EngineName, FoldScores]] = {}
     counts = [0, 0]
     for name, run in zip(source.names, source.runs, strict=True):
-        folds = tuple(load_fold_networks(run))
+        folds = tuple(load_fold_networks(run)) if run.kind == "classes" else ()
         view = View(run.region, run.input)
-        cases = read_cases(task.data, task.finder, [*dict.fromkeys([view, *views_of(folds)])], track=track)
+        views = [*dict.fromkeys([view, *views_of(folds)])]
+        cases = read_source_cases(source, task.data, task.finder, views, track=track)
         (unlabelled,) = read_cases(task.unlabelled, task.finder, [view], track=track).values()
         counts = [sum(bool(case.tensors) for case in group) for group in (cases[view], unlabelled)]
-        members[name], scores[name] = _plan_member(task, run, folds, cases, unlabelled, track)
+        exact = Exact.of(inference_form(run.network()), run.input)
+        bench = _bench(task, run, exact, folds, cases)
+        members[name], scores[name] = _plan_member(task, run, exact, bench, cases[view], unlabelled, track)
     together = _judge_together(source, read_dataset(task.data), scores) if len(source.runs) > 1 else {}
     return SourcePlan(SCHEMA_VERSION, source.folder.name, task.budget, task.preference, counts[0], counts[1], members, together)
 
@@ -219,21 +226,39 @@ def digest_of(run: Run) -> str:
     return sha256_hex((run.folder / WEIGHTS_FILE).read_bytes())
 
 
+class Bench(Protocol):
+    """What reduced forms are judged on: fold by fold, or on a validation part."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]: ...
+
+    @property
+    def fp32(self) -> FoldScores: ...
+
+    def score(self, engine: EngineName, make: MakeFile) -> FoldScores: ...
+
+    def figures(self, reduced: FoldScores) -> FoldFigures: ...
+
+
+def _bench(task: Task, run: Run, exact: Exact, folds: Sequence[FoldNetwork], cases: Mapping[View, Sequence[Case]]) -> Bench:
+    if run.kind == "grades":
+        return GradedBench(run, exact, cases[View(run.region, run.input)], read_index(task.data))
+    return FoldBench(run, cases, folds)
+
+
 def _plan_member(
     task: Task,
     run: Run,
-    folds: Sequence[FoldNetwork],
-    cases: Mapping[View, Sequence[Case]],
+    exact: Exact,
+    bench: Bench,
+    of_run: Sequence[Case],
     unlabelled: Sequence[Case],
     track: Track,
 ) -> tuple[MemberPlan, dict[EngineName, FoldScores]]:
-    of_run = cases[View(run.region, run.input)]
     representative = representative_set(of_run, run.training_digests)
-    exact = Exact.of(inference_form(run.network()), run.input)
     tuning = knees_of_training(of_run, run.training_digests) if task.tuning_epochs else None
     maker = Maker(exact, representative, tuning=tuning)
     agreement = AgreementBench(exact, unlabelled, run.labels)
-    bench = FoldBench(run, cases, folds)
     by_recipe: dict[Recipe, FoldScores] = {}
 
     def drop(recipe: Recipe) -> Metric:
@@ -254,7 +279,9 @@ def _plan_member(
     if "litert" in task.engines:
         reduced.insert(0, _half(bench, agreement, exact, task.budget))
     scores = {one.engine: by_recipe[one.chosen] for one in _chosen(found.plan) if one.chosen}
-    plan = MemberPlan(run.folder.name, digest_of(run), found.plan, tuple(reduced), _bins(run, bench.fp32))
+    plan = MemberPlan(
+        run.folder.name, digest_of(run), found.plan, tuple(reduced), bins_of(bench.labels, bench.fp32.probabilities)
+    )
     return plan, scores
 
 
@@ -277,7 +304,7 @@ def knees_of_training(cases: Sequence[Case], training: frozenset[str]) -> NDArra
 
 
 def _reduced(
-    bench: FoldBench,
+    bench: Bench,
     agreement: AgreementBench,
     data: bytes,
     plan: EnginePlan,
@@ -289,7 +316,7 @@ def _reduced(
     return _verdict(bench, plan.engine, "int8", plan.chosen, data, judged, by_recipe[plan.chosen], budget)
 
 
-def _half(bench: FoldBench, agreement: AgreementBench, exact: Exact, budget: Budget) -> Reduced:
+def _half(bench: Bench, agreement: AgreementBench, exact: Exact, budget: Budget) -> Reduced:
     """LiteRT with weights of half precision."""
     data = to_litert(exact.form, exact.spec, ("fp16",))["fp16"]
     scores = bench.score("litert", lambda form, onnx, spec, cases, training: to_litert(form, spec, ("fp16",))["fp16"])
@@ -297,7 +324,7 @@ def _half(bench: FoldBench, agreement: AgreementBench, exact: Exact, budget: Bud
 
 
 def _verdict(
-    bench: FoldBench,
+    bench: Bench,
     engine: EngineName,
     precision: Literal["fp16", "int8"],
     recipe: Recipe | None,
@@ -310,10 +337,6 @@ def _verdict(
     is_accepted = agreement.agreement >= budget.min_agreement and figures.drop.value <= budget.max_drop
     bins = bins_of(bench.labels, scores.probabilities)
     return Reduced(engine, precision, recipe, len(data), agreement, figures, bins, is_accepted)
-
-
-def _bins(run: Run, scores: FoldScores) -> tuple[Bin, ...]:
-    return bins_of(read_scores(run.folder)[MODEL].labels, scores.probabilities)
 
 
 def bins_of(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> tuple[Bin, ...]:

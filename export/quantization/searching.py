@@ -15,6 +15,7 @@ from export.quantization.damage import group_damages
 from export.quantization.groups import ALWAYS_FLOAT
 from export.quantization.making import Maker
 from export.quantization.records import (
+    LOST,
     Agreement,
     Budget,
     EnginePlan,
@@ -90,11 +91,11 @@ def search(
     Every way to quantize all groups but head and stem is tried first. The nearest ones are followed: as many of the most
     harmful groups go to float as it takes until the file agrees; then groups are given back, the largest first, where the
     file still agrees. Compensated rounding, which takes longer, is tried where plain rounding needs groups in float.
-    Among the files that agree the smallest (or fastest) whose networks of the folds lose no more macro AUC than the budget
+    Among the files that agree the smallest (or fastest) that loses no more on held-back radiographs than the budget
     allows is taken.
 
     Args:
-        drop: macro AUC that a recipe loses, judged fold by fold; None judges by agreement alone.
+        drop: what a recipe loses of the budget's figure on held-back radiographs; None judges by agreement alone.
         tuning_epochs: passes of fine-tuning that are tried where nothing else agrees; 0 for never.
 
     Raises:
@@ -247,7 +248,7 @@ def _timed(asked: _Search, engine: EngineName, candidates: Sequence[_Candidate])
 def _choose(
     asked: _Search, engine: EngineName, agreeing: Sequence[_Candidate], tried: list[Tried]
 ) -> tuple[_Candidate | None, str]:
-    """The first, by preference, that keeps to the budget of macro AUC; all go to ``tried``."""
+    """The first, by preference, that keeps to the budget on held-back radiographs; all go to ``tried``."""
     timed = _timed(asked, engine, agreeing)
     useful = [one for one in timed if _is_gain(asked, engine, one)]
     wanted, better = ("smallest", "smaller") if asked.preference == "size" else ("fastest", "faster")
@@ -256,12 +257,12 @@ def _choose(
     for place, candidate in enumerate(ordered):
         judged = candidate if asked.drop is None else replace(candidate, drop=asked.drop(candidate.recipe))
         if judged.drop is not None and judged.drop.value > asked.budget.max_drop:
-            tried.append(judged.tried(f"{_lost(judged)}, {asked.budget.max_drop:g} allowed"))
+            tried.append(judged.tried(f"{_lost(asked, judged)}, {asked.budget.max_drop:g} allowed"))
             continue
         tried.append(judged.tried("chosen"))
         tried += [other.tried(f"agrees, but is not the {wanted}") for other in ordered[place + 1 :]]
-        return judged, f"the {wanted} file within the budget: {_told(judged)}; {_lost(judged)}"
-    return None, _why_none(tried)
+        return judged, f"the {wanted} file within the budget: {_told(judged)}; {_lost(asked, judged)}"
+    return None, _why_none(asked, tried)
 
 
 def _is_gain(asked: _Search, engine: EngineName, candidate: _Candidate) -> bool:
@@ -281,17 +282,19 @@ def _told(candidate: _Candidate) -> str:
     return f"{candidate.recipe.name}, {kept} kept in float, agrees on {share} of the unlabelled knees"
 
 
-def _lost(candidate: _Candidate) -> str:
+def _lost(asked: _Search, candidate: _Candidate) -> str:
+    figure = LOST[asked.budget.figure]
     if candidate.drop is None:
-        return "macro AUC of the folds was not asked for"
-    return f"loses {candidate.drop.value:.4f} macro AUC ({candidate.drop.low:.4f} to {candidate.drop.high:.4f})"
+        return f"what it loses of {figure} was not asked for"
+    return f"loses {candidate.drop.value:.4f} {figure} ({candidate.drop.low:.4f} to {candidate.drop.high:.4f})"
 
 
-def _why_none(tried: Sequence[Tried]) -> str:
+def _why_none(asked: _Search, tried: Sequence[Tried]) -> str:
     judged = [one for one in tried if one.drop is not None]
     if judged:
         least = min(judged, key=lambda one: one.drop.value if one.drop else 0.0)
-        return f"no file that agrees keeps to the budget of macro AUC; the nearest ({least.recipe.name}) {least.verdict}"
+        figure = LOST[asked.budget.figure]
+        return f"no file that agrees keeps to the budget of {figure}; the nearest ({least.recipe.name}) {least.verdict}"
     nearest = max(tried, key=_nearness)
     return f"no file will do; the nearest ({nearest.recipe.name}) {nearest.verdict}"
 

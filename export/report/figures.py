@@ -17,8 +17,8 @@ ROW_IN = 0.34
 HEAD_IN = 1.1
 
 
-def drops_figure(differences: Mapping[str, Metric], *, max_drop: float) -> Figure:
-    """Macro AUC of each reduced file less that of fp32, with 95 % intervals, and the budget.
+def drops_figure(differences: Mapping[str, Metric], *, what: str, max_drop: float) -> Figure:
+    """``what`` of each reduced file less that of fp32, with 95 % intervals, and the budget.
 
     Args:
         differences: name of the file for people -> paired difference.
@@ -29,7 +29,7 @@ def drops_figure(differences: Mapping[str, Metric], *, max_drop: float) -> Figur
     for place, one in enumerate(differences.values()):
         panel.plot([one.low, one.high], [place, place], color=COLOURS[0], linewidth=2)
         panel.plot([one.value], [place], "o", color=COLOURS[0])
-    panel.set(title="Macro AUC, reduced less fp32, out of fold", xlabel="dashed: what the budget allows")
+    panel.set(title=f"{what}, reduced less fp32, on held-back pictures", xlabel="dashed: what the budget allows")
     return figure
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from export.planning import MemberPlan, Reduced
+from export.quantization.records import LOST
 from export.report.material import BundleMaterial
 from osteo_edge.manifest import Metric
 
@@ -28,7 +29,8 @@ def findings(material: BundleMaterial) -> tuple[Finding, ...]:
     """One finding a reduced file that was tried, and one an engine that must stay with fp32."""
     found = [finding for name, plan in material.plans.items() for finding in _of_member(material, name, plan)]
     for engine, figures in material.together.items():
-        sentence = f"All members together, int8 for {ENGINES[engine]}: macro AUC {signed(figures.difference['macro_auc'])}."
+        lost = signed(figures.difference[figures.figure])
+        sentence = f"All members together, int8 for {ENGINES[engine]}: {LOST[figures.figure]} {lost}."
         found.append(
             Finding(sentence, "out of fold, int8 less fp32, 95 % interval by patient", _of_drop(figures.drop, material))
         )
@@ -59,7 +61,7 @@ def _of_file(who: str, one: Reduced, plan: MemberPlan) -> Finding:
     verdict = "within the budget" if one.is_accepted else "outside the budget, not packed"
     return Finding(
         f"{who}{one.precision} for {ENGINES[one.engine]}: {verdict}{size}.",
-        f"{kept}; macro AUC {signed(one.figures.difference['macro_auc'])} out of fold",
+        f"{kept}; {LOST[one.figures.figure]} {signed(one.figures.difference[one.figures.figure])} on held-back pictures",
         "shown" if one.is_accepted else "worse",
     )
 

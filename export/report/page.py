@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from export.planning import Reduced
 from export.quantization import Agreement, Flip
+from export.quantization.records import LOST, Lost
 from export.report import figures
 from export.report.findings import ENGINES, findings, signed
 from export.report.material import BundleMaterial, PackedFile
@@ -22,6 +23,13 @@ from train.reports.wording import RESEARCH_USE, with_interval
 TEMPLATE = "bundle.html.jinja"
 MAX_FLIPS = 20
 _WIDE_IN = 6
+_HELD_BACK = {
+    "macro_auc": (
+        "Each fold's network is quantized by the same recipe, with ranges from its own training radiographs, and answers for "
+        "the radiographs that it never saw."
+    ),
+    "quadratic_kappa": "The network, quantized with ranges from training radiographs, answers for the validation knees.",
+}
 _FORMS = {"native": "on this machine", "avx512_hidden": "AVX-512 hidden", "arm64": "arm64, emulated"}
 
 
@@ -44,25 +52,34 @@ def as_html(material: BundleMaterial) -> str:
         flips=tuple(_flips(material)),
         max_flips=MAX_FLIPS,
         budget=next((plan.int8.budget for plan in material.plans.values()), None),
+        judged_by=_judged_by(material),
+        judged_by_word=LOST[_judged_by(material)],
         latency=_latency_rows(material.latency),
         forms=_FORMS,
         research_use=RESEARCH_USE,
     )
 
 
+def _judged_by(material: BundleMaterial) -> Lost:
+    """The figure of the bundle that stands first: by which its reduced files are judged, where it has any."""
+    return next(figure for figure in LOST if figure in material.manifest.metrics)
+
+
 def _pictures(material: BundleMaterial) -> Iterator[Picture]:
     reduced = dict(_reduced(material))
     if reduced:
         budget = next(iter(material.plans.values())).int8.budget
-        drops = {name: one.figures.difference["macro_auc"] for name, one in reduced.items()}
+        drops = {name: one.figures.difference[budget.figure] for name, one in reduced.items()}
         drops |= {
-            f"all members, int8, {ENGINES[engine]}": one.difference["macro_auc"] for engine, one in material.together.items()
+            f"all members, int8, {ENGINES[engine]}": one.difference[budget.figure] for engine, one in material.together.items()
         }
-        caption = (
-            "Each fold's network is quantized by the same recipe, with ranges from its own training radiographs, and answers "
-            "for the radiographs that it never saw. 95 % intervals by patient."
+        caption = f"{_HELD_BACK[budget.figure]} 95 % intervals by patient."
+        yield _picture(
+            "drop",
+            "What reduced precision costs",
+            caption,
+            figures.drops_figure(drops, what=LOST[budget.figure], max_drop=budget.max_drop),
         )
-        yield _picture("drop", "What reduced precision costs", caption, figures.drops_figure(drops, max_drop=budget.max_drop))
     yield _picture(
         "size",
         "Size",

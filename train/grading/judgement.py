@@ -78,8 +78,8 @@ def confusion(grades: Grades, probabilities: Floats) -> list[list[int]]:
 
 
 def interval(values: Floats) -> Mapping[str, float]:
-    """95 % percentile interval of (resamples,) values."""
-    low, high = np.percentile(values, INTERVAL_PERCENT).tolist()
+    """95 % percentile interval of (resamples,) values; those without a meaning are left out."""
+    low, high = np.nanpercentile(values, INTERVAL_PERCENT).tolist()
     return {"low": low, "high": high}
 
 
