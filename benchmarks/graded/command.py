@@ -85,7 +85,12 @@ def external(names: Sequence[str], data: Path, learnt: Path, resamples: int, tar
 
 
 def measure(bundles: Sequence[Bundle], of: GradedSet, *, resamples: int, only_default: bool = False) -> Grades:
-    """Ask and judge every file, or the one of each bundle that ``auto`` means here."""
+    """Ask and judge every file, or the one of each bundle that ``auto`` means here.
+
+    Raises:
+        ClickException: two bundles have one name, one has no full-precision file to compare with, or a picture is another.
+    """
+    _require_comparable(bundles)
     judged = {
         bundle.manifest.name: judge(
             bundle, of, [default_file(bundle)] if only_default else files_of(bundle), resamples=resamples
@@ -102,6 +107,17 @@ def measure(bundles: Sequence[Bundle], of: GradedSet, *, resamples: int, only_de
         bundles={name: asked for name, (asked, _) in judged.items()},
         rows=tuple(row for _, rows in judged.values() for row in rows),
     )
+
+
+def _require_comparable(bundles: Sequence[Bundle]) -> None:
+    names = [bundle.manifest.name for bundle in bundles]
+    if len(set(names)) < len(names):
+        raise click.ClickException("two of the bundles have one name; give each its own")
+    for bundle in bundles:
+        if FULL not in files_of(bundle):
+            raise click.ClickException(
+                f"{bundle.manifest.name} has no fp32 files for ONNX Runtime, which the others are measured against"
+            )
 
 
 def timed(found: Grades, bundles: Sequence[Bundle], *, rounds: int, threads: int) -> Grades:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from osteo_edge.mapping import FrozenMapping
 from osteo_edge.records import parse_record
 from tests.answers import OSTEOARTHRITIS, a_prediction, an_answer
 from tests.benchmarks.graded_pictures import graded_folder, make_graded_bundle, write_index
+from tests.making import rewrite_manifest
 from train.dataset import DatasetError
 
 SHARES = np.array([0.6, 0.1, 0.1, 0.1, 0.1])
@@ -236,6 +239,21 @@ def test_a_bundle_of_another_question_is_refused(folder: Path) -> None:
     done = CliRunner().invoke(command.grades, ["--bundle", "knee-mobilenet_v2", "--data", str(folder)])
     assert done.exit_code == 1
     assert "is asked of bone density, in 3 labels" in done.output
+
+
+def test_bundles_that_cannot_be_compared_are_named(graded_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(command.grades, ["--bundle", str(graded_bundle)] * 2 + ["--data", str(folder)])
+    assert "two of the bundles have one name" in done.output
+    copy = Path(shutil.copytree(graded_bundle, tmp_path / "copy"))
+
+    def move(manifest: dict[str, Any]) -> None:
+        (member,) = manifest["members"]
+        for field in ("files", "accepted", "default_precision"):
+            member[field]["litert"] = member[field].pop("onnxruntime")
+
+    rewrite_manifest(copy, move)
+    done = CliRunner().invoke(command.grades, ["--bundle", str(copy), "--data", str(folder)])
+    assert "no fp32 files for ONNX Runtime" in done.output
 
 
 def test_a_table_leaves_out_what_is_nowhere_told() -> None:
