@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from osteo_edge.clinical.advice import NextStep, Risk
     from osteo_edge.images.region import Box, Joint
     from osteo_edge.radiograph import Radiograph
 
@@ -86,6 +87,7 @@ class Answer:
         knees: left to right in the picture; empty when rejected.
         lead: place in ``knees`` of the gravest where the question is of knees, else None.
         age_years, sex: of the person where they were given, whether or not they took part; advice may follow from them.
+        advised: the next step by published risk scores, where enough was given for one and the question is of bone density.
     """
 
     asked: Question
@@ -104,6 +106,7 @@ class Answer:
     lead: int | None = None
     age_years: float | None = None
     sex: str | None = None
+    advised: NextStep | None = None
 
     @property
     def question(self) -> str:
@@ -158,6 +161,7 @@ class Prediction:
         joints: the knee joints that were found, left to right in the picture.
         timings_ms: stage -> milliseconds of wall clock, of all questions together; takes no part in comparing two answers.
         radiograph: kept for the overlay, only when an explanation was asked for.
+        risk: published risk scores from what is known of the person alone, where a weight was given; no answer takes part.
     """
 
     source: str
@@ -166,6 +170,7 @@ class Prediction:
     joints: tuple[Joint, ...]
     timings_ms: Mapping[str, float] = field(compare=False)
     radiograph: Radiograph | None = field(default=None, repr=False, compare=False)
+    risk: Risk | None = None
 
     @property
     def status(self) -> Status:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from osteo_edge.bundle import Bundle, bundles_asked
-from osteo_edge.covariates import Given, Person, gather
+from osteo_edge.covariates import WEIGHT, Given, Person, gather
 from osteo_edge.decision.verdict import refuse
 from osteo_edge.errors import ImageTooLargeError, InputError
 from osteo_edge.findings import Finding
@@ -27,10 +27,12 @@ from osteo_edge.memory_budget import MemoryBudget, Part, picture_bytes
 from osteo_edge.model import LoadingModel, load_models, require_bundles_together
 from osteo_edge.prediction import Answer, ModelIdentity, Prediction
 from osteo_edge.printable import counted, printable
+from osteo_edge.questions import BONE_DENSITY
 from osteo_edge.radiograph import Radiograph
 from osteo_edge.respondent import Case, Respondent
 
 if TYPE_CHECKING:
+    from osteo_edge.clinical.assessment import Assessment
     from osteo_edge.respondent import Tensors
 
 Asked = str | Path | LoadingModel
@@ -150,7 +152,8 @@ class OsteoPredictor:
             age_years, sex: of the person, where they are known; sex is ``female`` or ``male``.
             covariates: name -> what else is known, as the bundle's ``fusion.covariates`` names it; None for what is not
                 known. They take part where the bundle has a fusion and all that it requires is given; a note of the
-                answer tells when they did not.
+                answer tells when they did not. With ``weight_kg`` published risk scores are computed beside the answers,
+                as ``osteo_edge.clinical.known`` names what they ask for.
 
         Raises:
             CovariateError: a covariate that no bundle knows, or a value out of its range.
@@ -160,8 +163,8 @@ class OsteoPredictor:
             InferenceError: the engine failed, or the predictor was closed.
             OutOfMemoryError: memory ran out.
         """
-        people = self._describe(gather(age_years, sex, covariates))
-        return self._answer(self._look(_Request(image, source, people, explain)))
+        known = gather(age_years, sex, covariates)
+        return self._answer(self._look(_Request(image, source, self._describe(known), explain, _assess(known))))
 
     def describe(self, given: Given) -> Person:
         """What the first bundle can use of what is known of a person; all of them check it.
@@ -169,10 +172,14 @@ class OsteoPredictor:
         Raises:
             CovariateError: as ``predict``.
         """
-        return self._describe(given)[0]
+        known = gather(None, None, given)
+        _assess(known)
+        return self._describe(known)[0]
 
     def _describe(self, given: Given) -> tuple[Person, ...]:
-        """For each bundle."""
+        """For each bundle; what published scores alone ask for is none of theirs, once a weight lets these be computed."""
+        if WEIGHT in given:
+            given = {name: value for name, value in given.items() if name in self._known or not _is_asked_by_scores(name)}
         return tuple(respondent.describe(given, self._known) for respondent in self._respondents)
 
     def predict_many(self, images: Iterable[ImageSource], *, explain: bool = False) -> Iterator[Prediction]:
@@ -197,7 +204,7 @@ class OsteoPredictor:
         Raises:
             CovariateError: as ``predict``, when its turn comes.
         """
-        requests = (_Request(path, None, self._describe(person), explain) for path, person in files)
+        requests = (_Request(path, None, self._describe(person), explain, _assess(person)) for path, person in files)
         return self._answer_each(requests, several=len(files) > 1, explain=explain)
 
     def _answer_each(self, requests: Iterable[_Request], *, several: bool, explain: bool) -> Generator[Prediction, None, None]:
@@ -312,12 +319,14 @@ class OsteoPredictor:
     @staticmethod
     def _as_prediction(look: _Look, answers: Iterable[Answer]) -> Prediction:
         joints = next((case.joints for case in look.cases if case.joints), ())
-        return Prediction(look.source, look.digest, tuple(answers), joints, look.clock.read(), look.radiograph)
+        prediction = Prediction(look.source, look.digest, tuple(answers), joints, look.clock.read(), look.radiograph)
+        return prediction if look.request.assessment is None else _with_risk(prediction, look.request.assessment)
 
-    def reject(self, source: str, error: InputError) -> Prediction:
-        """The rejected prediction that stands for a picture which could not be read."""
+    def reject(self, source: str, error: InputError, given: Given | None = None) -> Prediction:
+        """The rejected prediction that stands for a picture which could not be read, of a person of whom this is known."""
         answers = tuple(respondent.reject((_as_finding(error),)) for respondent in self._respondents)
-        return Prediction(source, None, answers, (), _Stopwatch().read())
+        prediction, assessment = Prediction(source, None, answers, (), _Stopwatch().read()), _assess(given or {})
+        return prediction if assessment is None else _with_risk(prediction, assessment)
 
     def __repr__(self) -> str:
         """What answers, and with how many threads; asks nothing of an engine."""
@@ -368,12 +377,14 @@ class _Request:
     Attributes:
         source: the name to give it, None for its own.
         people: what each bundle can use of what is known of the person.
+        assessment: published risk scores; None where no weight is known.
     """
 
     image: ImageSource
     source: str | None
     people: tuple[Person, ...]
     explain: bool
+    assessment: Assessment | None = None
 
 
 @dataclass(frozen=True)
@@ -437,6 +448,37 @@ def _held_bytes(prediction: Prediction) -> int:
     pixels = prediction.radiograph.pixels.nbytes if prediction.radiograph else 0
     heats = [knee.saliency for answer in prediction.answers for knee in answer.knees if knee.saliency is not None]
     return pixels + sum(heat.nbytes for heat in heats)
+
+
+def _is_asked_by_scores(name: str) -> bool:
+    from osteo_edge.clinical.known import ASKED  # age and sex are not among them
+
+    return name in ASKED
+
+
+def _assess(given: Given) -> Assessment | None:
+    """Published risk scores; None without a weight, which each of them asks for.
+
+    Raises:
+        CovariateError: a value that is none, or two that contradict one another.
+    """
+    if WEIGHT not in given:
+        return None
+    from osteo_edge.clinical.assessment import assess
+    from osteo_edge.clinical.known import read_known
+
+    return assess(read_known(given))
+
+
+def _with_risk(prediction: Prediction, assessment: Assessment) -> Prediction:
+    """Scores beside the answers, and one next step for the person's bones, by all that is known."""
+    from osteo_edge.clinical.advice import Risk, next_step, picture_of
+
+    step = next_step(assessment, picture_of(prediction.answers))
+    answers = tuple(
+        replace(answer, advised=step) if answer.question == BONE_DENSITY.name else answer for answer in prediction.answers
+    )
+    return replace(prediction, answers=answers, risk=Risk(assessment, step))
 
 
 def _as_finding(error: InputError) -> Finding:

@@ -26,11 +26,8 @@ _ANY_CASE = (FILE_COLUMN, PERSON_COLUMN, "age", "age_years", "sex", "weight", "w
 MAX_TABLE_BYTES = 16 << 20
 
 
-weight_option = click.option("--weight", "weight_kg", metavar="KG", help="Weight of the person in kilograms.")
-
-
 def person_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --age, --sex, --covariate and --covariates-table."""
+    """Add --age, --sex, --weight, --covariate and --covariates-table."""
     for option in (
         click.option(
             "--covariates-table",
@@ -45,6 +42,9 @@ def person_options(command: Callable[..., Any]) -> Callable[..., Any]:
             multiple=True,
             metavar="NAME=VALUE",
             help="What else is known, for example bmi=24.5 or prior_fracture=yes; may be repeated.",
+        ),
+        click.option(
+            "--weight", "weight_kg", metavar="KG", help="Weight of the person in kilograms, for published risk scores."
         ),
         click.option("--sex", type=click.Choice(_SEXES, case_sensitive=False), help="Sex of the person."),
         click.option("--age", "age_years", type=float, metavar="YEARS", help="Age of the person."),
@@ -70,7 +70,12 @@ class People:
 
 
 def read_people(
-    age_years: float | None, sex: str | None, covariates: Sequence[str], table: Path | None, pictures: Sequence[str]
+    age_years: float | None,
+    sex: str | None,
+    weight_kg: str | None,
+    covariates: Sequence[str],
+    table: Path | None,
+    pictures: Sequence[str],
 ) -> People:
     """What the options say, for these pictures.
 
@@ -80,19 +85,28 @@ def read_people(
     from osteo_edge.covariates import gather
 
     if table is None:
-        one = gather(age_years, sex, split_covariates(covariates))
+        one = gather(age_years, sex, split_covariates(covariates), weight_kg=weight_kg)
         if one and len(pictures) > 1:
             raise click.UsageError(
-                "--age, --sex and --covariate are of one person: give one picture, or --covariates-table for several"
+                "--age, --sex, --weight and --covariate are of one person: give one picture, or --covariates-table for several"
             )
         return People(one)
-    if age_years is not None or sex is not None or covariates:
-        raise click.UsageError("--covariates-table stands in place of --age, --sex and --covariate")
+    require_only_table(age_years, sex, weight_kg, covariates)
     rows = _read_table(table)
     for picture in pictures:
         if _key(picture, Path()) not in rows:
             raise click.UsageError(f"{table} has no row for {picture}; add one, with empty cells for what is not known")
     return People({}, rows)
+
+
+def require_only_table(age_years: float | None, sex: str | None, weight_kg: str | None, covariates: Sequence[str]) -> None:
+    """Beside a table.
+
+    Raises:
+        UsageError: options say something of one person.
+    """
+    if not (age_years is None and sex is None and weight_kg is None and not covariates):
+        raise click.UsageError("--covariates-table stands in place of --age, --sex, --weight and --covariate")
 
 
 def check_people(people: People, predictor: OsteoPredictor, pictures: Sequence[str]) -> None:

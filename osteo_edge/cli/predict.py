@@ -33,7 +33,7 @@ _EPILOG = """\b
 Examples:
   osteo-edge predict image.png
   osteo-edge predict --format json --explain --output answers radiographs/
-  osteo-edge predict --age 67 --sex female image.png
+  osteo-edge predict --age 67 --sex female --weight 58 image.png
   cat image.png | osteo-edge predict -
 
 Exit codes: 0 answered, 2 usage, 3 unreadable, 4 rejected or referred, 5 bundle, 6 too large, 7 output, 8 engine, 9 memory.
@@ -65,6 +65,7 @@ def command(
     folder: Path | None,
     age_years: float | None,
     sex: str | None,
+    weight_kg: str | None,
     covariates: tuple[str, ...],
     table: Path | None,
     engine: str,
@@ -80,7 +81,8 @@ def command(
     answer with its reason, and the run goes on. Other files in a folder are passed over and counted.
 
     What is known of the person takes part in the answer where the bundle was made for it ('osteo-edge bundles show'); else
-    a note says that it did not.
+    a note says that it did not. With a weight, published risk scores stand beside the answers ('osteo-edge risk' gives them
+    without a picture, and says what else they ask for).
     """
     if folder is not None and not explain:
         raise click.UsageError("--output is the folder for overlays and needs --explain")
@@ -93,7 +95,7 @@ def command(
     from osteo_edge.predictor import OsteoPredictor
 
     names = [picture.name for picture in inputs.pictures]
-    people = read_people(age_years, sex, covariates, table, names)
+    people = read_people(age_years, sex, weight_kg, covariates, table, names)
     overlays = _made(folder or Path()) if explain else None
     codes = [exit_codes.OUTPUT] if explain and overlays is None else []
     with OsteoPredictor(models) as predictor:
@@ -187,7 +189,7 @@ def _predict(predictor: OsteoPredictor, picture: Input, person: Given, *, explai
             raise UnreadableImageError("standard input is closed", code="unreadable")
         return predictor.predict(read_stream(sys.stdin.buffer), explain=explain, source=STDIN, covariates=person)
     except InputError as error:
-        return predictor.reject(picture.name, error)
+        return predictor.reject(picture.name, error, person)
 
 
 def _made(folder: Path) -> Path | None:

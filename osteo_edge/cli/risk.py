@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from osteo_edge.cli.help import Command
-from osteo_edge.cli.person import FILE_COLUMN, PERSON_COLUMN, person_options, read_rows, split_covariates, weight_option
+from osteo_edge.cli.person import FILE_COLUMN, PERSON_COLUMN, person_options, read_rows, require_only_table, split_covariates
 from osteo_edge.cli.terminal import tell, tell_text
 from osteo_edge.clinical.known import MEANINGS
 from osteo_edge.errors import CovariateError
@@ -19,7 +19,6 @@ from osteo_edge.printable import enumerate_words
 if TYPE_CHECKING:
     from osteo_edge.cli.person import Row
     from osteo_edge.covariates import Given
-    from osteo_edge.reports.risk import Risk
 
 _BY_OPTION = ("age_years", "sex", "weight_kg")
 _ASKED = "\n".join(f"  {name:<21} {meaning}" for name, meaning in MEANINGS.items() if name not in _BY_OPTION)
@@ -37,7 +36,6 @@ Exit codes: 0 told, 2 usage or a value that cannot be."""
 
 
 @click.command("risk", cls=Command, epilog=_EPILOG)
-@weight_option
 @person_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object; of a table an array.")
 @click.option("--sources", "with_sources", is_flag=True, help="Also tell formulas, publications and what studies reported.")
@@ -58,13 +56,10 @@ def command(
     A table has a column 'person' or 'file', and one a covariate; its answer is CSV.
     """
     if table is None:
-        known = _known(age_years, sex, weight_kg, covariates)
-        _tell_one(_risk_of(known), as_json=as_json, with_sources=with_sources)
+        _tell_one(_known(age_years, sex, weight_kg, covariates), as_json=as_json, with_sources=with_sources)
         return
-    if not (age_years is None and sex is None and weight_kg is None and not covariates):
-        raise click.UsageError("--covariates-table stands in place of --age, --sex, --weight and --covariate")
-    rows = _checked_rows(table)
-    _tell_several((_risk_of(row.given, row.name or f"line {row.line}") for row in rows), as_json=as_json)
+    require_only_table(age_years, sex, weight_kg, covariates)
+    _tell_several(_checked_rows(table), as_json=as_json)
 
 
 def _known(age_years: float | None, sex: str | None, weight_kg: str | None, covariates: tuple[str, ...]) -> Given:
@@ -82,16 +77,6 @@ def _known(age_years: float | None, sex: str | None, weight_kg: str | None, cova
     if not known:
         raise click.UsageError("tell something of the person: --age, --sex and --weight are enough for a first score")
     return known
-
-
-def _risk_of(given: Given, name: str | None = None) -> Risk:
-    from osteo_edge.clinical.advice import next_step
-    from osteo_edge.clinical.assessment import assess
-    from osteo_edge.clinical.known import read_known
-    from osteo_edge.reports.risk import Risk
-
-    assessment = assess(read_known(given))
-    return Risk(assessment, next_step(assessment), name)
 
 
 def _checked_rows(table: Path) -> list[Row]:
@@ -119,27 +104,30 @@ def _checked_rows(table: Path) -> list[Row]:
     return rows
 
 
-def _tell_one(risk: Risk, *, as_json: bool, with_sources: bool) -> None:
-    from osteo_edge.reports.risk import INTENDED_USE, to_dict, to_text
+def _tell_one(known: Given, *, as_json: bool, with_sources: bool) -> None:
+    from osteo_edge.clinical.advice import risk_of
+    from osteo_edge.reports.risk import INTENDED_USE, to_dict, to_lines
 
-    tell_text(
-        json.dumps(to_dict(risk), indent=2) if as_json else f"{to_text(risk, with_sources=with_sources)}\n\n{INTENDED_USE}"
-    )
+    risk = risk_of(known)
+    lines = [json.dumps(to_dict(risk), indent=2)] if as_json else [*to_lines(risk, with_sources=with_sources), "", INTENDED_USE]
+    tell_text("\n".join(lines))
 
 
-def _tell_several(risks: Iterable[Risk], *, as_json: bool) -> None:
-    from osteo_edge.reports.risk import CSV_COLUMNS, to_dict, to_row
-
-    if as_json:
-        for place, risk in enumerate(risks):
-            tell_text(f"{',' if place else '['}\n{json.dumps(to_dict(risk))}", nl=False)
-        tell_text("\n]")
-        return
+def _tell_several(rows: Sequence[Row], *, as_json: bool) -> None:
     import csv
     import io
     from itertools import chain
 
-    for cells in chain([CSV_COLUMNS], map(to_row, risks)):
+    from osteo_edge.clinical.advice import risk_of
+    from osteo_edge.reports.risk import CSV_COLUMNS, to_dict, to_row
+
+    named = ((row.name or f"line {row.line}", risk_of(row.given)) for row in rows)
+    if as_json:
+        for place, (name, risk) in enumerate(named):
+            tell_text(f"{',' if place else '['}\n{json.dumps(to_dict(risk, name=name))}", nl=False)
+        tell_text("\n]")
+        return
+    for cells in chain([CSV_COLUMNS], (to_row(risk, name=name) for name, risk in named)):
         line = io.StringIO()
         csv.writer(line, lineterminator="\n").writerow(cells)
         tell_text(line.getvalue(), nl=False)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
-from osteo_edge.clinical.assessment import Assessment
+from osteo_edge.clinical.assessment import Assessment, assess
 from osteo_edge.clinical.instruments import FRACTURE
-from osteo_edge.covariates import ADULT_AGE_YEARS, Person
+from osteo_edge.clinical.known import read_known
+from osteo_edge.covariates import ADULT_AGE_YEARS, Given, Person
 from osteo_edge.labels import Status
 from osteo_edge.printable import enumerate_words
 from osteo_edge.questions import BONE_DENSITY
@@ -83,6 +84,14 @@ class NextStep:
     sentence: str
     source: str
     scores: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Risk:
+    """All scores of one person, and what is advised."""
+
+    assessment: Assessment
+    step: NextStep
 
 
 class _Answered(Protocol):
@@ -268,6 +277,16 @@ TABLE: Final = (
         _ALL,
     ),
 )
+
+
+def risk_of(given: Given) -> Risk:
+    """The scores and the next step of a person of whom this is known, without a picture.
+
+    Raises:
+        CovariateError, TypeError: as ``clinical.known.read_known``.
+    """
+    assessment = assess(read_known(given))
+    return Risk(assessment, next_step(assessment))
 
 
 def next_step(assessment: Assessment, picture: Picture = NO_PICTURE) -> NextStep:

@@ -6,10 +6,9 @@ The JSON form is described by ``risk.schema.json`` beside this file; a change of
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
-from osteo_edge.clinical.advice import NextStep
+from osteo_edge.clinical.advice import Risk
 from osteo_edge.clinical.assessment import Assessment, Outcome
 from osteo_edge.clinical.instruments import FRAX, INSTRUMENTS
 from osteo_edge.covariates import AGE, SEX, Person
@@ -32,31 +31,24 @@ CSV_COLUMNS: Final = (
 )
 
 
-@dataclass(frozen=True)
-class Risk:
-    """What was found of one person."""
-
-    assessment: Assessment
-    step: NextStep
-    name: str | None = None
-
-
-def to_text(risk: Risk, *, with_sources: bool = False) -> str:
-    """Some lines, without a final newline and without ``INTENDED_USE``.
+def to_lines(risk: Risk, *, with_sources: bool = False, with_step: bool = True) -> list[str]:
+    """For people; without ``INTENDED_USE``.
 
     Args:
+        with_step: also what is advised; it may be said elsewhere.
         with_sources: also formulas, publications and what studies reported.
     """
-    return "\n".join(printable(line) for line in _lines(risk, with_sources=with_sources))
+    return [printable(line) for line in _lines(risk, with_sources=with_sources, with_step=with_step)]
 
 
-def _lines(risk: Risk, *, with_sources: bool) -> Iterator[str]:
+def _lines(risk: Risk, *, with_sources: bool, with_step: bool) -> Iterator[str]:
     for outcome in risk.assessment.outcomes:
         yield f"{outcome.instrument.name:<{_NAME_WIDTH}}{told(outcome)}"
         yield from (f"{'':{_NAME_WIDTH}}{line}" for line in (_background(outcome) if with_sources else ()))
     yield f"{'FRAX':<{_NAME_WIDTH}}{FRAX.removeprefix('FRAX is ')}"
-    yield f"Next: {risk.step.sentence}"
-    yield f"Source: {risk.step.source}."
+    if with_step:
+        yield f"Next: {risk.step.sentence}"
+        yield f"Source: {risk.step.source}."
     for note in _notes(risk.assessment):
         yield f"Note: {note}"
 
@@ -93,12 +85,12 @@ def _notes(assessment: Assessment) -> list[str]:
     return [*assessment.notes, *(f"{enumerate_words(names)}: {note}" for note, names in of_scores.items())]
 
 
-def to_dict(risk: Risk) -> dict[str, Any]:
+def to_dict(risk: Risk, *, name: str | None = None) -> dict[str, Any]:
     """The JSON object: types of JSON alone."""
     assessment = risk.assessment
     return {
         "schema_version": SCHEMA_VERSION,
-        "person": risk.name,
+        "person": name,
         "known": _known(assessment.person),
         "not_used": list(assessment.person.unused),
         "scores": [_score(outcome) for outcome in assessment.outcomes],
@@ -142,9 +134,9 @@ def _score(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def to_row(risk: Risk) -> list[str]:
+def to_row(risk: Risk, *, name: str) -> list[str]:
     """The CSV row, in the order of ``CSV_COLUMNS``; lists are joined by ``;``."""
-    cells = [printable(risk.name or "")]
+    cells = [printable(name)]
     for outcome in risk.assessment.outcomes:
         in_range = {None: "", True: "yes", False: "no"}[outcome.is_in_range]
         cells += [

@@ -53,7 +53,7 @@ CSV_COLUMNS = (
 
 def to_dict(prediction: Prediction) -> dict[str, Any]:
     """The JSON object: types of JSON alone."""
-    return {
+    record = {
         "schema_version": SCHEMA_VERSION,
         "source": prediction.source,
         "sha256": prediction.digest,
@@ -64,6 +64,11 @@ def to_dict(prediction: Prediction) -> dict[str, Any]:
         "answers": [_answer(answer) for answer in prediction.answers],
         "timings_ms": {stage: round(ms, 3) for stage, ms in prediction.timings_ms.items()},
     }
+    if prediction.risk is None:
+        return record
+    from osteo_edge.reports.risk import to_dict as risk_to_dict  # most pictures come without a weight
+
+    return record | {"risk": risk_to_dict(prediction.risk)}
 
 
 def _answer(answer: Answer) -> dict[str, Any]:

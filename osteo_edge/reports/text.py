@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from osteo_edge.covariates import AGE, SEX
 from osteo_edge.findings import Finding
@@ -18,7 +19,11 @@ from osteo_edge.reports.wording import (
     sentences_of,
     titled,
     told_apart,
+    untold_risk,
 )
+
+if TYPE_CHECKING:
+    from osteo_edge.clinical.advice import Risk
 
 
 def to_text(prediction: Prediction, *, overlay: str | None = None, is_verbose: bool = False) -> str:
@@ -34,6 +39,8 @@ def to_text(prediction: Prediction, *, overlay: str | None = None, is_verbose: b
     lines = [f"{printable(prediction.source)}: {prediction.status.value}"]
     for answer in answers:
         lines += _block(answer, is_alone=len(answers) == 1, is_verbose=is_verbose)
+    if prediction.risk:
+        lines += _risk(prediction.risk, with_step=untold_risk(prediction) is not None)
     if overlay:
         lines.append(f"  Overlay: {printable(overlay)}")
     return "\n".join([*lines, *(_details_of_picture(prediction) if is_verbose else ())])
@@ -48,6 +55,13 @@ def _block(answer: Answer, *, is_alone: bool, is_verbose: bool) -> list[str]:
     lines += [f"{indent}{name}{printable(text)}" for name, text in pieces if text]
     lines += [f"{indent}Note: {note}" for note in _notes_of(answer)]
     return [*lines, *(f"{indent}{line}" for line in (_details(answer) if is_verbose else ()))]
+
+
+def _risk(risk: Risk, *, with_step: bool) -> list[str]:
+    """Beside the answers, of which none takes part in them."""
+    from osteo_edge.reports.risk import to_lines  # most pictures come without a weight
+
+    return ["  Published risk scores, without the picture:", *(f"    {line}" for line in to_lines(risk, with_step=with_step))]
 
 
 def to_line(prediction: Prediction) -> str:
@@ -66,7 +80,7 @@ def common_parts(prediction: Prediction) -> list[str]:
 
 def _is_its_own(prediction: Prediction) -> bool:
     """What to do with a picture, or what is advised for a person of whom something is known, stands with that picture."""
-    is_of_somebody = prediction.age_years is not None or prediction.sex is not None
+    is_of_somebody = prediction.age_years is not None or prediction.sex is not None or prediction.risk is not None
     return any(answer.status is Status.REJECTED for answer in prediction.answers) or is_of_somebody
 
 

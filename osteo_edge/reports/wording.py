@@ -35,12 +35,15 @@ from osteo_edge.mapping import FrozenMapping
 from osteo_edge.questions import BONE_DENSITY, PossibleAnswer, Question
 
 if TYPE_CHECKING:
+    from osteo_edge.clinical.advice import Risk
     from osteo_edge.prediction import Answer, Knee, Prediction
 
 # Notes that a message says where they matter.
 SPOKEN_NOTES: Final = (PICTURE_ADDS_NOTHING, PICTURE_DISAGREES)
 
 _NO_SIGN, _HIGHER_CHANCE = BONE_DENSITY.answers
+# Nobody is told of no sign while a published score advises a DXA scan.
+_OUTWEIGHED: Final = "What this test says of the picture does not outweigh a published risk score."
 _NOT_LEARNT: Final = "This test has not learnt from persons like this one and cannot tell."
 _STILL_ADVISED: Final = "If you are over 65 or have risk factors, DXA is still advised."
 _ASK: Final = "If you are over 65 or have risk factors, ask about a DXA scan."
@@ -50,6 +53,7 @@ HIGHER_CHANCE: Final = _HIGHER_CHANCE.sentence
 NO_SIGN: Final = f"{_NO_SIGN.sentence} {_STILL_ADVISED}"
 NOT_SURE: Final = f"{BONE_DENSITY.unsure} {_ASK}"
 
+BY_SCORES: Final = "Bone density, by published risk scores"
 NOT_READ: Final = "This picture cannot be read."
 BURNED_IN: Final = "AI research screening aid, not for diagnosis"
 
@@ -156,8 +160,19 @@ def sentence_of(label_set: Collection[str]) -> str:
 
 
 def message_of(prediction: Prediction) -> str:
-    """All that a person is told of a picture: of several questions, each after its title."""
-    return _after_titles(prediction, message)
+    """All that a person is told of a picture: of several questions, each after its title.
+
+    Last comes what published scores advise, where no answer tells it.
+    """
+    told = _after_titles(prediction, message)
+    risk = untold_risk(prediction)
+    return f"{told} {BY_SCORES}: {_continued(risk.step.sentence)}" if risk else told
+
+
+def untold_risk(prediction: Prediction) -> Risk | None:
+    """The scores whose next step no answer tells, as the picture was not asked of bone density, or was rejected."""
+    is_told = any(answer.advised and answer.status is not Status.REJECTED for answer in prediction.answers)
+    return None if is_told else prediction.risk
 
 
 def sentences_of(prediction: Prediction) -> str:
@@ -238,6 +253,8 @@ def degrees_told(knee: Knee, answer: Answer) -> str:
 def _sentence_for(answer: Answer, told: str | None) -> str:
     if _finding(answer, NOT_SUPPORTED):
         return _NOT_LEARNT
+    if told == _NO_SIGN.code and answer.advised and answer.advised.scores:
+        return _OUTWEIGHED
     speech, rests_on = _speech(answer), _finding(answer, PICTURE_ADDS_NOTHING)
     if rests_on:
         return f"{_capitalised(rests_on.message)}: {speech.without_picture[told]}"
@@ -290,6 +307,8 @@ def next_step(answer: Answer) -> str:
     """
     if answer.status is Status.REJECTED:
         return _rejection(answer)[1]
+    if answer.advised:
+        return answer.advised.sentence
     return _speech(answer).next_step(answer, _told(answer, answer.label_set))
 
 

@@ -192,3 +192,34 @@ def test_names_of_persons_cannot_steer_a_terminal(tmp_path: Path) -> None:
     done = risk("--covariates-table", table(tmp_path, "person,age", '"a\x1b[31m",67'))
     assert done.returncode == 0
     assert "\x1b" not in done.stdout
+
+
+def predict(*arguments: object) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "osteo_edge", "predict", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert "Traceback" not in done.stderr + done.stdout
+    return done
+
+
+def test_predict_takes_the_same_options(example: Path, tmp_path: Path) -> None:
+    record = json.loads(predict("--format", "json", *WOMAN, example).stdout)
+    jsonschema.validate(record["risk"], SCHEMA)
+    assert record["risk"]["next_step"] == json.loads(risk(*WOMAN, "--json").stdout)["next_step"]
+    path = table(tmp_path, "file,age,sex,weight,estrogen_use", f"{example},67,F,58,no")
+    from_table = json.loads(predict("--format", "json", "--covariates-table", path, example).stdout)
+    assert from_table["risk"]["next_step"]["scores"] == ["ost", "orai"]
+
+
+def test_predict_tells_scores_in_text_and_refuses_pounds(example: Path) -> None:
+    said = predict(*WOMAN, example).stdout
+    assert "Published risk scores, without the picture:\n    OST      -1  in the range" in said
+    wrong = predict("--age", "67", "--sex", "F", "--weight", "128 lb", example)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "are 58.1 kg" in wrong.stderr
+    several = predict(*WOMAN, example, example)
+    assert "--weight and --covariate are of one person" in several.stderr
