@@ -26,6 +26,7 @@ from osteo_edge.clinical.advice import (
 )
 from osteo_edge.clinical.assessment import assess
 from osteo_edge.clinical.known import read_known
+from osteo_edge.reports import wording
 from tests.answers import an_answer
 
 HIGHER, NO_SIGN, UNANSWERED = Picture("higher_chance", True), Picture("no_sign", True), Picture(None, True)
@@ -132,6 +133,16 @@ def test_one_score_in_its_range_outweighs_the_others_and_the_picture() -> None:
     known = {"age": 58, "sex": "female", "weight": 69, "estrogen_use": "no", "prior_fracture": "no"}
     found = next_step(assess(read_known(known)), NO_SIGN)
     assert (found.code, found.scores) == ("score", ("orai",))
+
+
+@pytest.mark.parametrize("sex", [None, "female", "male"])
+@pytest.mark.parametrize("age", [None, 18.0, 39.9, 40.0, 64.9, 65.0, 90.0])
+def test_without_scores_the_same_is_advised_as_beside_a_picture_without_a_weight(age: float | None, sex: str | None) -> None:
+    """``wording`` has its own sentences, which are read on every prediction of bone density; they must not drift apart."""
+    known = {name: value for name, value in (("age", age), ("sex", sex)) if value is not None}
+    alone = wording.advice(age, sex, nothing_found=False)
+    in_one_sentence = alone.rstrip(".").replace(". Men", "; men")
+    assert step(**known).sentence.startswith(in_one_sentence)
 
 
 def test_only_a_reported_answer_to_bone_density_counts() -> None:
