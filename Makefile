@@ -7,7 +7,7 @@ DATA ?= ../shared/data
 PROFILE ?= standard
 THREADS ?= $(shell nproc)
 
-.PHONY: help predict device test test-fast lint bundles figures clean
+.PHONY: help predict device test test-fast lint bundles grades figures clean
 
 # The main job: installs the runtime alone and answers for a picture. make predict IMAGE=path/to/image.png
 predict: .venv-run/installed ## an answer for one picture: make predict IMAGE=path/to/image.png
@@ -54,6 +54,26 @@ dist/%.zip: train/results/%/run.json train/results/%/fusion.json export/results/
 	.venv/bin/python -m export bundle --run train/results/$* --finder train/results/knee-finder/finder.npz \
 		--data-card export/data_cards/knee-xray-osteoporosis-database.toml --plan export/results/$*/plan.json \
 		--measured export/results/$*/measured.npz $(EVIDENCE) $(RADIOGRAPHS) --output dist/$* --coverage 0.9 --zip --force
+
+# The embedded bundle of grades from a run's weights: calibrated, judged, reduced within the budget, measured on its own files and packed.
+# Needs the graded knees, knees without a label and films of whole knees under DATA; an hour on two busy cores, most of it the search.
+GRADED_RESULTS = export/results/knee-osteoarthritis
+GRADED_RUN = --run train/results/$(RUN) --finder train/results/knee-finder/finder.npz --data $(DATA)/knee_oa
+PACK_GRADES = $(EXPORT) bundle $(GRADED_RUN) --data-card export/data_cards/knee-osteoarthritis-severity-grading.toml --coverage 0.9 \
+	--plan $(GRADED_RESULTS)/plan.json --measured $(GRADED_RESULTS)/measured.npz --unlabelled $(DATA)/knee_unlabelled --force
+grades: EXPORT = .venv/bin/python -m export
+grades: .venv/installed ## the embedded bundle of grades from a run's weights: make grades RUN=knee-osteoarthritis-mobilenet_v2-long
+	@test -n "$(RUN)" || { echo "name the run: make grades RUN=knee-osteoarthritis-mobilenet_v2-long"; exit 2; }
+	.venv/bin/python -m train judge-grades --run train/results/$(RUN) --data $(DATA)/knee_oa
+	$(EXPORT) plan $(GRADED_RUN) --unlabelled $(DATA)/knee_unlabelled --max-drop 0.005 --min-agreement 0.97 --prefer speed --output $(GRADED_RESULTS)/plan.json
+	$(EXPORT) measure $(GRADED_RUN) --plan $(GRADED_RESULTS)/plan.json --output $(GRADED_RESULTS)/measured.npz
+	$(PACK_GRADES) --output dist/knee-osteoarthritis
+	$(EXPORT) portability --bundle dist/knee-osteoarthritis --data $(DATA)/knee --output $(GRADED_RESULTS)/portability.json
+	.venv/bin/python -m benchmarks engines --bundle dist/knee-osteoarthritis --json $(GRADED_RESULTS)/latency.json
+	.venv/bin/python -m benchmarks stability --bundle dist/knee-osteoarthritis --data $(DATA)/knee --data $(DATA)/knee_oa/val --json $(GRADED_RESULTS)/stability.json
+	$(PACK_GRADES) --portability $(GRADED_RESULTS)/portability.json --latency $(GRADED_RESULTS)/latency.json --stability $(GRADED_RESULTS)/stability.json \
+		--output osteo_edge/bundles/knee-osteoarthritis
+	$(EXPORT) report --bundle osteo_edge/bundles/knee-osteoarthritis --output $(GRADED_RESULTS)/report.html
 
 # The figures of docs/benchmarks.md that are of grades of osteoarthritis, and how steady bundles are: what was measured, the page and its
 # pictures in one go, into benchmarks/results/NAME. GRADED may name further bundles, the embedded one first.

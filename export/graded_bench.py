@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,8 +32,11 @@ class GradedBench:
         cases: in the run's view, the validation knees among them.
         knees: rows of the index, with grades and patients.
 
+    Attributes:
+        fp32: scores of the fp32 ONNX file.
+
     Raises:
-        ExportError: a case of the validation part is not in the index, or none is there.
+        ExportError: no validation knee is there, one was trained on, or the scores are not those that judging recorded.
     """
 
     def __init__(self, run: Run, exact: Exact, cases: Sequence[Case], knees: Sequence[GradedKnee]) -> None:
@@ -46,24 +48,12 @@ class GradedBench:
         if foreign := run.training_digests & {case.digest for case in self._judged}:
             raise ExportError(f"{len(foreign)} of the validation knees were trained on; check --data")
         self._knees = [rows[case.digest] for case in self._judged]
+        self.fp32 = self._checked(self.score("onnxruntime", lambda form, exact, spec, cases, training: exact))
 
     @property
     def labels(self) -> NDArray[np.int64]:
         """(knees,) grades."""
         return np.array([knee.grade for knee in self._knees])
-
-    @cached_property
-    def fp32(self) -> FoldScores:
-        """Scores of the fp32 ONNX file, which must be those that judging recorded."""
-        scores = self.score("onnxruntime", lambda form, exact, spec, cases, training: exact)
-        off = np.abs(scores.probabilities - softmax(self._recorded())).max(axis=1)
-        if float(np.median(off)) > RECORD_TOLERANCE or float(off.max()) > MOVED_TOLERANCE:
-            raise ExportError(
-                f"the network is off the run's recorded scores by {np.median(off):.2g} in the median and {off.max():.2g} at "
-                f"most, {RECORD_TOLERANCE:g} and {MOVED_TOLERANCE:g} allowed; judge it again (python -m train judge-grades), "
-                "and check --data"
-            )
-        return scores
 
     def score(self, engine: EngineName, make: MakeFile) -> FoldScores:
         """Make the file and let it answer for the validation knees.
@@ -89,6 +79,17 @@ class GradedBench:
             _as_metrics(with_intervals(grades, other, weights)),
             _as_metrics(differences(grades, other, fp32, weights)),
         )
+
+    def _checked(self, scores: FoldScores) -> FoldScores:
+        """Scores of the fp32 ONNX file, which must be those that judging recorded."""
+        off = np.abs(scores.probabilities - softmax(self._recorded())).max(axis=1)
+        if float(np.median(off)) > RECORD_TOLERANCE or float(off.max()) > MOVED_TOLERANCE:
+            raise ExportError(
+                f"the network is off the run's recorded scores by {np.median(off):.2g} in the median and {off.max():.2g} at "
+                f"most, {RECORD_TOLERANCE:g} and {MOVED_TOLERANCE:g} allowed; judge it again (python -m train judge-grades), "
+                "and check --data"
+            )
+        return scores
 
     def _recorded(self) -> Floats:
         """(knees, grades) logits as judging recorded them, divided by the temperature."""

@@ -80,7 +80,7 @@ def test_only_found_validation_knees_are_judged_on(bench: GradedBench) -> None:
 def test_fp32_loses_nothing_and_the_worst_file_all_of_kappa(bench: GradedBench) -> None:
     assert bench.figures(bench.fp32).drop.value == 0
     best = np.eye(5)[bench.labels] * 4
-    bench.__dict__["fp32"] = FoldScores(bench.fp32.digests, best)
+    bench.fp32 = FoldScores(bench.fp32.digests, best)
     figures = bench.figures(FoldScores(bench.fp32.digests, np.eye(5)[[0, 0, 4]] * 4))
     assert figures.figure == "quadratic_kappa"
     assert figures.fp32["quadratic_kappa"].value == 1
@@ -95,10 +95,10 @@ def test_scores_that_were_not_recorded_are_refused(run: Run, cases: Any, knees: 
     (copy / "scores.json").write_text(json.dumps(record))
     exact = Exact.of(inference_form(run.network()), run.input)
     with pytest.raises(ExportError, match="judge-grades"):
-        _ = GradedBench(replace(run, folder=copy), exact, cases, knees).fp32
+        GradedBench(replace(run, folder=copy), exact, cases, knees)
     (copy / "scores.json").write_text('{"knees": {}}')
     with pytest.raises(ExportError, match="lacks a validation knee"):
-        _ = GradedBench(replace(run, folder=copy), exact, cases, knees).fp32
+        GradedBench(replace(run, folder=copy), exact, cases, knees)
 
 
 def test_trained_or_foreign_knees_judge_nothing(run: Run, cases: Any, knees: tuple[GradedKnee, ...]) -> None:

@@ -126,6 +126,11 @@ def test_a_changed_truncated_or_larger_picture_is_named(folder: Path) -> None:
     knees[2].path.write_bytes(b"GIF89a")
     with pytest.raises(DatasetError, match="no picture"):
         read_part(read_index(folder), "train")
+    truncated = cv2.imencode(".webp", smooth_picture(2))[1].tobytes()[:-1]
+    changed_index(folder, 2, sha256=sha256_hex(truncated))
+    knees[2].path.write_bytes(truncated)
+    with pytest.raises(DatasetError, match="not a whole one"):
+        read_part(read_index(folder), "train")
     larger = cv2.imencode(".png", np.zeros((90, 80), np.uint8))[1].tobytes()
     changed_index(folder, 2, sha256=sha256_hex(larger))
     knees[2].path.write_bytes(larger)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from train.grading.judgement import confusion, differences, resampled_weights, w
 from train.grading.knees import GRADES, TRAINING, VALIDATION, GradedKnee, Part, read_part
 from train.grading.question import LABELS, QUESTION
 from train.grading.teachers import taught_shares
-from train.grading.views import find_places, plain_views
+from train.grading.views import Place, find_places, negative, plain_views
 from train.material import say, weights_digest
 from train.network import LOGITS, apply, round_to_float16, weights_of
 from train.run import (
@@ -75,7 +76,7 @@ def grade(
     np.savez_compressed(output / WEIGHTS_FILE, **weights_of(network))  # type: ignore[arg-type]
     cache.save_json(output / CURVES_FILE, trainer.history)
     facts = _facts_of_training(config, training, trainer.history)
-    return _judge(config, knees, validation, finder_digest, output, facts)
+    return _judge(config, knees, _as_the_runtime_sees(validation, finder), finder_digest, output, facts)
 
 
 def judge(
@@ -91,7 +92,8 @@ def judge(
         RunError: the weights cannot be loaded, or the folder cannot be written.
     """
     facts = read_json(folder / RUN_FILE) if (folder / RUN_FILE).exists() else {}
-    return _judge(config, knees, _placed(knees, VALIDATION, finder), finder_digest, folder, facts)
+    validation = _as_the_runtime_sees(_placed(knees, VALIDATION, finder), finder)
+    return _judge(config, knees, validation, finder_digest, folder, facts)
 
 
 def _judge(
@@ -127,6 +129,19 @@ def _judge(
 def _placed(knees: tuple[GradedKnee, ...], part: Part, finder: Finder) -> PlacedPart:
     read = read_part(knees, part)
     return PlacedPart(read, find_places(read.pictures, [knee.side for knee in read.knees], finder))
+
+
+def _as_the_runtime_sees(placed: PlacedPart, finder: Finder) -> PlacedPart:
+    """The same places without what the table alone tells: a knee whose side the finder does not tell is shown as it is."""
+    pictures = zip(placed.part.pictures, placed.places, strict=True)
+    return replace(placed, places=tuple(_with_own_side(picture, place, finder) for picture, place in pictures))
+
+
+def _with_own_side(picture: NDArray[np.uint8], place: Place, finder: Finder) -> Place:
+    if not place.was_found:
+        return place
+    joints = finder.find(negative(picture) if place.is_inverted else picture)
+    return replace(place, joint=max(joints, key=lambda joint: joint.score))
 
 
 def _found(validation: PlacedPart) -> NDArray[np.bool_]:
