@@ -63,6 +63,12 @@ def why_no_knee(finder: JointFinder, pixels: Pixels) -> Finding:
     return _VIEWS[best].finding
 
 
+def best_of_other_views(finder: JointFinder, work: Floats) -> float:
+    """The score of the best hit in the working copy turned or inverted, be it a knee or not."""
+    views = (np.ascontiguousarray(view.make(work)) for view in _VIEWS)
+    return max((hit.score for view in views for hit in finder.examine(halvings(view))), default=-np.inf)
+
+
 def _best_knee(finder: JointFinder, work: Floats) -> float:
     """The score of the clearest knee; minus infinity where there is none."""
     return max((hit.score for hit in choose(finder.examine(halvings(work)), finder.threshold)), default=-np.inf)

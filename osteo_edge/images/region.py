@@ -53,6 +53,14 @@ SAME_JOINT: Final = 0.4
 MAX_SHARE_OF_WIDTH: Final = 1.1
 MAX_SHARE_OF_HEIGHT: Final = 1.5
 
+# A picture of one joint and nothing else, as archives of joints keep them: where the knee's middle lies, and how wide it is, in
+# shares of the picture's sides. Hardly anything but a knee is taken for one just there, so that a weaker hit will do, as
+# deformed joints give it; `train/results/knee-finder/evaluation.json` tells of both (joint_crops, windows_of_not_a_knee).
+FILLING_X: Final = (0.4, 0.6)
+FILLING_Y: Final = (0.4, 0.7)
+FILLING_WIDTH: Final = (0.7, 1.0)
+MIN_FILLING_SCORE: Final = -0.2
+
 # Below this the two mirror images fit about equally well and no side is named.
 SURE_SIDE: Final = 0.1
 # What two knees of one person have in common, in knee widths.
@@ -225,7 +233,6 @@ class JointFinder:
             left to right in the picture; empty when there is no knee.
         """
         work = shrink(pixels)
-        pyramid = halvings(work)
         pixel_width, pixel_height = pixel_size(pixels.shape, work.shape)
         return tuple(
             Joint(
@@ -235,8 +242,22 @@ class JointFinder:
                 score=hit.score,
                 laterality=hit.laterality,
             )
-            for hit in choose(self.examine(pyramid), self.threshold)
+            for hit in self.knees_in(halvings(work))
         )
+
+    def knees_in(self, pyramid: list[Floats]) -> list[Hit]:
+        """The best knee and the best plausible second one, left to right; or the weak one that fills the picture."""
+        hits = self.examine(pyramid)
+        return choose(hits, self.threshold) or self._filling(hits, pyramid[0])
+
+    def _filling(self, hits: list[Hit], work: Floats) -> list[Hit]:
+        """The best hit that fills the picture, where nothing fits the picture turned or inverted as well."""
+        filling = [hit for hit in hits if hit.score >= MIN_FILLING_SCORE and _fills(hit.pose, work)]
+        if not filling:
+            return []
+        from osteo_edge.images.orientation import best_of_other_views  # a knee that is clear need not wait for this import
+
+        return filling[:1] if best_of_other_views(self, work) < filling[0].score else []
 
     def examine(self, pyramid: list[Floats], hits: int = MAX_HITS) -> list[Hit]:
         """The template's strongest hits, pulled onto a joint and scored as a knee, best first."""
@@ -593,6 +614,14 @@ def _is_shown(pose: Pose, work: Floats) -> bool:
     height, width = (int(side) for side in work.shape)
     inside = 0 <= pose.x <= width and 0 <= pose.y <= height
     return inside and pose.width <= MAX_SHARE_OF_WIDTH * width and pose.width <= MAX_SHARE_OF_HEIGHT * height
+
+
+def _fills(pose: Pose, work: Floats) -> bool:
+    """Whether the picture shows this joint and nothing else."""
+    height, width = work.shape
+    shares = (pose.x / width, pose.y / height, pose.width / width)
+    limits = (FILLING_X, FILLING_Y, FILLING_WIDTH)
+    return all(low <= share <= high for share, (low, high) in zip(shares, limits, strict=True))
 
 
 def _is_pair(one: Pose, other: Pose) -> bool:

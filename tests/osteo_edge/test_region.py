@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +17,9 @@ from osteo_edge.images import region
 from osteo_edge.images.region import LAYOUT, Box, Hit, Joint, JointFinder, Pose
 from osteo_edge.labels import Laterality
 from osteo_edge.manifest import RegionProfile
-from train.finder.judgement import judge_finder, summary
+from train.finder.judgement import GRADED_KNEES, judge_finder, passed, pyramid_of, summary
 from train.finder.pictures import read_half
+from train.grading.knees import VALIDATION, read_index, read_part
 from train.synthetic import render, sample_case
 
 ROOT = Path(__file__).parents[2]
@@ -206,6 +209,55 @@ class TestChoose:
 
     def test_gives_nothing_below_the_threshold(self) -> None:
         assert region.choose([self.first], 0.95) == []
+
+
+class TestAJointThatFillsThePicture:
+    """A weak hit will do where the picture shows this joint and nothing else, and no other view of it fits as well."""
+
+    weak = Hit(Pose(112.0, 130.0, 185.0), 0.0)
+
+    @pytest.fixture
+    def found(self, finder: JointFinder, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Hit]]:
+        work = np.zeros((224, 224), np.float32)
+
+        def find(*hits: Hit, elsewhere: float = -0.5) -> list[Hit]:
+            def examine(_: JointFinder, pyramid: list[np.ndarray]) -> list[Hit]:
+                return list(hits) if pyramid[0] is work else [Hit(self.weak.pose, elsewhere)]
+
+            monkeypatch.setattr(JointFinder, "examine", examine)
+            return finder.knees_in([work])
+
+        return find
+
+    def test_is_found(self, found: Callable[..., list[Hit]], finder: JointFinder) -> None:
+        assert self.weak.score < finder.threshold
+        assert found(self.weak, Hit(Pose(20.0, 20.0, 30.0), -0.5)) == [self.weak]
+
+    @pytest.mark.parametrize(
+        "pose",
+        [Pose(80.0, 130.0, 185.0), Pose(112.0, 60.0, 185.0), Pose(112.0, 170.0, 185.0), Pose(112.0, 130.0, 120.0)],
+        ids=["beside", "above", "below", "small"],
+    )
+    def test_is_none_elsewhere(self, found: Callable[..., list[Hit]], pose: Pose) -> None:
+        assert found(Hit(pose, 0.0)) == []
+
+    def test_is_none_where_it_is_too_weak_or_another_view_fits_as_well(self, found: Callable[..., list[Hit]]) -> None:
+        assert found(Hit(self.weak.pose, -0.25)) == []
+        assert found(self.weak, elsewhere=0.0) == []
+
+    def test_a_clear_knee_needs_no_second_look(self, found: Callable[..., list[Hit]]) -> None:
+        clear = Hit(Pose(60.0, 100.0, 60.0), 0.9)
+        assert found(clear, self.weak, elsewhere=1.0) == [clear]
+
+    def test_knees_of_the_gravest_grade_are_found(self, finder: JointFinder, data_folder: Path) -> None:
+        """Deformed joints; as `joint_crops` in the finder's evaluation counts them."""
+        if not (data_folder / GRADED_KNEES).is_dir():
+            pytest.skip(f"no graded knees at {data_folder}")
+        part = read_part([knee for knee in read_index(data_folder / GRADED_KNEES) if knee.grade == 4], VALIDATION)
+        counts = passed(finder, map(pyramid_of, part.pictures))
+        recorded = json.loads(FINDER.with_name("evaluation.json").read_text())["joint_crops"]["by_grade"]["4"]
+        assert {"n": len(part.pictures), **counts} == recorded
+        assert sum(counts.values()) >= 0.85 * len(part.pictures)
         assert region.choose([], 0.1) == []
 
 

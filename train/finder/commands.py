@@ -19,16 +19,19 @@ from osteo_edge.images.region import LAYOUT, JointFinder
 from train.finder.fitting import cross_validate, fit_finder
 from train.finder.judgement import (
     FOUND_WITHIN,
+    WINDOWS_SEED,
     Match,
     best_threshold,
     by_acquisition,
     human_spread,
+    joint_crops,
     judge_finder,
     many_hits,
     rejection,
     rounded,
     summary,
     unlabelled,
+    windows,
 )
 from train.finder.pictures import Example, read_half, read_others
 from train.finder.rivals import judge_rivals
@@ -87,7 +90,7 @@ def fit(data: Path, output: Path) -> None:
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the found knees into this PNG.")
 @click.option("--with-rivals", is_flag=True, help="Fit and judge the plain template and the network too (minutes).")
 def judge(data: Path, output: Path, sheet: Path | None, with_rivals: bool) -> None:
-    """Judge finder.npz on the report half; write evaluation.json."""
+    """Judge finder.npz on the report half; write evaluation.json. Its part on the rivals stays unless they are judged again."""
     made = read_finder(output / "finder.npz")
     cross_validation = read_json(output / "cross_validation.json")
     radiographs = read_half(data, "report")
@@ -100,12 +103,16 @@ def judge(data: Path, output: Path, sheet: Path | None, with_rivals: bool) -> No
         "by_acquisition": by_acquisition(matches),
         "human_spread": human_spread("report"),
         "not_a_knee": rejection(made, read_others(data, "report")),
+        "windows_of_not_a_knee": windows(made, read_others(data, "report"), np.random.default_rng(WINDOWS_SEED)),
+        "joint_crops": joint_crops(made, data),
         "knee_unlabelled": unlabelled(made, data),
         "more_hits": many_hits(made, data),
         "tune_cross_validation": cross_validation,
     }
     if with_rivals:
         evaluation["rivals"] = judge_rivals(read_half(data, "tune"), radiographs)
+    elif (output / "evaluation.json").is_file():
+        evaluation |= {name: told for name, told in read_json(output / "evaluation.json").items() if name == "rivals"}
     write_json(output / "evaluation.json", evaluation)
     if sheet is not None:
         cv2.imwrite(str(sheet), contact_sheet(made, radiographs))

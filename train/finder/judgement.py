@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+import cv2
 import numpy as np
 from scipy.stats import binomtest
 
@@ -18,10 +19,14 @@ from osteo_edge.images import region
 from osteo_edge.images.region import Hit, JointFinder, Pose
 from osteo_edge.labels import Laterality
 from train.finder.pictures import Example, Half, pose_of, read_annotations, read_pixels, read_without_transparency
+from train.grading.knees import GRADES, VALIDATION, read_index, read_part
 
 FOUND_WITHIN = 0.10
 # As many as fitting and the rivals take of a picture; more than the finder follows.
 MANY_HITS = 6
+# Random parts of each picture without a knee, of the size of a joint's crop.
+WINDOWS_A_PICTURE, WINDOWS_SEED, CROP_SIDE_PX = 24, 0, 224
+GRADED_KNEES = "knee_oa"
 PICTURES = (".jpeg", ".jpg", ".png")
 # Poses that differ by less, in pixels of the working copy, are the same: sums round otherwise in another order.
 SAME_PX = 0.02
@@ -79,9 +84,7 @@ def best_threshold(
 
 
 def judge_finder(finder: JointFinder, radiographs: Sequence[Example]) -> list[Match]:
-    return [
-        match(example, region.choose(finder.examine(example.pyramid), finder.threshold), sided=True) for example in radiographs
-    ]
+    return [match(example, finder.knees_in(example.pyramid), sided=True) for example in radiographs]
 
 
 def summary(matches: Sequence[Match]) -> dict[str, Any]:
@@ -147,7 +150,7 @@ def human_spread(half: Half) -> dict[str, Any]:
 
 
 def rejection(finder: JointFinder, others: Sequence[Example]) -> dict[str, Any]:
-    accepted = [example.name for example in others if region.choose(finder.examine(example.pyramid), finder.threshold)]
+    accepted = [example.name for example in others if finder.knees_in(example.pyramid)]
     rejected = len(others) - len(accepted)
     return {
         "n": len(others),
@@ -156,6 +159,51 @@ def rejection(finder: JointFinder, others: Sequence[Example]) -> dict[str, Any]:
         "rejected_rate_95": interval(rejected, len(others)),
         "accepted": accepted,
     }
+
+
+def windows(finder: JointFinder, others: Sequence[Example], rng: np.random.Generator) -> dict[str, Any]:
+    """How often a part of a picture without a knee passes for one: by its score, and as what fills the picture."""
+    parts = [region.halvings(window(example.work, rng)) for example in others for _ in range(WINDOWS_A_PICTURE)]
+    return {"n": len(parts), **passed(finder, parts)}
+
+
+def window(work: region.Floats, rng: np.random.Generator) -> region.Floats:
+    """A random square of it, 30 to 100 % of its shorter side, of the size of a joint's crop."""
+    side = int(min(work.shape) * rng.uniform(0.3, 1))
+    y, x = (int(rng.integers(0, whole - side + 1)) for whole in work.shape)
+    return np.asarray(cv2.resize(work[y : y + side, x : x + side], (CROP_SIDE_PX, CROP_SIDE_PX)), np.float32)
+
+
+def passed(finder: JointFinder, pyramids: Iterable[list[region.Floats]]) -> dict[str, int]:
+    """How many hold a knee by its score, and how many more by filling the picture."""
+    clear = filling = 0
+    for pyramid in pyramids:
+        if region.choose(finder.examine(pyramid), finder.threshold):
+            clear += 1
+        elif finder.knees_in(pyramid):
+            filling += 1
+    return {"clear": clear, "filling": filling}
+
+
+def joint_crops(finder: JointFinder, data: Path) -> dict[str, Any]:
+    """How many of the graded validation knees are found, each alone in its picture; by grade.
+
+    Raises:
+        DatasetError: the folder of graded knees cannot be read.
+    """
+    part = read_part(read_index(data / GRADED_KNEES), VALIDATION)
+    by_grade = {
+        str(grade): {
+            "n": int((part.grades == grade).sum()),
+            **passed(finder, map(pyramid_of, part.pictures[part.grades == grade])),
+        }
+        for grade in range(GRADES)
+    }
+    return {"n": len(part.knees), "by_grade": by_grade}
+
+
+def pyramid_of(pixels: region.Pixels) -> list[region.Floats]:
+    return region.halvings(region.shrink(pixels))
 
 
 def many_hits(finder: JointFinder, data: Path) -> dict[str, Any]:
