@@ -45,3 +45,4 @@ REFERRED: Final = (UNSURE, UNPROVEN, NOT_SUPPORTED, PICTURE_ADDS_NOTHING)
 PICTURE_DISAGREES: Final = "picture_disagrees"
 COVARIATES_NOT_USED: Final = "covariates_not_used"
 COVARIATES_INCOMPLETE: Final = "covariates_incomplete"
+TAKEN_AS_NEGATIVE: Final = "taken_as_negative"

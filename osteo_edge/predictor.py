@@ -290,7 +290,7 @@ class OsteoPredictor:
                 searched.append(case)
                 continue
             if digest not in found:
-                found[digest] = self._finders[digest].find(radiograph.pixels)
+                found[digest] = _find(self._finders[digest], radiograph)
             if not found[digest] and digest not in why:
                 why[digest] = _why_no_knee(self._finders[digest], radiograph)
             searched.append(replace(case, joints=found[digest], findings=(why[digest],) if digest in why else ()))
@@ -364,8 +364,16 @@ def _as_several(bundle: Asked | Sequence[Asked]) -> tuple[Asked, ...]:
     return tuple(bundle)
 
 
-def _why_no_knee(finder: JointFinder, radiograph: Radiograph) -> Finding:
+def _find(finder: JointFinder, radiograph: Radiograph) -> tuple[Joint, ...]:
+    if joints := finder.find(radiograph.pixels):
+        return joints
     from osteo_edge.images import orientation  # where a knee was found nobody need wait for this import
+
+    return orientation.joint_in_negative(finder, radiograph.pixels)
+
+
+def _why_no_knee(finder: JointFinder, radiograph: Radiograph) -> Finding:
+    from osteo_edge.images import orientation
 
     return orientation.why_no_knee(finder, radiograph.pixels)
 

@@ -15,7 +15,7 @@ from osteo_edge.decision.explanation import laid_together, read_head_weights, sa
 from osteo_edge.decision.scores import likeliest, mean_logits, softmax
 from osteo_edge.decision.verdict import Verdict, decide
 from osteo_edge.errors import IncompatibleBundleError, InferenceError
-from osteo_edge.findings import Finding
+from osteo_edge.findings import TAKEN_AS_NEGATIVE, Finding
 from osteo_edge.images.preprocess import is_mirrored, prepare_knee
 from osteo_edge.images.region import Box, Joint, JointFinder, box_around
 from osteo_edge.labels import Status
@@ -140,7 +140,7 @@ class Respondent:
             asked=self.manifest.question,
             status=Status.REFERRED if verdict.findings else Status.REPORTED,
             findings=verdict.findings,
-            notes=verdict.notes,
+            notes=(*verdict.notes, *_taken_as_negative(case.joints)),
             mode=verdict.mode,
             probabilities=verdict.probabilities,
             image_probabilities=verdict.image_probabilities,
@@ -232,6 +232,12 @@ class Respondent:
             for answer, head, member in asked
         ]
         return laid_together(maps, boxes, shares(self.manifest.ensemble, len(answers)))
+
+
+def _taken_as_negative(joints: Sequence[Joint]) -> tuple[Finding, ...]:
+    if not any(joint.is_negative for joint in joints):
+        return ()
+    return (Finding(TAKEN_AS_NEGATIVE, "bone is dark in this picture: it was looked at with dark and bright exchanged"),)
 
 
 def _as_in_picture(values: NDArray[np.float32], joint: Joint, region: RegionProfile) -> NDArray[np.float32]:

@@ -18,8 +18,15 @@ _BYTES: Final = np.arange(256, dtype=np.float32)
 def prepare_knee(
     pixels: NDArray[np.uint8] | NDArray[np.uint16], joint: Joint, region: RegionProfile, spec: InputSpec
 ) -> NDArray[np.float32] | NDArray[np.uint8]:
-    """The knee at ``joint`` as a member is shown it; see ``prepare``."""
-    return prepare(pixels, box_around(joint, region), spec, is_mirrored=is_mirrored(joint, region))
+    """The knee at ``joint`` as a member is shown it, bone bright; see ``prepare``."""
+    shown = negative(pixels) if joint.is_negative else pixels
+    return prepare(shown, box_around(joint, region), spec, is_mirrored=is_mirrored(joint, region))
+
+
+def negative(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Dark and bright exchanged within the picture's own range."""
+    ends = np.array([pixels.min(), pixels.max()]).sum(dtype=pixels.dtype)  # whole numbers go round, and so come back
+    return ends - pixels  # type: ignore[no-any-return]
 
 
 def is_mirrored(joint: Joint, region: RegionProfile) -> bool:

@@ -125,6 +125,7 @@ class Joint:
         width_px: distance of these edges.
         score: about 1 for a knee and -1 for anything else.
         laterality: the patient's side, taking the view as antero-posterior; None where the fibula does not tell.
+        is_negative: whether bone is dark in the picture, so that networks are shown its negative.
     """
 
     x_px: float
@@ -132,6 +133,7 @@ class Joint:
     width_px: float
     score: float
     laterality: Laterality | None
+    is_negative: bool = False
 
 
 @dataclass(frozen=True)
@@ -233,17 +235,7 @@ class JointFinder:
             left to right in the picture; empty when there is no knee.
         """
         work = shrink(pixels)
-        pixel_width, pixel_height = pixel_size(pixels.shape, work.shape)
-        return tuple(
-            Joint(
-                x_px=hit.pose.x * pixel_width,
-                y_px=hit.pose.y * pixel_height,
-                width_px=hit.pose.width * pixel_width,
-                score=hit.score,
-                laterality=hit.laterality,
-            )
-            for hit in self.knees_in(halvings(work))
-        )
+        return as_joints(self.knees_in(halvings(work)), work.shape, pixels.shape)
 
     def knees_in(self, pyramid: list[Floats]) -> list[Hit]:
         """The best knee and the best plausible second one, left to right; or the weak one that fills the picture."""
@@ -252,7 +244,7 @@ class JointFinder:
 
     def _filling(self, hits: list[Hit], work: Floats) -> list[Hit]:
         """The best hit that fills the picture, where nothing fits the picture turned or inverted as well."""
-        filling = [hit for hit in hits if hit.score >= MIN_FILLING_SCORE and _fills(hit.pose, work)]
+        filling = [hit for hit in hits if hit.score >= MIN_FILLING_SCORE and fills(hit.pose, work)]
         if not filling:
             return []
         from osteo_edge.images.orientation import best_of_other_views  # a knee that is clear need not wait for this import
@@ -281,6 +273,21 @@ class JointFinder:
     @cached_property
     def _judgement(self) -> LinearFunctions:
         return LinearFunctions.of(np.stack([self.knee, self.side], axis=1))
+
+
+def as_joints(hits: Iterable[Hit], work_shape: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Joint, ...]:
+    """Hits in the working copy as joints of the picture, of these shapes."""
+    pixel_width, pixel_height = pixel_size(shape, work_shape)
+    return tuple(
+        Joint(
+            x_px=hit.pose.x * pixel_width,
+            y_px=hit.pose.y * pixel_height,
+            width_px=hit.pose.width * pixel_width,
+            score=hit.score,
+            laterality=hit.laterality,
+        )
+        for hit in hits
+    )
 
 
 def box_around(joint: Joint, profile: RegionProfile) -> Box:
@@ -616,7 +623,7 @@ def _is_shown(pose: Pose, work: Floats) -> bool:
     return inside and pose.width <= MAX_SHARE_OF_WIDTH * width and pose.width <= MAX_SHARE_OF_HEIGHT * height
 
 
-def _fills(pose: Pose, work: Floats) -> bool:
+def fills(pose: Pose, work: Floats) -> bool:
     """Whether the picture shows this joint and nothing else."""
     height, width = work.shape
     shares = (pose.x / width, pose.y / height, pose.width / width)

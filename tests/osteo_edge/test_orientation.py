@@ -15,8 +15,11 @@ from osteo_edge import OsteoPredictor, Status, open_bundle
 from osteo_edge.errors import InputError
 from osteo_edge.images import orientation
 from osteo_edge.images.orientation import why_no_knee
+from osteo_edge.images.preprocess import negative
 from osteo_edge.images.reader import read
 from osteo_edge.images.region import JointFinder
+from osteo_edge.reports.text import to_text
+from tests.bundles import DENSITY
 
 Pixels = NDArray[Any]
 TURNED: dict[str, tuple[str, Callable[[Pixels], Pixels]]] = {
@@ -30,13 +33,13 @@ ENDINGS = (".png", ".jpg", ".jpeg")
 
 @pytest.fixture(scope="module")
 def predictor() -> Iterator[OsteoPredictor]:
-    with OsteoPredictor(threads=1) as predictor:
+    with OsteoPredictor(DENSITY, threads=1) as predictor:
         yield predictor
 
 
 @pytest.fixture(scope="module")
 def finder() -> JointFinder:
-    bundle = open_bundle()
+    bundle = open_bundle(DENSITY)
     return JointFinder.from_bytes(bundle.read(bundle.manifest.finder))
 
 
@@ -70,6 +73,24 @@ def test_the_second_look_is_taken_only_where_no_knee_was_found(
     assert looked == []
     predictor.predict(read(example).pixels[::-1, ::-1])
     assert len(looked) == 1
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_a_joint_that_fills_a_negative_is_answered_for_as_in_the_picture(
+    predictor: OsteoPredictor, example: Path, depth: type[np.unsignedinteger[Any]]
+) -> None:
+    """And a note tells it; a whole film is refused."""
+    (joint,) = predictor.predict(example).joints
+    side, left, top = (round(value) for value in (joint.width_px / 0.8, joint.x_px, joint.y_px))
+    crop = read(example).pixels[top - side * 6 // 10 : top + side * 4 // 10, left - side // 2 : left + side // 2]
+    crop = crop.astype(depth) * depth(np.iinfo(depth).max // 255)
+    upright, inverted = predictor.predict(crop), predictor.predict(negative(crop))
+    assert dict(inverted.probabilities) == dict(upright.probabilities) != {}
+    assert [note.code for note in inverted.notes] == ["taken_as_negative"]
+    assert "dark and bright exchanged" in to_text(inverted)
+    assert upright.notes == ()
+    assert [joint.is_negative for prediction in (upright, inverted) for joint in prediction.joints] == [False, True]
+    assert negative(negative(crop)).tolist() == crop.tolist()
 
 
 def test_what_shows_no_knee_in_any_view_stays_no_knee(finder: JointFinder) -> None:
