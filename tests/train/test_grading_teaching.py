@@ -103,3 +103,19 @@ def test_a_finished_run_teaches_the_next(folder: Path, tmp_path: Path, monkeypat
     other = GradingTrainer(student, training, validation, tmp_path / "cache", taught=shares[::-1].copy())
     other._resume()
     assert other.history == [], "what another teacher told"
+
+
+def test_an_epoch_goes_on_where_the_last_one_was_not_at_the_average(folder: Path, tmp_path: Path) -> None:  # noqa: F811
+    """``fit`` ends by putting the moving average in the weights' place; here it hardly moves, the weights must."""
+    from train.grading.fitting import GradingTrainer
+
+    config = small_config(folder, epochs=(2, 0))
+    config = replace(config, fitting=replace(config.fitting, average=0.9999, warm_up=1))
+    trainer = GradingTrainer(config, *parts_of(folder), tmp_path)
+    before = trainer.network.get_layer("head").kernel.numpy()
+    trainer._train_once(1)
+    own = trainer.network.get_layer("head").kernel.numpy()
+    assert np.abs(own - before).max() > 1e-3
+    with np.load(next(tmp_path.glob("best-*.npz"))) as judged:
+        places = [place for place, one in enumerate(trainer.network.weights) if one.path.endswith("head/kernel")]
+        assert np.abs(judged[f"variable_{places[0]}"] - before).max() < 1e-3

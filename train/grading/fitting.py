@@ -130,13 +130,12 @@ class GradingTrainer:
             self._change_size(self._config.side_px(epoch))
         _reseed_dropout(self._to_logits, self._config.seed, epoch)
         batches = _Batches(self._config, self._training, self._targets, self.region.height_px, epoch)
-        fitted = self._to_logits.fit(batches, shuffle=False, verbose=0)
-        self._note(epoch, float(fitted.history["loss"][0]), started)
+        own = _OwnWeights()
+        fitted = self._to_logits.fit(batches, shuffle=False, verbose=0, callbacks=[own])
+        self._note(epoch, float(fitted.history["loss"][0]), own.values, started)
 
-    def _note(self, epoch: int, loss: float, started: float) -> None:
-        """Judge the averaged weights, keep them where they are the best, and write the checkpoint."""
-        own = [variable.numpy() for variable in self._to_logits.trainable_variables]
-        self._optimizer.finalize_variable_values(self._to_logits.trainable_variables)
+    def _note(self, epoch: int, loss: float, own: list[NDArray[np.float32]], started: float) -> None:
+        """Judge the averaged weights, keep them where they are the best, and write the checkpoint with the ``own`` ones."""
         probabilities = softmax(apply(self._to_logits, self._plain[..., np.newaxis]).astype(np.float32))
         grades = self._validation.part.grades
         figures = figures_of(grades, probabilities)
@@ -262,6 +261,14 @@ def _reseed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:
             layer.seed_generator.state.assign([seed, epoch])
+
+
+class _OwnWeights(keras.callbacks.Callback):  # type: ignore[misc]
+    """The weights at the end of the epoch, before ``fit`` puts their moving average in their place: the next epoch goes on with
+    them, else each would begin where the average lags behind."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.values = [keras.ops.convert_to_numpy(variable) for variable in self.model.trainable_variables]
 
 
 class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
