@@ -31,8 +31,16 @@ UPSIDE_DOWN: Final = "upside_down"
 SIDEWAYS: Final = "sideways"
 INVERTED: Final = "inverted"
 IMMATURE: Final = "immature"
+# By a DICOM file's tags.
+NOT_A_RADIOGRAPH: Final = "not_a_radiograph"
+FOR_PROCESSING: Final = "for_processing"
+BODY_PART: Final = "body_part"
+VIEW: Final = "view"
+NOT_SQUARE: Final = "pixels_not_square"
+IMPLANT: Final = "implant"
+BY_TAGS: Final = (NOT_A_RADIOGRAPH, FOR_PROCESSING, BODY_PART, VIEW, NOT_SQUARE, IMPLANT)
 # A picture that was read, and that no network is shown.
-UNFIT: Final = (TOO_SMALL, CONSTANT, COLOUR, NO_KNEE, UPSIDE_DOWN, SIDEWAYS, INVERTED, IMMATURE)
+UNFIT: Final = (TOO_SMALL, CONSTANT, COLOUR, NO_KNEE, UPSIDE_DOWN, SIDEWAYS, INVERTED, IMMATURE, *BY_TAGS)
 
 UNSURE: Final = "not_sure"
 UNPROVEN: Final = "unproven"
@@ -46,3 +54,13 @@ PICTURE_DISAGREES: Final = "picture_disagrees"
 COVARIATES_NOT_USED: Final = "covariates_not_used"
 COVARIATES_INCOMPLETE: Final = "covariates_incomplete"
 TAKEN_AS_NEGATIVE: Final = "taken_as_negative"
+SECONDARY_CAPTURE: Final = "secondary_capture"
+NO_WINDOW: Final = "no_window"
+SEVERAL_WINDOWS: Final = "several_windows"
+WINDOW_IGNORED: Final = "window_ignored"
+TAGS_ABSENT: Final = "tags_absent"
+TAGS_NOT_UNDERSTOOD: Final = "tags_not_understood"
+PERSON_FROM_FILE: Final = "person_from_file"
+PERSON_CONTRADICTED: Final = "person_contradicted"
+PERSON_NOT_UNDERSTOOD: Final = "person_not_understood"
+SIDE_CONTRADICTED: Final = "side_contradicted"

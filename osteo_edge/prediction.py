@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from osteo_edge.clinical.advice import NextStep, Risk
     from osteo_edge.images.region import Box, Joint
     from osteo_edge.radiograph import Radiograph
+    from osteo_edge.tags import Tags
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,7 @@ class Prediction:
         timings_ms: stage -> milliseconds of wall clock, of all questions together; takes no part in comparing two answers.
         radiograph: kept for the overlay, only when an explanation was asked for.
         risk: published risk scores from what is known of the person alone, where a weight was given; no answer takes part.
+        tags: what a DICOM file says of its picture; None of other files, and where it could not be read.
     """
 
     source: str
@@ -171,6 +173,7 @@ class Prediction:
     timings_ms: Mapping[str, float] = field(compare=False)
     radiograph: Radiograph | None = field(default=None, repr=False, compare=False)
     risk: Risk | None = None
+    tags: Tags | None = None
 
     @property
     def status(self) -> Status:

@@ -8,15 +8,15 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import numpy as np
 
 from osteo_edge.bundle import Bundle, bundles_asked
 from osteo_edge.covariates import WEIGHT, Given, Person, gather
 from osteo_edge.decision.verdict import refuse
-from osteo_edge.errors import ImageTooLargeError, InputError
-from osteo_edge.findings import Finding
+from osteo_edge.errors import CovariateError, ImageTooLargeError, InputError
+from osteo_edge.findings import PERSON_NOT_UNDERSTOOD, Finding
 from osteo_edge.headroom import out_of_memory_told
 from osteo_edge.images import quality, reader
 from osteo_edge.images.reader import ImageSource
@@ -34,6 +34,7 @@ from osteo_edge.respondent import Case, Respondent
 if TYPE_CHECKING:
     from osteo_edge.clinical.assessment import Assessment
     from osteo_edge.respondent import Tensors
+    from osteo_edge.tags import Tags
 
 Asked = str | Path | LoadingModel
 
@@ -164,7 +165,7 @@ class OsteoPredictor:
             OutOfMemoryError: memory ran out.
         """
         known = gather(age_years, sex, covariates)
-        return self._answer(self._look(_Request(image, source, self._describe(known), explain, _assess(known))))
+        return self._answer(self._look(_Request(image, source, self._describe(known), explain, _assess(known), known)))
 
     def describe(self, given: Given) -> Person:
         """What the first bundle can use of what is known of a person; all of them check it.
@@ -204,7 +205,7 @@ class OsteoPredictor:
         Raises:
             CovariateError: as ``predict``, when its turn comes.
         """
-        requests = (_Request(path, None, self._describe(person), explain, _assess(person)) for path, person in files)
+        requests = (_Request(path, None, self._describe(person), explain, _assess(person), person) for path, person in files)
         return self._answer_each(requests, several=len(files) > 1, explain=explain)
 
     def _answer_each(self, requests: Iterable[_Request], *, several: bool, explain: bool) -> Generator[Prediction, None, None]:
@@ -248,7 +249,9 @@ class OsteoPredictor:
             except ImageTooLargeError as error:
                 name = request.source or reader.name_of(request.image)
                 return _Look(request, name, None, clock, self._refused(request, _as_finding(error)))
-        look = _Look(request, radiograph.source, radiograph.digest, clock, ())
+        if radiograph.tags is not None:
+            request = self._with_tags(request, radiograph.tags)
+        look = _Look(request, radiograph.source, radiograph.digest, clock, (), tags=radiograph.tags)
         with clock.stage("quality"):
             cases = self._assessed(request, radiograph)
         if all(case.findings for case in cases):
@@ -264,6 +267,21 @@ class OsteoPredictor:
                     respondent.prepare(radiograph.pixels, case.joints, tensors)
         return replace(look, cases=cases, tensors=tensors, radiograph=radiograph if request.explain else None)
 
+    def _with_tags(self, request: _Request, tags: Tags) -> _Request:
+        """What the file says of the person is taken where nothing was given, and where the bundles can take it."""
+        from osteo_edge.decision import by_tags  # only DICOM files have tags
+
+        completed = by_tags.complete(request.given, tags)
+        try:
+            people, assessment = self._describe(completed.given), _assess(completed.given)
+        except CovariateError:
+            return replace(request, notes=(*tags.notes, Finding(PERSON_NOT_UNDERSTOOD, _OUTSIDE)))
+        people = tuple(
+            replace(person, unused=tuple(name for name in person.unused if name not in completed.added)) for person in people
+        )
+        notes = (*tags.notes, *completed.notes)
+        return replace(request, people=people, assessment=assessment, notes=notes)
+
     def _refused(self, request: _Request, *findings: Finding) -> tuple[Case, ...]:
         return tuple(Case(person, findings) for person in request.people)
 
@@ -275,7 +293,11 @@ class OsteoPredictor:
             if limits not in found:
                 found[limits] = quality.assess(radiograph, limits)
         return tuple(
-            Case(person, (*refuse(person), *found[respondent.manifest.quality]))
+            Case(
+                person,
+                (*refuse(person), *_by_tags(radiograph, respondent.manifest.body_part), *found[respondent.manifest.quality]),
+                notes=request.notes,
+            )
             for respondent, person in zip(self._respondents, request.people, strict=True)
         )
 
@@ -293,7 +315,8 @@ class OsteoPredictor:
                 found[digest] = _find(self._finders[digest], radiograph)
             if not found[digest] and digest not in why:
                 why[digest] = _why_no_knee(self._finders[digest], radiograph)
-            searched.append(replace(case, joints=found[digest], findings=(why[digest],) if digest in why else ()))
+            notes = (*case.notes, *_doubts(radiograph, found[digest]))
+            searched.append(replace(case, joints=found[digest], findings=(why[digest],) if digest in why else (), notes=notes))
         return tuple(searched)
 
     @out_of_memory_told()
@@ -319,7 +342,9 @@ class OsteoPredictor:
     @staticmethod
     def _as_prediction(look: _Look, answers: Iterable[Answer]) -> Prediction:
         joints = next((case.joints for case in look.cases if case.joints), ())
-        prediction = Prediction(look.source, look.digest, tuple(answers), joints, look.clock.read(), look.radiograph)
+        prediction = Prediction(
+            look.source, look.digest, tuple(answers), joints, look.clock.read(), look.radiograph, tags=look.tags
+        )
         return prediction if look.request.assessment is None else _with_risk(prediction, look.request.assessment)
 
     def reject(self, source: str, error: InputError, given: Given | None = None) -> Prediction:
@@ -364,6 +389,26 @@ def _as_several(bundle: Asked | Sequence[Asked]) -> tuple[Asked, ...]:
     return tuple(bundle)
 
 
+# What a bundle's own range of ages may be; the file's value is not shown.
+_OUTSIDE: Final = "the age in the file's tags is outside of what this test takes, and is not used"
+
+
+def _by_tags(radiograph: Radiograph, body_part: str) -> tuple[Finding, ...]:
+    if radiograph.tags is None:
+        return ()
+    from osteo_edge.decision import by_tags  # as above
+
+    return by_tags.refuse(radiograph.tags, body_part)
+
+
+def _doubts(radiograph: Radiograph, joints: Sequence[Joint]) -> tuple[Finding, ...]:
+    if radiograph.tags is None:
+        return ()
+    from osteo_edge.decision import by_tags  # as above
+
+    return by_tags.doubts(radiograph.tags, joints)
+
+
 def _find(finder: JointFinder, radiograph: Radiograph) -> tuple[Joint, ...]:
     if joints := finder.find(radiograph.pixels):
         return joints
@@ -386,6 +431,8 @@ class _Request:
         source: the name to give it, None for its own.
         people: what each bundle can use of what is known of the person.
         assessment: published risk scores; None where no weight is known.
+        given: what is known as it was given, to which a file's tags may add.
+        notes: what a file's tags are worth telling of.
     """
 
     image: ImageSource
@@ -393,6 +440,8 @@ class _Request:
     people: tuple[Person, ...]
     explain: bool
     assessment: Assessment | None = None
+    given: Given = field(default_factory=dict)
+    notes: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -403,6 +452,7 @@ class _Look:
         cases: one a bundle: the findings that forbid its answer, or its joints.
         tensors: of all bundles that are to answer.
         radiograph: kept where it is to be explained; of others the pixels are not held while they wait for the engine.
+        tags: what a DICOM file says besides.
     """
 
     request: _Request
@@ -412,6 +462,7 @@ class _Look:
     cases: tuple[Case, ...]
     tensors: Tensors = field(default_factory=dict)
     radiograph: Radiograph | None = None
+    tags: Tags | None = None
 
     @property
     def is_rejected(self) -> bool:

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from osteo_edge.tags import Tags
+
 
 @dataclass(frozen=True)
 class Radiograph:
@@ -21,12 +23,14 @@ class Radiograph:
         digest: SHA-256 of the bytes that were decoded (of the pixels, for an array). It stands for the pixels where two are
             compared or one is hashed.
         coloured_share: share of the pixels that were plainly coloured before they were made grey.
+        tags: what a DICOM file says besides; None of other files.
     """
 
     pixels: NDArray[np.uint8] | NDArray[np.uint16] = field(repr=False, compare=False)
     source: str
     digest: str
     coloured_share: float = 0.0
+    tags: Tags | None = None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Copied or unpickled: an array's own copy may be written to."""

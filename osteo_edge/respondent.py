@@ -55,11 +55,13 @@ class Case:
 
     Attributes:
         person: what this bundle can use of what is known.
+        notes: what a file's tags are worth telling of, beside what the verdict tells.
     """
 
     person: Person
     findings: tuple[Finding, ...] = ()
     joints: tuple[Joint, ...] = field(default=(), compare=False)
+    notes: tuple[Finding, ...] = ()
 
 
 class Respondent:
@@ -140,7 +142,7 @@ class Respondent:
             asked=self.manifest.question,
             status=Status.REFERRED if verdict.findings else Status.REPORTED,
             findings=verdict.findings,
-            notes=(*verdict.notes, *_taken_as_negative(case.joints)),
+            notes=(*case.notes, *verdict.notes, *_taken_as_negative(case.joints)),
             mode=verdict.mode,
             probabilities=verdict.probabilities,
             image_probabilities=verdict.image_probabilities,

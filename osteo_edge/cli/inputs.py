@@ -18,7 +18,7 @@ PICTURE_ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".webp"),
     *(".dcm", ".dicom", ".gif", ".jp2", ".j2k", ".jpx", ".jxl", ".heic", ".heif", ".avif"),
 )
-# The index of a disc of DICOM files begins as one of them and holds no picture.
+# The index of a disc of DICOM files begins as one of them and holds no picture: given itself, it stands for the disc.
 _DICOM_INDEX = "dicomdir"
 _START_BYTES = 512
 MAX_SHOWN_PATH = 400
@@ -52,26 +52,33 @@ class Inputs:
 
 
 def find_inputs(paths: Iterable[str], *, recursive: bool) -> Inputs:
-    """Folders as the pictures in them; everything else as it is.
+    """Folders as the pictures in them, and the index of a disc as all pictures of the disc; everything else as it is.
 
     Files without a picture's name are looked into: system files, tables, text, documents, archives and overlays made before
     are passed over. Hidden folders, and links to folders, are not entered.
     """
     given = tuple(paths)
+    below = [_below(path, recursive=recursive) for path in given]
     pictures: list[Input] = []
     passed_over = 0
-    for path in given:
-        if _is_folder(path):
-            found = _in_folder(path, recursive=recursive)
+    for path, found in zip(given, below, strict=True):
+        if found is None:
+            pictures.append(Input(path, None if path else UnreadableImageError("the name is empty", code="not_found")))
+        else:
             pictures += found.pictures
             passed_over += found.passed_over
-        else:
-            pictures.append(Input(path, None if path else UnreadableImageError("the name is empty", code="not_found")))
-    return Inputs(tuple(pictures), passed_over, is_one_path=len(given) == 1 and not _is_folder(given[0]))
+    return Inputs(tuple(pictures), passed_over, is_one_path=below == [None])
 
 
-def _is_folder(path: str) -> bool:
-    return path not in ("", STDIN) and os.path.isdir(path)
+def _below(path: str, *, recursive: bool) -> Inputs | None:
+    """The pictures of a folder, or of the disc that this is the index of; None for any other path."""
+    if path in ("", STDIN):
+        return None
+    if os.path.isdir(path):
+        return _in_folder(path, recursive=recursive)
+    if os.path.basename(path).lower() == _DICOM_INDEX and os.path.isfile(path):
+        return _in_folder(os.path.dirname(path) or os.curdir, recursive=True)
+    return None
 
 
 def _in_folder(folder: str, *, recursive: bool) -> Inputs:

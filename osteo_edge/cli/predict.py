@@ -75,7 +75,7 @@ def command(
     questions: tuple[str, ...],
     is_verbose: bool,
 ) -> int:
-    """Screen radiographs: PNG, JPEG, TIFF, BMP or WebP, 8 or 16 bit.
+    """Screen radiographs: PNG, JPEG, TIFF, BMP, WebP or DICOM.
 
     Each PATH is a picture, a folder of pictures, or - for standard input. What cannot be read gives a rejected
     answer with its reason, and the run goes on. Other files in a folder are passed over and counted.

@@ -26,7 +26,7 @@ _OTHER_FORMATS = (
     (b"MM\x00+", "BigTIFF"),
     (b"<", "a text or HTML file"),
 )
-# Beginnings of other pictures, which are refused by name; DICOM tells it further on.
+# Beginnings of other pictures, which are refused by name.
 _OTHER_PICTURES = tuple(start for start, name in _OTHER_FORMATS if name in ("GIF", "JPEG XL", "JPEG 2000", "BigTIFF"))
 # Colour type -> channels that are decoded, a palette's too.
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
@@ -37,7 +37,7 @@ _BMP_RGB, _BMP_MASKS = 0, 3
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """Recognise PNG, JPEG, TIFF, BMP or WebP by content and read its size.
+    """Recognise PNG, JPEG, TIFF, BMP, WebP or DICOM by content and read its size.
 
     PNG chunks are checked against their CRC, so that a damaged file is named as such.
 
@@ -64,11 +64,18 @@ def begins_as_picture(start: bytes) -> bool:
     try:
         _parser_of(start)
     except UnsupportedImageError:
-        return start.startswith(_OTHER_PICTURES) or start[128:132] == b"DICM"
+        return start.startswith(_OTHER_PICTURES)
     return True
 
 
+def is_dicom(data: bytes) -> bool:
+    """By the mark after the preamble (PS3.10, 7.1), which may itself begin as another picture does."""
+    return data[128:132] == b"DICM"
+
+
 def _parser_of(data: bytes) -> Callable[[bytes], ImageHeader]:
+    if is_dicom(data):
+        return _read_dicom
     if data.startswith(_PNG_SIGNATURE):
         return _read_png
     if data.startswith(b"\xff\xd8\xff"):
@@ -88,12 +95,16 @@ def _parser_of(data: bytes) -> Callable[[bytes], ImageHeader]:
     raise _unsupported(data)
 
 
+def _read_dicom(data: bytes) -> ImageHeader:
+    from osteo_edge.images.dicom import read_dicom
+
+    return read_dicom(data)
+
+
 def _unsupported(data: bytes) -> InputError:
-    if data[128:132] == b"DICM":
-        return UnsupportedImageError("DICOM is not read yet; export the picture as PNG or TIFF", code="unsupported_format")
     found = next((name for start, name in _OTHER_FORMATS if data.lstrip()[: len(start)] == start), None)
     what = f"this is {found}" if found else "this is not a picture"
-    return UnsupportedImageError(f"{what}; PNG, JPEG, TIFF, BMP and WebP are read", code="unsupported_format")
+    return UnsupportedImageError(f"{what}; PNG, JPEG, TIFF, BMP, WebP and DICOM are read", code="unsupported_format")
 
 
 def _read_png(data: bytes) -> ImageHeader:

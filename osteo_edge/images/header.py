@@ -7,7 +7,7 @@ from typing import Literal
 
 from osteo_edge.errors import InputError, UnsupportedImageError
 
-FormatName = Literal["PNG", "JPEG", "TIFF", "BMP", "WebP"]
+FormatName = Literal["PNG", "JPEG", "TIFF", "BMP", "WebP", "DICOM"]
 
 
 @dataclass(frozen=True)

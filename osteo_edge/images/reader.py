@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from typing import BinaryIO, cast
 
 import cv2
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from osteo_edge.errors import ImageTooLargeError, UnreadableImageError, UnsupportedImageError
 from osteo_edge.findings import TOO_MANY_BYTES, TOO_MANY_PIXELS
 from osteo_edge.images.colour import coloured_share, single_plane
-from osteo_edge.images.formats import read_header
+from osteo_edge.images.formats import is_dicom, read_header
 from osteo_edge.images.header import ImageHeader
 from osteo_edge.images.tail import require_no_cut
 from osteo_edge.integrity import sha256_hex
@@ -44,7 +45,7 @@ def read(image: ImageSource, *, source: str | None = None, take: Callable[[int],
     """Read one radiograph.
 
     Args:
-        image: a path; a PNG, JPEG, TIFF, BMP or WebP file as a binary file object, or its bytes; or an array of uint8 or
+        image: a path; a PNG, JPEG, TIFF, BMP, WebP or DICOM file as a binary file object, or its bytes; or an array of uint8 or
             uint16 with bone bright: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA without transparency.
         source: the name to give it; by default the path, a file's name, ``"<file>"``, ``"<bytes>"`` or ``"<array>"``.
         take: told of bytes before they are taken, the file's first and then those that decoding takes; may wait.
@@ -110,7 +111,9 @@ def decode(data: bytes, *, source: str, take: Callable[[int], None] = _take_no_a
     Raises:
         InputError: as ``read``.
     """
-    header = read_header(_require_size(data))
+    if is_dicom(_require_size(data)):
+        return _decode_dicom(data, source, take)
+    header = read_header(data)
     _require_pixels(header.pixels)
     _require_memory(header.memory_bytes)
     take(header.memory_bytes)
@@ -125,6 +128,18 @@ def decode(data: bytes, *, source: str, take: Callable[[int], None] = _take_no_a
     if pixels.size != header.pixels:
         raise UnreadableImageError("the picture's data and its header do not agree", code="damaged")
     return _radiograph(pixels, source, sha256_hex(data), share)
+
+
+def _decode_dicom(data: bytes, source: str, take: Callable[[int], None]) -> Radiograph:
+    from osteo_edge.images import dicom
+
+    picture = dicom.open_picture(data, take)
+    _require_pixels(picture.header.pixels)
+    _require_memory(picture.header.memory_bytes)
+    take(picture.header.memory_bytes)
+    pixels = picture.decode()
+    grey, share = (pixels, 0.0) if pixels.ndim == 2 else _grey_of(pixels)
+    return replace(_radiograph(grey, source, sha256_hex(data), share), tags=picture.tags)
 
 
 def _bytes_of(image: ImageSource, take: Callable[[int], None]) -> bytes:

@@ -16,6 +16,7 @@ from osteo_edge.reports.wording import sentence_of_knee
 
 if TYPE_CHECKING:
     from osteo_edge.images.region import Joint
+    from osteo_edge.tags import Tags
 
 SCHEMA_VERSION = 5
 
@@ -62,6 +63,7 @@ def to_dict(prediction: Prediction) -> dict[str, Any]:
         "findings": to_plain(prediction.findings) if prediction.status is Status.REJECTED else [],
         "joints": [_joint(joint) for joint in prediction.joints],
         "answers": [_answer(answer) for answer in prediction.answers],
+        "tags": _tags(prediction.tags),
         "timings_ms": {stage: round(ms, 3) for stage, ms in prediction.timings_ms.items()},
     }
     if prediction.risk is None:
@@ -69,6 +71,21 @@ def to_dict(prediction: Prediction) -> dict[str, Any]:
     from osteo_edge.reports.risk import to_dict as risk_to_dict  # most pictures come without a weight
 
     return record | {"risk": risk_to_dict(prediction.risk)}
+
+
+def _tags(tags: Tags | None) -> dict[str, Any] | None:
+    """What a DICOM file says of its picture; what it says of the person stands with the covariates, where it took part."""
+    if tags is None:
+        return None
+    return {
+        "kind": tags.kind,
+        "coding": tags.coding,
+        "greys": tags.greys,
+        "body_part": tags.body_part,
+        "view_position": tags.view_position,
+        "laterality": tags.laterality.value if tags.laterality else None,
+        "pixel_spacing_mm": list(tags.pixel_spacing_mm) if tags.pixel_spacing_mm else None,
+    }
 
 
 def _answer(answer: Answer) -> dict[str, Any]:

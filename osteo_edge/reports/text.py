@@ -24,6 +24,7 @@ from osteo_edge.reports.wording import (
 
 if TYPE_CHECKING:
     from osteo_edge.clinical.advice import Risk
+    from osteo_edge.tags import Tags
 
 
 def to_text(prediction: Prediction, *, overlay: str | None = None, is_verbose: bool = False) -> str:
@@ -119,9 +120,19 @@ def _details(answer: Answer) -> list[str]:
 
 def _details_of_picture(prediction: Prediction) -> list[str]:
     lines = [f"  picture       sha256 {prediction.digest}"] if prediction.digest else []
+    lines += [f"  tags          {_said(prediction.tags)}"] if prediction.tags else []
     if prediction.timings_ms:
         lines.append("  time          " + ", ".join(f"{stage} {_ms(ms)} ms" for stage, ms in prediction.timings_ms.items()))
     return lines
+
+
+def _said(tags: Tags) -> str:
+    """For example ``CR, JPEG Lossless, greys by window; knee, ap, right, 0.143 x 0.143 mm a pixel``."""
+    spacing = tags.pixel_spacing_mm
+    size = f"{spacing[0]:g} x {spacing[1]:g} mm a pixel" if spacing else None
+    side = tags.laterality.value if tags.laterality else None
+    said = ", ".join(word for word in (tags.body_part, tags.view_position, side, size) if word)
+    return f"{tags.kind}, {tags.coding}, greys by {tags.greys}{'; ' if said else ''}{said}"
 
 
 def _coded(finding: Finding) -> str:

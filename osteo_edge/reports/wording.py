@@ -13,11 +13,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from osteo_edge.findings import (
+    BODY_PART,
     COLOUR,
     CONSTANT,
+    FOR_PROCESSING,
     IMMATURE,
+    IMPLANT,
     INVERTED,
     NO_KNEE,
+    NOT_A_RADIOGRAPH,
+    NOT_SQUARE,
     NOT_SUPPORTED,
     PICTURE_ADDS_NOTHING,
     PICTURE_DISAGREES,
@@ -28,6 +33,7 @@ from osteo_edge.findings import (
     TOO_SMALL,
     UNPROVEN,
     UPSIDE_DOWN,
+    VIEW,
     Finding,
 )
 from osteo_edge.labels import Laterality, Mode, Status
@@ -87,6 +93,15 @@ REJECTIONS: Final[Mapping[str, tuple[str, str]]] = {
     TOO_MANY_PIXELS: ("This picture is too large.", "Save it with fewer pixels and try again."),
     TOO_MANY_BYTES: ("This file is too large.", "Save the picture as a smaller file and try again."),
     TOO_MANY_PARTS: ("This file consists of too many parts.", "Save the picture again, as a grey PNG for example."),
+    NOT_A_RADIOGRAPH: ("This is not a plain radiograph.", "Give the radiograph of the knee from the front."),
+    FOR_PROCESSING: ("This picture is not made to be looked at.", "Send the one for presentation."),
+    BODY_PART: (
+        "This is a picture of another body part.",
+        "If the file's tags are wrong, have them put right, or export the picture.",
+    ),
+    VIEW: ("This is not a view from the front.", "Give the view from the front."),
+    NOT_SQUARE: ("This picture is stretched.", "Export it with pixels as high as wide and try again."),
+    IMPLANT: ("This knee has an implant, by the file's tags.", "No answer is given for such knees."),
     IMMATURE: ("Below 18 years of age no answer is given.", "Ask a doctor."),
 }
 # The same of a folder; what to do stands in the finding's message.

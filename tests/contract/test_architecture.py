@@ -17,8 +17,9 @@ ALLOWED = {
     "export": {"osteo_edge", "train", "export"},
     "benchmarks": {"osteo_edge", "train", "export", "benchmarks"},
 }
-# cryptography is an extra, loaded when a signature is checked.
+# cryptography is an extra, loaded when a signature is checked; pydicom and imagecodecs are another, loaded for a DICOM file.
 RUNTIME_LIBRARIES = {"numpy", "cv2", "onnxruntime", "simplejpeg", "click", "ai_edge_litert", "tflite_runtime", "cryptography"}
+RUNTIME_LIBRARIES |= {"pydicom", "imagecodecs"}
 # PyInstaller itself imports its hook, and nobody else does.
 ALSO_IN = {"_pyinstaller": {"PyInstaller"}}
 

@@ -43,7 +43,7 @@ def test_reads_big_endian_tiff() -> None:
         (b"GIF89a" + bytes(20), "unsupported_format"),
         (b"RIFF\x00\x00\x00\x00WEBP", "truncated"),
         (b"PK\x03\x04" + bytes(30), "unsupported_format"),
-        (bytes(128) + b"DICM", "unsupported_format"),
+        (bytes(128) + b"DICM", "damaged"),
         (encoded(".png")[:20], "truncated"),
         (encoded(".png")[:-1], "truncated"),
         (encoded(".png")[:100], "truncated"),
