@@ -148,7 +148,7 @@ def export_member(
     wanted = [one for one in (plan.accepted() if plan else ()) if one.precision in precisions]
     if not wanted:
         return ExportedMember(name, run.backbone, tuple(files), bench.head, same, plan)
-    representative = measured.representative if measured else representative_set(cases, run.training_digests)
+    representative = _representative(cases, run.training_digests, measured)
     tuning = knees_of_training(cases, run.training_digests) if any(one.is_tuned for one in wanted) else None
     maker = Maker(exact, representative, tuning=tuning, measured=measured.recipes if measured else None)
     agreement = AgreementBench(exact, unlabelled, run.labels) if unlabelled else None
@@ -156,6 +156,18 @@ def export_member(
         files.append(_reduced(one, exact, maker, agreement, bench, min_agreement))
     is_integer = any(one.recipe for one in wanted)
     return ExportedMember(name, run.backbone, tuple(files), bench.head, same, plan, representative if is_integer else None)
+
+
+def _representative(
+    cases: Sequence[Case], training_digests: frozenset[str], measured: MeasuredMember | None
+) -> RepresentativeSet:
+    """Training radiographs, with their pixels where those that were measured before are at hand."""
+    if measured is None:
+        return representative_set(cases, training_digests)
+    if not any(case.digest in training_digests and case.tensors for case in cases):
+        return measured.representative
+    at_hand = representative_set(cases, training_digests)
+    return at_hand if at_hand.digests_sha256 == measured.representative.digests_sha256 else measured.representative
 
 
 def _reduced(

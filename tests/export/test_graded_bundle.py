@@ -208,3 +208,26 @@ def test_runs_of_grades_are_no_members_of_an_ensemble_fitted_out_of_fold(graded_
     (folder / "ensemble.json").write_text(json.dumps(record))
     with pytest.raises(ExportError, match="no scores out of fold"):
         load_source(folder)
+
+
+def test_how_steady_it_is_goes_into_its_card(graded_material: Any, graded_bundle: Any, track: Any, tmp_path: Path) -> None:
+    from export.evidence import Evidence
+    from export.pipeline import export_bundle
+    from export.stability import ALL, Disturbed, Stability
+
+    models = {path: entry.sha256 for path, entry in graded_bundle.manifest.files.items() if path.endswith((".onnx", ".tflite"))}
+    row = Disturbed("knees", "gamma", ALL, 9, 0, 9, 0, 1, 0, 1, 0.01, 0.1)
+    stability = Stability(1, "knee-osteoarthritis", models, "onnxruntime", "fp32", {"knees": 9}, (row,))
+    measured = replace(graded_material, evidence=Evidence(stability=to_plain(stability)))
+    bundle = export_bundle(measured, tmp_path / "knee-osteoarthritis", force=False, track=track).bundle
+    card = bundle.read("MODEL_CARD.md").decode()
+    assert "## The same film, come otherwise" in card
+    assert "--stability export/results/knee-osteoarthritis/stability.json" in card
+    others = replace(stability, files=dict.fromkeys(models, "0" * 64))
+    with pytest.raises(ExportError, match="other files than these"):
+        export_bundle(
+            replace(graded_material, evidence=Evidence(stability=to_plain(others))),
+            tmp_path / "other",
+            force=False,
+            track=track,
+        )
