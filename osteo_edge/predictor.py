@@ -150,7 +150,8 @@ class OsteoPredictor:
                 (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA without transparency.
             explain: also keep saliency and radiograph, for ``Prediction.save_overlay``.
             source: the name to give the picture.
-            age_years, sex: of the person, where they are known; sex is ``female`` or ``male``.
+            age_years, sex: of the person, where they are known; sex is ``female`` or ``male``. Of a DICOM file they are taken
+                from its tags where they are not given, and a note tells so.
             covariates: name -> what else is known, as the bundle's ``fusion.covariates`` names it; None for what is not
                 known. They take part where the bundle has a fusion and all that it requires is given; a note of the
                 answer tells when they did not. With ``weight_kg`` published risk scores are computed beside the answers,

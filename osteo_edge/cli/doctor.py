@@ -22,7 +22,10 @@ from osteo_edge.printable import printable
 if TYPE_CHECKING:
     from osteo_edge.bundle import Bundle
 
-PACKAGES = ("numpy", "opencv-python-headless", "simplejpeg", "onnxruntime", "ai-edge-litert", "tflite-runtime", "click")
+PACKAGES = (
+    *("numpy", "opencv-python-headless", "simplejpeg", "onnxruntime", "ai-edge-litert", "tflite-runtime", "click"),
+    *("pydicom", "imagecodecs"),
+)
 
 
 @click.command("doctor", cls=Command, epilog="\b\nExample: osteo-edge doctor")

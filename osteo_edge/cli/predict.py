@@ -81,8 +81,9 @@ def command(
     answer with its reason, and the run goes on. Other files in a folder are passed over and counted.
 
     What is known of the person takes part in the answer where the bundle was made for it ('osteo-edge bundles show'); else
-    a note says that it did not. With a weight, published risk scores stand beside the answers ('osteo-edge risk' gives them
-    without a picture, and says what else they ask for).
+    a note says that it did not. Of a DICOM file, age and sex are taken from its tags where they are not given. With a weight,
+    published risk scores stand beside the answers ('osteo-edge risk' gives them without a picture, and says what else they
+    ask for).
     """
     if folder is not None and not explain:
         raise click.UsageError("--output is the folder for overlays and needs --explain")

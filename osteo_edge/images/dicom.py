@@ -24,6 +24,7 @@ from osteo_edge.errors import (
     OsteoEdgeError,
     UnreadableImageError,
     UnsupportedImageError,
+    first_line,
 )
 from osteo_edge.findings import FOR_PROCESSING, NOT_A_RADIOGRAPH, TOO_MANY_BYTES, TOO_MANY_PARTS
 from osteo_edge.images import dicom_codestreams as codestreams
@@ -233,6 +234,10 @@ def _require_pydicom() -> None:
     except ImportError as error:
         raise UnsupportedImageError(
             f"this is a DICOM file, which needs one more package to be read: {INSTALL}", code="needs_extra"
+        ) from error
+    except Exception as error:  # it imports whatever decoders are installed, and fails as the first of them does
+        raise UnsupportedImageError(
+            f"pydicom, by which DICOM files are read, cannot be imported here: {first_line(error)}", code="needs_extra"
         ) from error
     _silence_pydicom()
 

@@ -9,7 +9,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from osteo_edge.findings import PERSON_NOT_UNDERSTOOD, SECONDARY_CAPTURE, TAGS_ABSENT, TAGS_NOT_UNDERSTOOD, Finding
+from osteo_edge.findings import (
+    BURNED_IN_TEXT,
+    PERSON_NOT_UNDERSTOOD,
+    SECONDARY_CAPTURE,
+    TAGS_ABSENT,
+    TAGS_NOT_UNDERSTOOD,
+    Finding,
+)
 from osteo_edge.images.dicom_elements import DESCRIPTIONS, Elements
 from osteo_edge.labels import Laterality
 from osteo_edge.printable import enumerate_words
@@ -89,7 +96,14 @@ def read_tags(elements: Elements, kind: str, coding: str, greys: str, notes: tup
         names_implant=any(map(names_implant, (text for keyword in DESCRIPTIONS for text in elements.texts(keyword)))),
         age_years=age,
         sex=sex,
-        notes=(*_of_kind(kind), *notes, *_not_said(absent), *_not_understood(elements, part, view), *_of_person(elements, age)),
+        notes=(
+            *_of_kind(kind),
+            *_burned_in(elements),
+            *notes,
+            *_not_said(absent),
+            *_not_understood(elements, part, view),
+            *_of_person(elements, age),
+        ),
     )
 
 
@@ -154,6 +168,11 @@ def _of_kind(kind: str) -> Iterator[Finding]:
             SECONDARY_CAPTURE,
             "this is a secondary capture: its greys may have been changed on the way, and text may stand in it",
         )
+
+
+def _burned_in(elements: Elements) -> Iterator[Finding]:
+    if elements.text("BurnedInAnnotation") == "YES":
+        yield Finding(BURNED_IN_TEXT, "by the file's tags text stands in the picture, perhaps a name; overlays show it too")
 
 
 def _not_said(absent: list[str]) -> Iterator[Finding]:

@@ -14,6 +14,9 @@ from click.testing import CliRunner, Result
 from osteo_edge.cli.group import cli
 from tests import dicoms
 
+# Of what is made wrong on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "osteo_edge/reports/prediction.schema.json").read_text())
 
 

@@ -85,7 +85,7 @@ def test_answers_are_the_same_and_the_runtime_passes_its_tests(
     version: str, wheel: Path, make_environment: Callable[..., Path], pictures: Path
 ) -> None:
     environment = make_environment(
-        f"osteo-edge[litert,signatures] @ {wheel.as_uri()}",
+        f"osteo-edge[litert,signatures,dicom] @ {wheel.as_uri()}",
         *("pytest", "hypothesis", "jsonschema", "onnx", "scipy"),
         python=find_interpreter(version),
     )

@@ -29,6 +29,9 @@ from osteo_edge.reports.text import to_text
 from osteo_edge.tags import Tags
 from tests import dicoms, pictures
 
+# Of what is made wrong on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+
 GREYS = np.arange(90 * 70, dtype=np.uint16).reshape(90, 70) % 4096
 
 
@@ -196,6 +199,12 @@ def test_absent_tags_are_told_and_go_on(predictor: OsteoPredictor, film: np.ndar
         predictor.predict(dicoms.file(film, kind=dicoms.DX, **dicoms.OF_A_KNEE, WindowCenter="128", WindowWidth="256")).notes
         == ()
     )
+
+
+def test_text_that_was_burned_in_is_told(predictor: OsteoPredictor, film: np.ndarray) -> None:
+    for said, expected in (("YES", True), ("NO", False)):
+        prediction = predictor.predict(dicoms.file(film, **dicoms.OF_A_KNEE, BurnedInAnnotation=said))
+        assert ("burned_in_text" in codes(prediction.notes)) == expected
 
 
 def test_a_side_that_the_fibula_contradicts_is_told(predictor: OsteoPredictor, film: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import io
 import random
 import struct
@@ -21,6 +22,9 @@ from osteo_edge.errors import InputError
 from osteo_edge.images import dicom, reader
 from osteo_edge.images.formats import begins_as_picture, read_header
 from tests import dicoms, pictures
+
+# Of what is made wrong on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
 _NOISE = np.random.default_rng(4).integers(-9, 10, (90, 71))
 GREYS = np.clip(np.cumsum(_NOISE, axis=1) + 2000, 1, 4095).astype(np.uint16)
@@ -541,6 +545,21 @@ def test_without_the_extra_one_sentence_says_how_to_get_it(monkeypatch: pytest.M
     error = refusal(dicoms.file(GREYS))
     assert error.code == "needs_extra"
     assert 'pip install "osteo-edge[dicom]"' in str(error)
+
+
+def test_an_extra_that_cannot_be_imported_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pydicom imports every decoder that it finds, and one of them fails where the working folder holds a folder named dl."""
+
+    def broken(name: str, *arguments: object) -> object:
+        if name == "pydicom":
+            raise AttributeError("module 'dl' has no attribute 'RTLD_NOW'")
+        return imported(name, *arguments)  # type: ignore[arg-type]
+
+    imported = builtins.__import__
+    data = dicoms.file(GREYS)
+    monkeypatch.setattr(builtins, "__import__", broken)
+    error = refusal(data)
+    assert (error.code, "RTLD_NOW" in str(error)) == ("needs_extra", True)
 
 
 def test_a_missing_decoder_is_named_and_other_files_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
