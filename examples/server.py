@@ -112,8 +112,10 @@ class Handler(BaseHTTPRequestHandler):
 def main() -> None:
     options = argparse.ArgumentParser(description="Answers for knee radiographs on this machine; for research alone.")
     options.add_argument("--port", type=int, default=8077, help="0 takes any that is free")
+    options.add_argument("--question", action="append", default=[], help="ask this; may be repeated, 'all' for all there are")
+    given = options.parse_args()
     # Threads of the engine: requests side by side serve more people than one request on all processors.
-    with OsteoPredictor(threads=1) as predictor, Service(predictor, options.parse_args().port) as service:
+    with OsteoPredictor(questions=given.question, threads=1) as predictor, Service(predictor, given.port) as service:
         print(f"http://127.0.0.1:{service.server_port}/predict", flush=True)
         with suppress(KeyboardInterrupt):
             service.serve_forever()

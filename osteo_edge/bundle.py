@@ -16,9 +16,9 @@ MANIFEST = "manifest.json"
 MANIFEST_DIGEST = "manifest.sha256"
 MANIFEST_SIGNATURE = "manifest.sig"
 MAX_SIGNATURE_BYTES = 4096
-# What a picture is asked where neither a bundle nor a question is named. The names stand here so that no other manifest is read
-# before an answer.
-DEFAULT_BUNDLES = ("knee-mobilenet_v2",)
+# What a picture is asked where neither a bundle nor a question is named: the embedded bundles that were shown to tell more than
+# chance. Their names stand here so that no other manifest is read before an answer.
+DEFAULT_BUNDLES = ("knee-osteoarthritis",)
 DEFAULT_BUNDLE = DEFAULT_BUNDLES[0]
 # Where a file system cannot exchange two folders, the old bundle waits under this name while the new one takes its place.
 REPLACED = ".osteo-edge-replaced-"

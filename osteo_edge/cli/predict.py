@@ -32,6 +32,7 @@ _FORMATS = ("text", "json", "jsonl", "csv")
 _EPILOG = """\b
 Examples:
   osteo-edge predict image.png
+  osteo-edge predict --question all image.png
   osteo-edge predict --format json --explain --output answers radiographs/
   osteo-edge predict --age 67 --sex female --weight 58 image.png
   cat image.png | osteo-edge predict -

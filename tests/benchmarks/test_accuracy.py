@@ -17,6 +17,7 @@ from benchmarks.pareto import frontier
 from export.report.material import read_material
 from osteo_edge.bundle import open_bundle
 from osteo_edge.manifest import Metric
+from tests.bundles import DENSITY
 
 ROW = Row(
     bundle="a",
@@ -54,7 +55,7 @@ def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_clock")
 def test_rows_are_the_bundles_own_evidence() -> None:
-    bundle = open_bundle()
+    bundle = open_bundle(DENSITY)
     found = measure([read_material(bundle)], rounds=5, threads=1)
     rows = {(row.engine, row.precision): row for row in found.rows}
     plan = json.loads(bundle.read("evidence/quantization.json"))["plan"]

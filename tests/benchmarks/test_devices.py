@@ -12,6 +12,7 @@ import pytest
 from benchmarks.devices import Asked, Ended, Place, accepted, difference, judge, measure, table
 from benchmarks.growth import EXAMPLE
 from osteo_edge.bundle import open_bundle
+from tests.bundles import DENSITY
 
 ASKED = Asked("bundle", "onnxruntime", "fp32", ("a.png", "b.png"))
 ANSWER: dict[str, Any] = {"status": "referred", "label_set": ["normal"], "probabilities": {"normal": 0.7, "osteopenia": 0.3}}
@@ -53,7 +54,7 @@ def test_a_process_that_was_killed_keeps_the_answers_before_and_fails() -> None:
 
 
 def test_a_limit_that_is_too_small_is_in_force() -> None:
-    asked = Asked(str(open_bundle().root), "onnxruntime", "fp32", (str(EXAMPLE),))
+    asked = Asked(str(open_bundle(DENSITY).root), "onnxruntime", "fp32", (str(EXAMPLE),))
     small = Place(dict(os.environ)).run(asked, limit="24MB")
     assert small.exit_code not in (0, 4)
     assert small.limit
@@ -61,7 +62,7 @@ def test_a_limit_that_is_too_small_is_in_force() -> None:
 
 @pytest.mark.slow
 def test_the_default_bundle_answers_everywhere() -> None:
-    bundle = open_bundle()
+    bundle = open_bundle(DENSITY)
     found = measure(bundle, [str(EXAMPLE)], many=4, rounds=1)
     assert {(row.engine, row.precision) for row in found.rows} == set(accepted(bundle))
     assert all(row.passes for row in found.rows), table(found)

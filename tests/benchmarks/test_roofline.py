@@ -11,6 +11,7 @@ import pytest
 from benchmarks import roofline
 from benchmarks.roofline import PEAKS, Peak, Work, floor_ms, peaks_of, products_of_one, row_of, work_of, write_probes
 from osteo_edge.bundle import open_bundle
+from tests.bundles import DENSITY
 
 PEAK = Peak(float_products=50.0, integer_products=200.0, memory=10.0)
 
@@ -22,7 +23,7 @@ def test_products_of_a_layer() -> None:
 
 
 def test_the_default_network_is_counted_once() -> None:
-    work = work_of(open_bundle())
+    work = work_of(open_bundle(DENSITY))
     assert 0.05 < work.products < 0.2
     assert work.weight_mb == pytest.approx(0.24, abs=0.02)
     assert work.activation_mb > work.weight_mb

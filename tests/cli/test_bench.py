@@ -19,6 +19,7 @@ import pytest
 from osteo_edge import open_bundle
 from osteo_edge.benchmark import measure, records
 from osteo_edge.cli.main import _run
+from tests.bundles import DENSITY
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "osteo_edge/reports/bench.schema.json").read_text())
@@ -85,10 +86,11 @@ def test_every_combination_is_a_row_and_those_that_cannot_be_are_told(
     assert found == [("onnxruntime", 1), ("onnxruntime", 2), ("litert", 1), ("litert", 2)]
     assert "all rows, median ms" in text
 
-    code, text, _ = run(capfd, *SHORTER, "--engine", "litert", "--precision", "fp32", "--precision", "int8", "--threads", 1)
+    of_density = ("--bundle", DENSITY, *SHORTER, "--engine", "litert")
+    code, text, _ = run(capfd, *of_density, "--precision", "fp32", "--precision", "int8", "--threads", 1)
     assert code == 0
-    assert "left out    knee-mobilenet_v2 litert int8, 1 thread" in text
-    code, text, error = run(capfd, *SHORTER, "--engine", "litert", "--precision", "int8")
+    assert f"left out    {DENSITY} litert int8, 1 thread" in text
+    code, text, error = run(capfd, *of_density, "--precision", "int8")
     assert (code, text) == (5, "")
     assert "no int8 file for litert" in error
 

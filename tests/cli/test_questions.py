@@ -57,7 +57,7 @@ def test_json_has_both_answers_and_text_a_block_each(run: Any, hardware: Path, e
     assert "  Bone density: referred" in lines
     assert "  Hardware in the joint: reported" in lines
     assert "    Next: Compare it with earlier pictures." in lines
-    assert out.count(open_bundle().manifest.intended_use) == 1
+    assert out.count(open_bundle(DENSITY).manifest.intended_use) == 1
 
 
 def test_csv_has_a_row_a_picture_and_question(run: Any, hardware: Path, example: Path) -> None:
@@ -149,5 +149,5 @@ def test_bench_measures_each_or_both_together(run: Any, hardware: Path, tmp_path
     assert [row["bundle"] for row in rows] == ([joined] if together else joined.split(" + "))
     assert [(row["status"], row["engine"], len(row["cold"])) for row in rows] == [("complete", "onnxruntime", 1)] * len(rows)
     digests = {row["circumstances"]["bundle_digest"] for row in rows}
-    alone = {open_bundle().digest, open_bundle(hardware).digest}
+    alone = {open_bundle(DENSITY).digest, open_bundle(hardware).digest}
     assert digests.isdisjoint(alone) if together else digests == alone

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import shutil
 import struct
 import subprocess
@@ -55,7 +56,7 @@ def on_terminal(*arguments: object, stdout: bool) -> tuple[str, str]:
     printed = process.stdout.read().decode() if process.stdout else ""
     process.wait()
     os.close(ours)
-    assert process.returncode == 4
+    assert process.returncode in (0, 4)
     return printed, shown
 
 
@@ -80,7 +81,8 @@ def test_one_picture_has_no_bar_and_fits_the_terminal(example: Path) -> None:
 
 def test_answers_replace_the_bar(folder: Path) -> None:
     _, shown = on_terminal(folder, stdout=True)
-    assert shown.count("referred - ") == 3
-    for before in shown.split("referred - ")[:-1]:
+    parts = re.split("re(?:ported|ferred) - ", shown)
+    assert len(parts) == 4
+    for before in parts[:-1]:
         line = before.rpartition("\n")[2].rpartition("\x1b[K")[2]
         assert "predicting" not in line

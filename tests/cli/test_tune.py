@@ -15,6 +15,7 @@ from osteo_edge.cli.main import _run
 from osteo_edge.engines import measurement
 from osteo_edge.engines.select import available_threads, is_accepted
 from tests.answers import told
+from tests.bundles import DENSITY
 from tests.making import keep_one_file, rename
 
 NAME = "knee-other"
@@ -72,7 +73,7 @@ def test_measured_stored_used_told_and_forgotten(folder: Path, example: Path, ca
 @pytest.fixture
 def reduced(monkeypatch: pytest.MonkeyPatch) -> None:
     """A measurement by which a less exact file is kept although a third had the lower median."""
-    if not is_accepted(open_bundle().manifest.members, "onnxruntime", "int8"):
+    if not is_accepted(open_bundle(DENSITY).manifest.members, "onnxruntime", "int8"):
         pytest.skip("the embedded bundle has no such file")
     chosen = (("onnxruntime", "int8"), measurement.Faster("litert", "fp32", 2, 3))
     monkeypatch.setattr(measurement, "_choice", lambda *_, **__: chosen)
@@ -80,7 +81,7 @@ def reduced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("reduced")
 def test_how_many_answers_would_be_others_is_told(capfd: pytest.CaptureFixture[str]) -> None:
-    code, told, _ = run(capfd, "tune")
+    code, told, _ = run(capfd, "tune", "--bundle", DENSITY)
     assert code == 0
     assert "auto is now onnxruntime int8" in told
     assert "litert fp32 was faster in 2 of 3 rounds only, within the noise: onnxruntime int8 is kept" in told
@@ -99,10 +100,10 @@ def test_answers_are_compared_on_pictures_of_one_s_own(
     folder.mkdir()
     shutil.copy(example, folder)
     (folder / "notes.txt").write_text("text")
-    code, told, _ = run(capfd, "tune", folder, example)
+    code, told, _ = run(capfd, "tune", "--bundle", DENSITY, folder, example)
     assert code == 0
     assert re.search(r"answers: \d of 2 pictures of those given are .*; 1 more could not be answered for\n", told)
-    code, told, _ = run(capfd, "tune", folder / "notes.txt")
+    code, told, _ = run(capfd, "tune", "--bundle", DENSITY, folder / "notes.txt")
     assert code == 0
     assert "no picture of those given could be answered for" in told
     code, _, error = run(capfd, "tune", tmp_path / "missing.png")

@@ -19,12 +19,14 @@ from tests.answers import told
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
+# Its answers go by age, so that no client's can be taken for another's.
+DENSITY_QUESTION = "bone_density"
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """Of a service that runs in a process of its own."""
-    command = [sys.executable, EXAMPLES / "server.py", "--port", "0"]
+    command = [sys.executable, EXAMPLES / "server.py", "--port", "0", "--question", DENSITY_QUESTION]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = process.stdout.readline()
@@ -46,7 +48,7 @@ def post(port: int, body: bytes, where: str = "/predict", **headers: str) -> tup
 
 def test_many_clients_get_each_their_own_answer(port: int, example: Path) -> None:
     """More clients than places; what each gets is what the library gives."""
-    with OsteoPredictor(threads=1) as predictor:
+    with OsteoPredictor(questions=DENSITY_QUESTION, threads=1) as predictor:
         expected = {age: predictor.predict(example, age_years=age, sex="female").probabilities for age in range(30, 46)}
     picture = example.read_bytes()
     with ThreadPoolExecutor(16) as clients:
@@ -103,5 +105,5 @@ def test_a_pool_of_processes_answers_in_order(example: Path, tmp_path: Path) -> 
     )
     lines = done.stdout.splitlines()
     assert [Path(line.split(":")[0]).name for line in lines] == ["a.png", "b.png", "c.png"]
-    assert "referred" in lines[0]
+    assert "reported" in lines[0] or "referred" in lines[0]
     assert "truncated" in lines[1]

@@ -188,7 +188,7 @@ def archive(entries: dict[str, bytes]) -> bytes:
 def finder_entries() -> dict[str, bytes]:
     import zipfile
 
-    bundle = open_bundle()
+    bundle = open_bundle(DENSITY)
     with zipfile.ZipFile(io.BytesIO(bundle.read(bundle.manifest.finder))) as there:
         return {name: there.read(name) for name in there.namelist()}
 
@@ -231,7 +231,7 @@ def test_reports_of_bench(tmp_path_factory: pytest.TempPathFactory, first: Any, 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A stored choice that holds here, and its file."""
-    bundle, here = open_bundle(), circumstances(open_bundle(), threads=1)
+    bundle, here = open_bundle(DENSITY), circumstances(open_bundle(DENSITY), threads=1)
     timing = Timing("onnxruntime", "fp32", 5.0, 1.0, 0.01)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OSTEO_EDGE_TUNING", str(tmp_path_factory.mktemp("tuning")))
@@ -248,7 +248,7 @@ def test_a_stored_choice(stored: tuple[Path, Any], data: st.DataObject) -> None:
     path.write_text(json.dumps(data.draw(changed(plain))))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OSTEO_EDGE_TUNING", str(path.parent))
-        found = find_tuning(open_bundle(), threads=1)
+        found = find_tuning(open_bundle(DENSITY), threads=1)
     assert (found.tuning is None) == (found.ignored_because is not None)
 
 
@@ -340,11 +340,11 @@ def test_arguments(
         refuses_in_words(lambda known=known: predictor.predict(blank, **known), next(iter(known)))
     # Numbers of threads that are taken would load an engine each time.
     if not (isinstance(threads, (int, np.integer)) and 1 <= threads <= 256):
-        refuses_in_words(lambda: OsteoPredictor(threads=threads), "threads")
-        refuses_in_words(lambda: OsteoPredictor(workers=threads), "workers")
+        refuses_in_words(lambda: OsteoPredictor(DENSITY, threads=threads), "threads")
+        refuses_in_words(lambda: OsteoPredictor(DENSITY, workers=threads), "workers")
     if not (isinstance(engine, str) and engine in ("auto", "onnxruntime", "litert", "fp32")):
-        refuses_in_words(lambda: OsteoPredictor(engine=engine, threads=1), "engine")
-        refuses_in_words(lambda: OsteoPredictor(precision=engine, threads=1), "precision")
+        refuses_in_words(lambda: OsteoPredictor(DENSITY, engine=engine, threads=1), "engine")
+        refuses_in_words(lambda: OsteoPredictor(DENSITY, precision=engine, threads=1), "precision")
         refuses_in_words(lambda: OsteoPredictor(engine), "bundle")
 
 

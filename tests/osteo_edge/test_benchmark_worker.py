@@ -14,6 +14,7 @@ from osteo_edge.benchmark.worker import Job, measure_job
 from osteo_edge.engines.base import Engine
 from osteo_edge.errors import InferenceError
 from osteo_edge.model import LoadingModel
+from tests.bundles import DENSITY
 from tests.making import make_ensemble
 
 
@@ -81,7 +82,7 @@ def test_an_engine_that_fails_while_it_is_measured_is_an_error_after_what_it_did
 
     monkeypatch.setattr(OnnxEngine, "run", run)
     events: list[Mapping[str, Any]] = []
-    picture = reference_picture(open_bundle())
+    picture = reference_picture(open_bundle(DENSITY))
     with pytest.raises(InferenceError, match="broke"):
         measure_job(Job(("knee-mobilenet_v2",), "onnxruntime", "fp32", 1, (picture,), 0.0, 4, 0), events.append)
     (batch,) = (event for event in events if event["event"] == "samples")

@@ -20,6 +20,7 @@ from osteo_edge.errors import (
     ManifestError,
 )
 from osteo_edge.integrity import sha256_hex
+from tests.bundles import DENSITY
 
 CHOICE = {"architecture": "", "features": [], "engine": "onnxruntime", "precision": "fp32"}
 
@@ -33,14 +34,20 @@ def rewrite_manifest(folder: Path, change: Callable[[dict[str, Any]], None]) -> 
     (folder / MANIFEST_DIGEST).write_bytes(manifest_digest_line(sha256_hex(data)))
 
 
-def test_the_embedded_bundle_is_whole() -> None:
-    assert DEFAULT_BUNDLE in embedded_bundles()
-    bundle = open_bundle()
+@pytest.mark.parametrize("name", embedded_bundles())
+def test_the_embedded_bundles_are_whole(name: str) -> None:
+    bundle = open_bundle(name)
+    assert bundle.manifest.name == name
     assert set(bundle.verify()) == set(bundle.manifest.files)
 
 
+def test_the_default_bundle_is_embedded() -> None:
+    assert DEFAULT_BUNDLE in embedded_bundles()
+    assert open_bundle().manifest.name == DEFAULT_BUNDLE
+
+
 def test_a_bundle_is_opened_by_path_too(bundle_copy: Path) -> None:
-    assert open_bundle(bundle_copy).digest == open_bundle().digest
+    assert open_bundle(bundle_copy).digest == open_bundle(DENSITY).digest
     assert open_bundle(str(bundle_copy)).root == bundle_copy.resolve()
 
 

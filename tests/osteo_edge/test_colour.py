@@ -11,6 +11,7 @@ import pytest
 from osteo_edge import OsteoPredictor
 from osteo_edge.images import jpeg_pixels, quality, reader
 from osteo_edge.manifest import QualityLimits
+from tests.bundles import DENSITY
 from tests.pictures import encoded, jpeg_segment
 
 LIMITS = QualityLimits(min_side_px=32, min_dynamic_range=0.05)
@@ -109,7 +110,7 @@ def test_a_single_channel_pays_nothing(grey: np.ndarray, monkeypatch: pytest.Mon
 
 
 def test_the_predictor_answers_a_colour_picture_with_a_rejection(grey: np.ndarray) -> None:
-    with OsteoPredictor() as predictor:
+    with OsteoPredictor(DENSITY) as predictor:
         prediction = predictor.predict(encoded(".jpg", red(np.tile(grey, (2, 2)))))
     assert (prediction.status, prediction.label) == ("rejected", None)
     assert [finding.code for finding in prediction.findings] == ["colour"]

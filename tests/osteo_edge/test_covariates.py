@@ -22,6 +22,7 @@ from osteo_edge.printable import enumerate_words
 from osteo_edge.records import parse_record
 from osteo_edge.reports.structured import CSV_COLUMNS, to_rows
 from osteo_edge.reports.text import to_text
+from tests.bundles import DENSITY
 from tests.making import add_fusion, fusion, remove_fusion, rewrite_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -268,7 +269,7 @@ def test_a_bundle_of_pictures_alone_says_what_it_did_not_use(bundle_copy: Path, 
     prediction = OsteoPredictor(remove_fusion(bundle_copy)).predict(example, age_years=60, covariates={"bmi": 24.5})
     assert (prediction.mode, codes(prediction.notes)) == (Mode.IMAGE, ["covariates_not_used"])
     assert "bmi and age" in prediction.notes[0].message
-    assert OsteoPredictor().predict(example).notes == ()
+    assert OsteoPredictor(DENSITY).predict(example).notes == ()
 
 
 def test_json_and_csv_tell_the_mode(predictor: OsteoPredictor, example: Path) -> None:
@@ -292,7 +293,7 @@ def test_an_overlay_can_be_drawn_of_a_fused_answer(predictor: OsteoPredictor, ex
 
 
 def test_the_verdict_needs_no_picture() -> None:
-    verdict = decide(open_bundle().manifest, np.array([0.0, 0.0, 9.0]), Person())
+    verdict = decide(open_bundle(DENSITY).manifest, np.array([0.0, 0.0, 9.0]), Person())
     assert (verdict.label_set, codes(verdict.findings)) == (("osteoporosis",), ["unproven"])
 
 

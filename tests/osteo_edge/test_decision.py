@@ -15,6 +15,7 @@ from osteo_edge.decision.explanation import read_head_weights, saliency
 from osteo_edge.decision.scores import mean_logits, softmax
 from osteo_edge.errors import ManifestError
 from osteo_edge.manifest import Conformal
+from tests.bundles import DENSITY
 
 LABELS = ("normal", "osteopenia", "osteoporosis")
 
@@ -105,7 +106,7 @@ def test_a_gap_is_filled_in_the_order_of_the_labels() -> None:
 
 
 def test_the_order_of_the_labels_is_that_of_falling_bone_density() -> None:
-    assert tuple(BoneStatus) == LABELS == open_bundle().manifest.labels
+    assert tuple(BoneStatus) == LABELS == open_bundle(DENSITY).manifest.labels
 
 
 def test_saliency_is_each_place_s_share_of_the_logit() -> None:

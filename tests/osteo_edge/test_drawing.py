@@ -19,6 +19,7 @@ from osteo_edge.reports import overlay
 from osteo_edge.reports.lettering import BACKGROUND_BGR, Letters, drawable
 from osteo_edge.reports.overlay import MAX_SIDE_PX, draw_overlay
 from tests.answers import with_first
+from tests.bundles import DENSITY
 
 GREEN = np.array(overlay._BOX_BGR)
 SHAPES = [(1600, 256), (3000, 300), (400, 4000), (256, 256), (256, 700), (2660, 2180), (20, 20), (9000, 12)]
@@ -36,12 +37,12 @@ class Line:
 
 @pytest.fixture(scope="module")
 def explained(example: Path) -> Prediction:
-    return OsteoPredictor(threads=1).predict(example, explain=True)
+    return OsteoPredictor(DENSITY, threads=1).predict(example, explain=True)
 
 
 @pytest.fixture(scope="module")
 def fused(example: Path) -> Prediction:
-    return OsteoPredictor(threads=1).predict(example, explain=True, age_years=67, sex="F")
+    return OsteoPredictor(DENSITY, threads=1).predict(example, explain=True, age_years=67, sex="F")
 
 
 @pytest.fixture

@@ -69,7 +69,9 @@ def values(probabilities: Any) -> list[float]:
 def test_the_mean_of_two_networks_is_the_mean_of_their_probabilities(pair: Path, tmp_path: Path, example: Path) -> None:
     both = OsteoPredictor(pair).predict(example)
     first, second = (OsteoPredictor(alone(pair, tmp_path / str(index), index)).predict(example) for index in (0, 1))
-    assert values(first.probabilities) == pytest.approx(values(OsteoPredictor().predict(example).probabilities), abs=1e-6)
+    assert values(first.probabilities) == pytest.approx(
+        values(OsteoPredictor(DENSITY).predict(example).probabilities), abs=1e-6
+    )
     assert np.abs(np.subtract(values(first.probabilities), values(second.probabilities))).max() > 0.01
     expected = np.mean([values(first.probabilities), values(second.probabilities)], axis=0)
     np.testing.assert_allclose(values(both.probabilities), expected, atol=1e-5)
@@ -132,7 +134,7 @@ def test_a_damaged_second_member_is_told_before_any_answer(pair: Path, tmp_path:
 
 def test_the_explanation_lies_over_what_all_networks_saw(pair: Path, example: Path) -> None:
     (knee,) = OsteoPredictor(pair).predict(example, explain=True).knees
-    (own,) = OsteoPredictor().predict(example, explain=True).knees
+    (own,) = OsteoPredictor(DENSITY).predict(example, explain=True).knees
     assert knee.box.height > own.box.height
     assert (knee.box.y0 <= own.box.y0, knee.box.y1 >= own.box.y1) == (True, True)
     assert knee.saliency is not None
@@ -364,7 +366,7 @@ def test_maps_lie_where_their_boxes_are() -> None:
 
 
 def test_one_member_says_no_more_than_before(example: Path) -> None:
-    prediction = OsteoPredictor().predict(example)
+    prediction = OsteoPredictor(DENSITY).predict(example)
     assert (prediction.members_answered, prediction.model.members) == (1, 1)
     assert prediction.image_probabilities == prediction.probabilities
     assert prediction.knees[0].joint.laterality in (None, *Laterality)

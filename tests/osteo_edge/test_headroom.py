@@ -15,6 +15,7 @@ from osteo_edge.engines import select
 from osteo_edge.engines.onnx import OnnxEngine
 from osteo_edge.headroom import out_of_memory_told, require_room, shortage, workers_within
 from osteo_edge.model import LoadingModel
+from tests.bundles import DENSITY
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_the_refusal_names_the_limit(limited: Any, address: int | None, data: in
     with pytest.raises(OutOfMemoryError, match=option):
         require_room(["onnxruntime"])
     with pytest.raises(OutOfMemoryError):
-        OsteoPredictor(engine="onnxruntime")
+        OsteoPredictor(DENSITY, engine="onnxruntime")
 
 
 def test_what_is_loaded_already_is_not_counted_again(limited: Any) -> None:
@@ -140,20 +141,20 @@ def test_an_engine_that_runs_out_of_memory_says_so(example: Path, monkeypatch: p
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("std::bad_alloc")
 
-    with OsteoPredictor(engine="onnxruntime", precision="fp32", threads=1) as predictor:
+    with OsteoPredictor(DENSITY, engine="onnxruntime", precision="fp32", threads=1) as predictor:
         monkeypatch.setattr(OnnxEngine, "run", fail)
         with pytest.raises(OutOfMemoryError, match="bad_alloc"):
             predictor.predict(example)
     monkeypatch.setattr(select, "_engine_class", lambda _: fail)
     with pytest.raises(OutOfMemoryError, match="bad_alloc"):
-        OsteoPredictor(engine="onnxruntime", precision="fp32", threads=1)
+        OsteoPredictor(DENSITY, engine="onnxruntime", precision="fp32", threads=1)
 
 
 def test_a_picture_that_there_is_no_memory_for_is_not_called_damaged(monkeypatch: pytest.MonkeyPatch, example: Path) -> None:
     def fail(*_: object) -> None:
         raise opencv_error()
 
-    with OsteoPredictor(engine="onnxruntime", precision="fp32", threads=2) as predictor:
+    with OsteoPredictor(DENSITY, engine="onnxruntime", precision="fp32", threads=2) as predictor:
         expected = predictor.predict(example)
         monkeypatch.setattr(cv2, "imdecode", fail)
         with pytest.raises(OutOfMemoryError, match="Insufficient memory"):
@@ -166,10 +167,10 @@ def test_where_no_thread_can_be_started_it_is_told(monkeypatch: pytest.MonkeyPat
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    with OsteoPredictor(engine="onnxruntime", precision="fp32", threads=2, workers=2) as predictor:
+    with OsteoPredictor(DENSITY, engine="onnxruntime", precision="fp32", threads=2, workers=2) as predictor:
         monkeypatch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(OutOfMemoryError, match="can't start new thread"):
             list(predictor.predict_many([example, example]))
         with pytest.raises(OutOfMemoryError, match="can't start new thread"):
-            OsteoPredictor(engine="onnxruntime", precision="fp32")
+            OsteoPredictor(DENSITY, engine="onnxruntime", precision="fp32")
         monkeypatch.undo()

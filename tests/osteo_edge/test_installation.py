@@ -106,7 +106,7 @@ def test_the_embedded_name_cannot_be_shadowed(bundle_copy: Path, home: Path) -> 
         install_bundle(bundle_copy, force=True)
     home.mkdir(parents=True)
     shutil.copytree(bundle_copy, home / DENSITY)
-    assert open_bundle().root != home / DENSITY
+    assert open_bundle(DENSITY).root != home / DENSITY
 
 
 def test_removing(other: Path, home: Path) -> None:

@@ -15,11 +15,12 @@ from osteo_edge import OsteoPredictor, Prediction
 from osteo_edge.errors import ReportError
 from osteo_edge.reports.overlay import overlay_name
 from tests.answers import with_first
+from tests.bundles import DENSITY
 
 
 @pytest.fixture(scope="module")
 def prediction(example: Path) -> Prediction:
-    with OsteoPredictor(threads=1) as predictor:
+    with OsteoPredictor(DENSITY, threads=1) as predictor:
         return predictor.predict(example, explain=True)
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from osteo_edge import OsteoPredictor, Prediction
 from osteo_edge.images.reader import read
+from tests.bundles import DENSITY
 
 ROOT = Path(__file__).resolve().parents[2]
 Again = Callable[[Any], Any]
@@ -24,7 +25,7 @@ Again = Callable[[Any], Any]
 
 @pytest.fixture(scope="module")
 def predictor() -> Iterator[OsteoPredictor]:
-    with OsteoPredictor(threads=1) as predictor:
+    with OsteoPredictor(DENSITY, threads=1) as predictor:
         yield predictor
 
 
@@ -104,7 +105,7 @@ from osteo_edge import InputError, OsteoPredictor
 
 def start():
     global predictor
-    predictor = OsteoPredictor(threads=1)
+    predictor = OsteoPredictor(DENSITY, threads=1)
 
 def answer(path):
     return predictor.predict(path)

@@ -21,6 +21,7 @@ from osteo_edge.errors import InferenceError
 from osteo_edge.model import LoadingModel
 from osteo_edge.prediction import Prediction
 from osteo_edge.selftest import reference_tensors, run_self_test
+from tests.bundles import DENSITY
 from tests.making import keep_one_file, rewrite_file, rewrite_manifest
 from train.synthetic import render, sample_case
 
@@ -51,7 +52,7 @@ def test_members_of_whole_grey_levels_answer_nearly_the_same(whole: Path, exampl
     engine = open_engine(bundle, choose(bundle.manifest)[0], threads=1)
     assert engine.inputs[0].dtype == "uint8"
     rounded = OsteoPredictor(whole).predict(example, explain=True)
-    exact = OsteoPredictor(engine="onnxruntime", precision="fp32").predict(example)
+    exact = OsteoPredictor(DENSITY, engine="onnxruntime", precision="fp32").predict(example)
     differences = np.subtract(list(rounded.probabilities.values()), list(exact.probabilities.values()))
     assert 0 < np.abs(differences).max() < 0.02
     assert {result.engine for result in run_self_test(bundle)} == {"finder", "onnxruntime"}
@@ -80,7 +81,7 @@ def pictures() -> list[Any]:
 
 @pytest.fixture(scope="module")
 def predictor() -> Iterator[OsteoPredictor]:
-    with OsteoPredictor(engine="onnxruntime", precision="fp32", threads=2) as predictor:
+    with OsteoPredictor(DENSITY, engine="onnxruntime", precision="fp32", threads=2) as predictor:
         yield predictor
 
 
@@ -97,16 +98,16 @@ class TestSeveralPictures:
 
     @pytest.mark.parametrize("engine", ["onnxruntime", "litert"])
     def test_are_answered_side_by_side_as_one_by_one(self, engine: str, pictures: list[Any]) -> None:
-        with OsteoPredictor(engine=engine, precision="fp32", threads=4, workers=4) as several:
+        with OsteoPredictor(DENSITY, engine=engine, precision="fp32", threads=4, workers=4) as several:
             together = [told(answer) for answer in several.predict_many(pictures, explain=True)]
-        with OsteoPredictor(engine=engine, precision="fp32", threads=1) as alone:
+        with OsteoPredictor(DENSITY, engine=engine, precision="fp32", threads=1) as alone:
             assert together == [told(answer) for answer in alone.predict_many(pictures, explain=True)]
 
     def test_side_by_side_share_the_threads(self) -> None:
-        shared = [OsteoPredictor(threads=4, workers=workers) for workers in (1, 2, 4, 9)]
+        shared = [OsteoPredictor(DENSITY, threads=4, workers=workers) for workers in (1, 2, 4, 9)]
         assert [predictor._models[0].threads for predictor in shared] == [4, 2, 1, 1]
         with pytest.raises(ValueError, match="workers must be 1 to 256, not 0"):
-            OsteoPredictor(workers=0)
+            OsteoPredictor(DENSITY, workers=0)
 
     def test_keep_pixels_only_for_explanations(self, predictor: OsteoPredictor, pictures: list[Any]) -> None:
         assert all(answer.radiograph is None for answer in predictor.predict_many(pictures))
@@ -135,9 +136,9 @@ class TestSeveralPictures:
 
     def test_take_no_thread_for_one_picture_or_processor(self, pictures: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "osteo_edge.ahead", None)  # an import would fail
-        with OsteoPredictor(engine="onnxruntime", precision="fp32", threads=1) as alone:
+        with OsteoPredictor(DENSITY, engine="onnxruntime", precision="fp32", threads=1) as alone:
             assert len(list(alone.predict_many(pictures))) == len(pictures)
-        with OsteoPredictor(engine="onnxruntime", precision="fp32", threads=2) as predictor:
+        with OsteoPredictor(DENSITY, engine="onnxruntime", precision="fp32", threads=2) as predictor:
             assert len(list(predictor.predict_many(pictures[:1]))) == 1
 
 
@@ -146,7 +147,7 @@ class TestClosing:
     """While others predict: what has begun ends, what comes after says that the predictor was closed."""
 
     def test_an_engine_lets_its_runs_end(self, engine: str) -> None:
-        bundle = open_bundle()
+        bundle = open_bundle(DENSITY)
         choice = choose(bundle.manifest, engine=engine, precision="fp32")[0]
         (tensors,) = reference_tensors(bundle)
         loaded = open_engine(bundle, choice, threads=1)
@@ -171,7 +172,7 @@ class TestClosing:
 
     def test_while_other_threads_predict(self, engine: str, pictures: list[Any]) -> None:
         for _ in range(5):
-            predictor = OsteoPredictor(engine=engine, precision="fp32", threads=1)
+            predictor = OsteoPredictor(DENSITY, engine=engine, precision="fp32", threads=1)
             faults: list[BaseException] = []
             answered = threading.Event()
 
@@ -186,7 +187,7 @@ class TestClosing:
 
     @pytest.mark.parametrize("workers", [1, 3])
     def test_in_the_midst_of_several_pictures(self, engine: str, workers: int, pictures: list[Any]) -> None:
-        predictor = OsteoPredictor(engine=engine, precision="fp32", threads=3, workers=workers)
+        predictor = OsteoPredictor(DENSITY, engine=engine, precision="fp32", threads=3, workers=workers)
         answers = predictor.predict_many(50 * pictures[:3])
         next(answers)
         predictor.close()

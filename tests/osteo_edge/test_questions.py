@@ -243,6 +243,11 @@ class TestWhichQuestionsAreAsked:
         assert bundles_asked() == DEFAULT_BUNDLES
         assert bundles_asked(["one", Path("two")]) == ("one", Path("two"))
 
+    def test_asked_by_default_is_what_was_shown_to_tell_something(self) -> None:
+        """By the manifests, which nobody reads before an answer."""
+        proven = {name for name in embedded_bundles() if open_bundle(name).manifest.is_proven}
+        assert set(DEFAULT_BUNDLES) == proven
+
     def test_by_name_of_all_that_are_embedded(self) -> None:
         assert bundles_asked(questions=["bone_density"]) == (DENSITY,)
         assert bundles_asked(questions=["all"]) == shipped_bundles()

@@ -26,7 +26,7 @@ PC = Processor("a pc", "x86_64", ("avx2", "avx512_vnni"))
 @pytest.fixture
 def manifest() -> Manifest:
     """Of the embedded bundle, as if it had and accepted files of these precisions, and chose nothing."""
-    manifest = open_bundle().manifest
+    manifest = open_bundle(DENSITY).manifest
     accepted = {"onnxruntime": ("fp32", "int8"), "litert": ("fp32", "fp16", "int8")}
     files = {engine: {one: f"members/{engine}.{one}" for one in precisions} for engine, precisions in accepted.items()}
     defaults = dict.fromkeys(files, "fp32")

@@ -18,6 +18,7 @@ from osteo_edge.selftest import (
     require_self_test,
     run_self_test,
 )
+from tests.bundles import DENSITY
 from tests.making import make_ensemble, rewrite_file
 
 
@@ -115,6 +116,6 @@ def test_a_reference_that_is_no_picture_is_the_bundles_fault(bundle_copy: Path) 
 
 def test_this_bundle_passes_closely() -> None:
     """Far below what is allowed: the bounds leave room for other processors, not for other numbers."""
-    for result in run_self_test(open_bundle()):
+    for result in run_self_test(open_bundle(DENSITY)):
         assert result.status == "passed", result
         assert float(result.message.split()[2]) < 1e-4, result

@@ -20,6 +20,7 @@ from osteo_edge.cli.main import _run
 from osteo_edge.errors import IntegrityError, SignatureError
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.signature import require_signature
+from tests.bundles import DENSITY
 from tests.making import keep_one_file, rename, rewrite_file, rewrite_manifest
 
 NAME = "knee-other"
@@ -57,7 +58,7 @@ def test_a_signed_bundle_is_whole_and_of_its_key(signed: Path, key: Ed25519Priva
 
 
 def test_an_unsigned_bundle_has_no_signature_to_list() -> None:
-    bundle = open_bundle()
+    bundle = open_bundle(DENSITY)
     assert bundle.signature is None
     assert MANIFEST_SIGNATURE not in bundle.listed
 

@@ -32,6 +32,7 @@ from osteo_edge.engines.tuning import (
 from osteo_edge.errors import InferenceError, TuningError
 from osteo_edge.model import LoadingModel
 from osteo_edge.selftest import SelfTestResult, reference_pixels
+from tests.bundles import DENSITY
 from tests.making import add_precision, rewrite_manifest
 
 THREADS = 2
@@ -47,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def bundle() -> Bundle:
-    return open_bundle()
+    return open_bundle(DENSITY)
 
 
 @pytest.fixture
@@ -81,10 +82,10 @@ def test_a_stored_measurement_is_found_again(bundle: Bundle, stored: Path, folde
 @pytest.mark.usefixtures("stored")
 def test_auto_follows_it_everywhere(example: Path) -> None:
     assert LoadingModel(threads=THREADS).choices[0].engine == "litert"
-    with OsteoPredictor(threads=THREADS) as predictor:
+    with OsteoPredictor(DENSITY, threads=THREADS) as predictor:
         assert predictor.predict(example).model.engine == "litert"
-    assert OsteoPredictor(threads=THREADS, engine="onnxruntime").model.engine == "onnxruntime"
-    assert not follows(OsteoPredictor(threads=1)), "measured with other threads"
+    assert OsteoPredictor(DENSITY, threads=THREADS, engine="onnxruntime").model.engine == "onnxruntime"
+    assert not follows(OsteoPredictor(DENSITY, threads=1)), "measured with other threads"
 
 
 @pytest.mark.usefixtures("stored")
@@ -153,7 +154,7 @@ def test_a_damaged_file_is_told_and_does_no_harm(bundle: Bundle, stored: Path, c
     found = find_tuning(bundle, threads=THREADS)
     assert found.tuning is None
     assert found.ignored_because
-    assert not follows(OsteoPredictor(threads=THREADS))
+    assert not follows(OsteoPredictor(DENSITY, threads=THREADS))
 
 
 def test_forgetting(bundle: Bundle, stored: Path) -> None:
@@ -441,7 +442,7 @@ def test_another_file_s_answers_are_counted(bundle: Bundle) -> None:
     found = compare_answers(bundle, reduced, exact, shown, threads=1)
     answers = []
     for engine, precision in (reduced, exact):
-        with OsteoPredictor(engine=engine, precision=precision, threads=1) as predictor:
+        with OsteoPredictor(DENSITY, engine=engine, precision=precision, threads=1) as predictor:
             answers.append([predictor.predict(one) for one in shown])
     pairs = [pair for pair in zip(*answers, strict=True) if all(one.probabilities for one in pair)]
     largest = max(

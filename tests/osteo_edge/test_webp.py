@@ -18,6 +18,7 @@ from osteo_edge.images import quality, reader, webp
 from osteo_edge.images.formats import begins_as_picture, read_header
 from osteo_edge.manifest import QualityLimits
 from tests import pictures
+from tests.bundles import DENSITY
 from tests.pictures import Chunk
 
 HEIGHT, WIDTH = 90, 71
@@ -312,7 +313,7 @@ def test_files_without_a_webp_s_name_are_known_by_their_beginning(tmp_path: Path
 
 def test_a_webp_is_answered_as_the_png_of_its_pixels(example: Path) -> None:
     pixels = cv2.imread(str(example), cv2.IMREAD_GRAYSCALE)
-    with OsteoPredictor() as predictor:
+    with OsteoPredictor(DENSITY) as predictor:
         of_webp, of_png = predictor.predict(lossless(pixels)), predictor.predict(pictures.encoded(".png", pixels))
     assert of_webp.answers == of_png.answers
     assert of_webp.joints
