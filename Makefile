@@ -57,6 +57,7 @@ dist/%.zip: train/results/%/run.json train/results/%/fusion.json export/results/
 
 # The embedded bundle of grades from a run's weights: calibrated, judged, reduced within the budget, measured on its own files and packed.
 # Needs the graded knees, knees without a label and films of whole knees under DATA; an hour on two busy cores, most of it the search.
+# ARM64 names an emulated machine (export/portability/prepare_arm64.sh): what int8 files differ by there is what their self-test allows.
 GRADED_RESULTS = export/results/knee-osteoarthritis
 GRADED_RUN = --run train/results/$(RUN) --finder train/results/knee-finder/finder.npz --data $(DATA)/knee_oa
 PACK_GRADES = $(EXPORT) bundle $(GRADED_RUN) --data-card export/data_cards/knee-osteoarthritis-severity-grading.toml --coverage 0.9 \
@@ -68,7 +69,7 @@ grades: .venv/installed ## the embedded bundle of grades from a run's weights: m
 	$(EXPORT) plan $(GRADED_RUN) --unlabelled $(DATA)/knee_unlabelled --max-drop 0.005 --min-agreement 0.97 --prefer speed --output $(GRADED_RESULTS)/plan.json
 	$(EXPORT) measure $(GRADED_RUN) --plan $(GRADED_RESULTS)/plan.json --output $(GRADED_RESULTS)/measured.npz
 	$(PACK_GRADES) --output dist/knee-osteoarthritis
-	$(EXPORT) portability --bundle dist/knee-osteoarthritis --data $(DATA)/knee --output $(GRADED_RESULTS)/portability.json
+	$(EXPORT) portability --bundle dist/knee-osteoarthritis --data $(DATA)/knee $(addprefix --arm64 ,$(ARM64)) --output $(GRADED_RESULTS)/portability.json
 	.venv/bin/python -m benchmarks engines --bundle dist/knee-osteoarthritis --json $(GRADED_RESULTS)/latency.json
 	.venv/bin/python -m benchmarks stability --bundle dist/knee-osteoarthritis --data $(DATA)/knee --data $(DATA)/knee_oa/val --json $(GRADED_RESULTS)/stability.json
 	$(PACK_GRADES) --portability $(GRADED_RESULTS)/portability.json --latency $(GRADED_RESULTS)/latency.json --stability $(GRADED_RESULTS)/stability.json \

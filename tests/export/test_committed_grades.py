@@ -1,4 +1,4 @@
-"""The embedded bundle of grades, made again from the committed run and measurements, without a radiograph."""
+"""The embedded bundle of grades, made again from the committed run, measurements and the graded knees."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ RESULTS = ROOT / "export/results/knee-osteoarthritis"
 
 
 @pytest.mark.slow
-def test_it_comes_out_as_it_is_embedded(finder: Any, finder_bytes: bytes, track: Any, tmp_path: Path) -> None:
+def test_it_comes_out_as_it_is_embedded(
+    data_folder: Path, finder: Any, finder_bytes: bytes, track: Any, tmp_path: Path
+) -> None:
     from export.evidence import read_evidence
     from export.measured import read_measured
     from export.planning import read_plan
@@ -28,13 +30,11 @@ def test_it_comes_out_as_it_is_embedded(finder: Any, finder_bytes: bytes, track:
         source=source,
         finder=finder_bytes,
         reference=draw_reference(finder),
-        data=None,
+        data=data_folder / "knee_oa",
         data_card=ROOT / "export/data_cards" / embedded.manifest.provenance["data_card"],
         plan=read_plan(RESULTS / "plan.json", source),
         measured=read_measured(RESULTS / "measured.npz", source),
-        evidence=read_evidence(
-            portability=RESULTS / "portability.json", latency=RESULTS / "latency.json", stability=RESULTS / "stability.json"
-        ),
+        evidence=read_evidence(portability=RESULTS / "portability.json", latency=RESULTS / "latency.json"),
     )
     made = export_bundle(material, tmp_path / "knee-osteoarthritis", force=False, track=track).bundle
     files, again = embedded.manifest.files, made.manifest.files
