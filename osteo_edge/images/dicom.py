@@ -191,10 +191,7 @@ def open_picture(data: bytes, take: Callable[[int], None] = lambda _: None) -> P
         UnreadableImageError: cut, damaged, or nested too deeply.
         ImageTooLargeError: a deflated data set of more than 64 MiB.
     """
-    try:
-        return _open(data, take)
-    except (struct.error, IndexError) as error:
-        raise _truncated() from error
+    return _translated(lambda: _open(data, take))
 
 
 def _open(data: bytes, take: Callable[[int], None]) -> Picture:
@@ -250,13 +247,15 @@ def _silence_pydicom() -> None:
 
 
 def _translated(read: Callable[[], Result]) -> Result:
-    """Run what belongs to pydicom and its decoders, which raise whatever comes of damaged data."""
+    """Run what asks pydicom or a decoder, which raise whatever comes of damaged data."""
     try:
         return read()
     except (OsteoEdgeError, MemoryError):
         raise
     except RecursionError as error:
         raise UnreadableImageError("the DICOM file's sequences are nested too deeply", code="too_deep") from error
+    except (struct.error, IndexError) as error:
+        raise _truncated() from error
     except Exception as error:
         raise damaged(f"it cannot be decoded: {type(error).__name__}") from error
 
@@ -350,14 +349,12 @@ def _read_elements(body: bytes, start: int, syntax: str) -> tuple[Elements, int 
 
     file = BytesIO(body)
     file.seek(start)
-    dataset = _translated(
-        lambda: read_dataset(
-            file,
-            is_implicit_VR=syntax == _IMPLICIT,
-            is_little_endian=syntax != _BIG_ENDIAN,
-            stop_when=lambda tag, vr, length: tag in (_PIXELS, *_FLOAT_PIXELS),
-            specific_tags=[Tag(keyword) for keyword in KEYWORDS],
-        )
+    dataset = read_dataset(
+        file,
+        is_implicit_VR=syntax == _IMPLICIT,
+        is_little_endian=syntax != _BIG_ENDIAN,
+        stop_when=lambda tag, vr, length: tag in (_PIXELS, *_FLOAT_PIXELS),
+        specific_tags=[Tag(keyword) for keyword in KEYWORDS],
     )
     at = file.tell()
     return Elements(dataset), at if at + 8 <= len(body) else None
@@ -459,18 +456,12 @@ def _picture(elements: Elements, kind: str, syntax: str, layout: Layout, value: 
     from osteo_edge.images.dicom_greys import make_greys
     from osteo_edge.images.dicom_tags import read_tags
 
-    greys = (
-        _translated(lambda: make_greys(elements, layout.bits_stored, layout.is_signed, layout.photometric, kind))
-        if layout.samples == 1
-        else None
-    )
+    is_grey = layout.samples == 1
+    greys = make_greys(elements, layout.bits_stored, layout.is_signed, layout.photometric, kind) if is_grey else None
     coding = _NATIVE[syntax] if syntax in _NATIVE else _COMPRESSED[syntax][0]
-    tags = _translated(
-        lambda: read_tags(elements, kind, coding, greys.origin if greys else "stored", greys.notes if greys else ())
-    )
-    header = ImageHeader(
-        "DICOM", layout.columns, layout.rows, _memory_bytes(layout, syntax, len(value)), False, layout.samples == 3
-    )
+    tags = read_tags(elements, kind, coding, greys.origin if greys else "stored", greys.notes if greys else ())
+    memory_bytes = _memory_bytes(layout, syntax, len(value))
+    header = ImageHeader("DICOM", layout.columns, layout.rows, memory_bytes, may_be_coloured=not is_grey)
     return Picture(header, tags, layout, syntax, value, elements.order, words, greys.table if greys else None)
 
 

@@ -457,6 +457,21 @@ def test_no_damage_anywhere_ends_in_anything_but_a_picture_or_an_input_error(syn
     assert not any("\n" in error for error in errors)
 
 
+@pytest.mark.parametrize("syntax", [dicoms.EXPLICIT, dicoms.BIG_ENDIAN, dicoms.IMPLICIT])
+def test_no_byte_of_the_header_can_end_in_anything_else(syntax: str) -> None:
+    """Each byte before the pixels in turn, to two values."""
+    data = dicoms.file(BYTES[:8, :8], syntax, **KNEE, WindowCenter="2000", WindowWidth="900", PatientAge="045Y", PatientSex="F")
+    outcomes = set()
+    for place in range(132, len(data) - 64):
+        for value in (0xFF, data[place] ^ 0x01):
+            damaged = data[:place] + bytes([value]) + data[place + 1 :]
+            try:
+                reader.read(damaged)
+            except InputError as error:
+                outcomes.add(error.code)
+    assert outcomes >= {"damaged", "truncated", "not_an_image", "unsupported_format"}
+
+
 def test_of_the_strict_codings_most_damage_is_noticed() -> None:
     """JPEG-LS, and JPEG of 8 bit, whose warnings are heard. JPEG lossless, JPEG 2000 and uncompressed files tell nothing."""
     rng = random.Random(5)
