@@ -9,7 +9,10 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import pytest
+
+from tests import dicoms
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_WHEEL_BYTES = 24_000_000
@@ -44,3 +47,23 @@ def test_it_installs_and_answers_from_an_empty_folder(
     litert = run(environment / "bin/osteo-edge", "predict", "--engine", "litert", "image.png", cwd=empty)
     assert litert.returncode == 8
     assert "osteo-edge[litert]" in litert.stderr
+
+
+def test_dicom_is_read_with_its_extra_and_the_extra_is_named_without(
+    wheel: Path, make_environment: Callable[..., Path], tmp_path: Path, example: Path
+) -> None:
+    film = cv2.imread(str(example), cv2.IMREAD_GRAYSCALE)
+    for name, syntax in (
+        ("plain", dicoms.EXPLICIT),
+        ("lossless", dicoms.JPEG_LOSSLESS_FIRST),
+        ("wavelets", dicoms.J2K_LOSSLESS),
+    ):
+        (tmp_path / name).write_bytes(dicoms.file(film, syntax, **dicoms.OF_A_KNEE))
+    without, extra = make_environment(wheel), make_environment(f"osteo-edge[dicom] @ {wheel.as_uri()}")
+    told = run(without / "bin/osteo-edge", "predict", "plain", cwd=tmp_path)
+    assert (told.returncode, 'pip install "osteo-edge[dicom]"' in told.stdout) == (3, True)
+    done = run(extra / "bin/osteo-edge", "predict", "--format", "jsonl", tmp_path, cwd=tmp_path)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["tags"]["body_part"] for answer in answers] == ["knee"] * 3
+    assert answers[0]["joints"]
+    assert answers[0]["joints"] == answers[1]["joints"] == answers[2]["joints"]

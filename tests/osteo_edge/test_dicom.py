@@ -342,6 +342,19 @@ def test_a_colour_radiograph_and_wide_rows_are_refused() -> None:
     assert refusal(dicoms.written(made)).code == "damaged"
 
 
+def test_fractions_films_and_pixels_that_are_missing_are_refused_by_name() -> None:
+    made = dicoms.dataset(GREYS, bits=12)
+    nothing = refusal(dicoms.written(made))
+    assert (nothing.code, "holds no picture" in str(nothing)) == ("not_an_image", True)
+    made.add_new(0x7FE00008, "OF", GREYS.astype("<f4").tobytes())
+    assert refusal(dicoms.written(made)).code == "unsupported_pixels"
+    moving = dicoms.dataset(BYTES)
+    moving.add_new(0x7FE00010, "OB", dicoms.encapsulated(b"\0\0\1\xb3"))
+    moving["PixelData"].is_undefined_length = True
+    named = refusal(dicoms.written(moving, "1.2.840.10008.1.2.4.100"))
+    assert (named.code, "MPEG2" in str(named)) == ("unsupported_format", True)
+
+
 @pytest.mark.parametrize("syntax", [*dicoms.LOSSLESS, *dicoms.LOSSY])
 def test_a_codestream_of_another_size_than_the_header_is_refused(syntax: str) -> None:
     pixels = BYTES if syntax == dicoms.JPEG else GREYS
