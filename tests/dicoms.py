@@ -15,9 +15,9 @@ CR, DX, SC = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1", "1.2.84
 IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))
 JPEG, JPEG_EXTENDED, JPEG_LOSSLESS, JPEG_LOSSLESS_FIRST = (f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 57, 70))
 JPEG_LS, JPEG_LS_LOSSY, J2K_LOSSLESS, J2K = (f"1.2.840.10008.1.2.4.{end}" for end in (80, 81, 90, 91))
-RLE = "1.2.840.10008.1.2.5"
+HTJ2K_LOSSLESS, RLE = "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.5"
 NATIVE = (IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN)
-LOSSLESS = (JPEG_LOSSLESS, JPEG_LOSSLESS_FIRST, JPEG_LS, J2K_LOSSLESS, RLE)
+LOSSLESS = (JPEG_LOSSLESS, JPEG_LOSSLESS_FIRST, JPEG_LS, J2K_LOSSLESS, HTJ2K_LOSSLESS, RLE)
 LOSSY = (JPEG, JPEG_EXTENDED, JPEG_LS_LOSSY, J2K)
 
 # What a good file of a knee says of it.
@@ -97,6 +97,8 @@ def encode(pixels: np.ndarray, syntax: str, made: Dataset) -> bytes:
         return _runs(pixels, made)
     if syntax in (JPEG_LS, JPEG_LS_LOSSY):
         return bytes(imagecodecs.jpegls_encode(pixels.view(f"u{pixels.itemsize}"), level=2 * (syntax == JPEG_LS_LOSSY)))
+    if syntax == HTJ2K_LOSSLESS:
+        return bytes(imagecodecs.htj2k_encode(pixels))
     if syntax in (J2K, J2K_LOSSLESS):
         options = {"reversible": True, "level": 0} if syntax == J2K_LOSSLESS else {"level": 60}
         return bytes(imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", bitspersample=bits, **options))
