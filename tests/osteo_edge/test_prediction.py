@@ -17,7 +17,6 @@ import pytest
 
 from osteo_edge import OsteoPredictor, Prediction
 from osteo_edge.images.reader import read
-from tests.bundles import DENSITY
 
 ROOT = Path(__file__).resolve().parents[2]
 Again = Callable[[Any], Any]
@@ -25,7 +24,7 @@ Again = Callable[[Any], Any]
 
 @pytest.fixture(scope="module")
 def predictor() -> Iterator[OsteoPredictor]:
-    with OsteoPredictor(DENSITY, threads=1) as predictor:
+    with OsteoPredictor(threads=1) as predictor:
         yield predictor
 
 
@@ -105,7 +104,7 @@ from osteo_edge import InputError, OsteoPredictor
 
 def start():
     global predictor
-    predictor = OsteoPredictor(DENSITY, threads=1)
+    predictor = OsteoPredictor(threads=1)
 
 def answer(path):
     return predictor.predict(path)
