@@ -80,6 +80,9 @@ def draw(points: Sequence[Point], path: Path, *, title: str, value: str, time: s
         )
     times = [point.time for point in points]
     panel.set_xscale("log" if max(times) > _WIDE * min(times) else "linear")
+    panel.xaxis.set_major_formatter("{x:g}")
+    if max(times) < 10 * min(times):  # else the powers of ten are enough
+        panel.xaxis.set_minor_formatter("{x:g}")
     panel.set(title=title, ylabel=value, xlabel=time)
     legend = figure.legend(frameon=False, fontsize="x-small", loc="outside lower center", ncols=2)
     for handle in legend.legend_handles:

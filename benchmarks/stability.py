@@ -74,7 +74,7 @@ class Outcome:
     required=True,
     help="Folder of radiographs; may be given again, and each is told apart.",
 )
-@click.option("--most", type=click.IntRange(1), default=150, show_default=True, help="Pictures of each folder, evenly drawn.")
+@click.option("--most", type=click.IntRange(1), default=100, show_default=True, help="Pictures of each folder, evenly drawn.")
 @json_option
 @page_option
 def command(bundle: str, folders: Sequence[Path], most: int, target: Path | None, page: Path | None) -> None:

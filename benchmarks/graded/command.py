@@ -20,11 +20,15 @@ from benchmarks.graded.judging import default_file, describe, files_of, judge
 from benchmarks.graded.records import FULL, SCHEMA_VERSION, FileFigures, Grades
 from benchmarks.pages import chart_option, hand_on, json_option, page_option
 from benchmarks.pareto import Point
+from osteo_edge.benchmark.measure import describe_device
 from osteo_edge.bundle import Bundle
 from osteo_edge.engines.device import processor
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.printable import counted
 from train.dataset import DatasetError
+
+# Waiting processes a processor, above which times are those of a busy machine.
+BUSY = 0.5
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _bundles = click.option("--bundle", "names", multiple=True, required=True, help="Name or folder; may be given again.")
@@ -91,6 +95,7 @@ def measure(bundles: Sequence[Bundle], of: GradedSet, *, resamples: int, only_de
         ClickException: two bundles have one name, one has no full-precision file to compare with, or a picture is another.
     """
     _require_comparable(bundles)
+    load = load_of_a_processor()
     judged = {
         bundle.manifest.name: judge(
             bundle, of, [default_file(bundle)] if only_default else files_of(bundle), resamples=resamples
@@ -104,9 +109,16 @@ def measure(bundles: Sequence[Bundle], of: GradedSet, *, resamples: int, only_de
         processor=processor().model,
         threads=1,
         rounds=0,
+        load=load,
         bundles={name: asked for name, (asked, _) in judged.items()},
         rows=tuple(row for _, rows in judged.values() for row in rows),
     )
+
+
+def load_of_a_processor() -> float:
+    """As ``Grades.load`` has it."""
+    device = describe_device()
+    return round((device.load or 0.0) / device.processors, 2)
 
 
 def _require_comparable(bundles: Sequence[Bundle]) -> None:
@@ -139,12 +151,10 @@ def timed(found: Grades, bundles: Sequence[Bundle], *, rounds: int, threads: int
 
 def lines_of(found: Grades) -> list[str]:
     """The part of the page."""
-    timing = (
-        f" ms: the networks alone for one knee, {found.processor}, {counted(found.threads, 'thread')}." if found.rounds else ""
-    )
     return [
         *tables.facts(found),
-        f"A refused knee counts as wrong and, where a figure needs scores, has the class shares of the training part.{timing}",
+        "A refused knee counts as wrong and, where a figure needs scores, has the class shares of the training "
+        f"part.{_timing(found)}",
         "Bold: what `auto` takes on this processor. Lost, changed and crossed (reported by both, with another answer): against "
         "ONNX Runtime fp32 of the same bundle.",
         "",
@@ -157,6 +167,15 @@ def lines_of(found: Grades) -> list[str]:
         "",
         *(tables.answered_line(row) for row in found.rows if row.is_default),
     ]
+
+
+def _timing(found: Grades) -> str:
+    if not found.rounds:
+        return ""
+    told = f" ms: the networks alone for one knee, {found.processor}, {counted(found.threads, 'thread')}, in turns."
+    if found.load > BUSY:
+        told += f" Other work was under way (load {found.load:g} a processor before the start): an idle machine is faster."
+    return told
 
 
 def external_lines(found: Grades) -> list[str]:

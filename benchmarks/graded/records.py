@@ -90,6 +90,7 @@ class Grades:
 
     Attributes:
         processor, threads, rounds: of the timing.
+        load: average number of waiting processes in the minute before anything was asked, a processor; 0 where nothing tells.
         bundles: by name.
     """
 
@@ -99,5 +100,6 @@ class Grades:
     processor: str
     threads: int
     rounds: int
+    load: float
     bundles: Mapping[str, Asked]
     rows: tuple[FileFigures, ...]

@@ -202,6 +202,9 @@ def test_every_file_is_asked_through_the_runtime_and_the_page_is_written(
     assert full.confusion[2][-1] == 1
     assert full.sets.reported.value <= 7 / 8
     assert found.pictures.by_grade == (2, 2, 2, 1, 1)
+    busy = "\n".join(command.lines_of(replace(found, rounds=3, load=5.2)))
+    assert "Other work was under way (load 5.2 a processor before the start)" in busy
+    assert "Other work" not in "\n".join(command.lines_of(replace(found, rounds=3, load=0.1)))
     assert part_of(page, "grades") == command.lines_of(found)
     assert page.read_text().startswith("before\n")
     assert page.read_text().endswith("after\n")
