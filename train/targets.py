@@ -38,6 +38,7 @@ OSTEOPENIA, OSTEOPOROSIS = 1, 2
 _SMALL_INVERSE_PENALTY = 1.0  # of the logistic on one or two standardised predictions
 _FEWEST_KNOWN = 10
 _NO_DEVIATION = 1e-7  # relative to the mean: what rounding of half precision leaves of a feature that does not vary
+_TRACE, _SMALLEST_STEP, _ROUNDING, _MOST_STEPS = 1e-9, 1e-9, 1e-12, 100
 _NARROWEST = 1e-6  # the least distance between two cut-points, in logits
 
 
@@ -213,7 +214,7 @@ def require_finite(values: Floats, name: str) -> None:
     Raises:
         DatasetError: names the first row.
     """
-    wrong = np.array([not np.isfinite(row).all() for row in values])
+    wrong = ~np.isfinite(np.reshape(values, (len(values), -1))).all(axis=1)
     if wrong.any():
         raise DatasetError(
             f"{name}: row {wrong.argmax()} holds what is no finite number, as {wrong.sum()} of {len(wrong)} rows do"
@@ -445,10 +446,45 @@ def _fit_regressions(
         biases.append(ridge.bias)
         chosen.append(settings.inverse_penalties[place])
     scaler = StandardScaler().fit(np.column_stack(held_back))
-    logistic = _logistic(_SMALL_INVERSE_PENALTY).fit(scaler.transform(np.column_stack(held_back)), labels)
-    to_logits = logistic.coef_.T / scaler.scale_[:, np.newaxis]
-    bias = (np.concatenate(biases) - scaler.mean_) @ to_logits + logistic.intercept_
+    logistic = _fit_softmax(scaler.transform(np.column_stack(held_back)), labels, _SMALL_INVERSE_PENALTY)
+    to_logits = logistic.kernel / scaler.scale_[:, np.newaxis]
+    bias = (np.concatenate(biases) - scaler.mean_) @ to_logits + logistic.bias
     return _Affine(np.hstack(kernels) @ to_logits, bias), tuple(chosen)
+
+
+def _fit_softmax(inputs: Doubles, labels: Integers, inverse_penalty: float) -> _Affine:
+    """Multinomial logistic regression on few inputs by Newton's method; every class weighs the same.
+
+    The loss is convex and its steps are halved until it falls, hence the optimum is found from anywhere.
+    """
+    rows, weights = np.column_stack([inputs, np.ones(len(inputs))]), balanced_weights(labels)
+    truth, size = np.eye(len(LABELS))[labels], rows.shape[1] * len(LABELS)
+    # The biases are free; together they have no effect, which a trace of penalty settles.
+    penalties = np.append(np.full(inputs.shape[1], 1 / inverse_penalty), _TRACE)[:, np.newaxis]
+
+    def loss(kernel: Doubles) -> float:
+        logits = rows @ kernel
+        logits -= logits.max(axis=1, keepdims=True)
+        likelihood = (truth * logits).sum(axis=1) - np.log(np.exp(logits).sum(axis=1))
+        return float((penalties * kernel**2).sum() / 2 - weights @ likelihood)
+
+    kernel = np.zeros((rows.shape[1], len(LABELS)))
+    value = loss(kernel)
+    for _ in range(_MOST_STEPS):
+        shares = softmax(rows @ kernel)
+        gradient = rows.T @ (weights[:, np.newaxis] * (shares - truth)) + penalties * kernel
+        curved = weights[:, np.newaxis, np.newaxis] * (
+            shares[:, :, np.newaxis] * np.eye(len(LABELS)) - shares[:, :, np.newaxis] * shares[:, np.newaxis]
+        )
+        curvature = np.einsum("ni,nab,nj->iajb", rows, curved, rows).reshape(size, size)
+        curvature += np.diag(np.repeat(penalties[:, 0], len(LABELS)))
+        step = np.linalg.solve(curvature, gradient.ravel()).reshape(kernel.shape)
+        while (lower := loss(kernel - step)) > value + _ROUNDING * abs(value):
+            step /= 2
+        kernel, value = kernel - step, lower
+        if np.abs(step).max() <= _SMALLEST_STEP:
+            break
+    return _Affine(kernel[:-1], kernel[-1])
 
 
 def _out_of_fold_ridges(

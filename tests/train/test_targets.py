@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import approx_fprime
 from scipy.special import expit
 from sklearn.decomposition import PCA
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
@@ -21,7 +21,17 @@ from train.dataset import DatasetError
 from train.evaluate import class_aucs
 from train.linear import fit_linear
 from train.target_heads import KerasTarget, keras_target, standardise, t_score_auxiliary
-from train.targets import KINDS, _fit_ridges, _ordinal_loss, as_head, as_raw_head, balanced_weights, fit_reducer, fit_target
+from train.targets import (
+    KINDS,
+    _fit_ridges,
+    _fit_softmax,
+    _ordinal_loss,
+    as_head,
+    as_raw_head,
+    balanced_weights,
+    fit_reducer,
+    fit_target,
+)
 
 SETTINGS = Linear(pca_variance=0.95, inverse_penalties=(1e-3, 1e-2, 1e-1), inner_folds=3)
 LINEAR_KINDS = ("classes", "two_classes", "t_score", "privileged")
@@ -293,3 +303,14 @@ def test_weights_make_classes_count_the_same() -> None:
     labels = np.array([0, 0, 0, 2, 2, 1])
     np.testing.assert_allclose(balanced_weights(labels), compute_sample_weight("balanced", labels))
     np.testing.assert_allclose(balanced_weights(labels[:5]), compute_sample_weight("balanced", labels[:5]))
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0, 30.0], ids=["noise", "signal", "parted"])
+def test_the_small_logistic_is_that_of_scikit_learn(strength: float) -> None:
+    """Up to a constant a picture, which the softmax does not see; where the classes are parted too."""
+    rng = np.random.default_rng(2)
+    labels = np.repeat([0, 1, 2], [20, 60, 30])
+    inputs = rng.normal(size=(110, 2)) + strength * np.column_stack([labels, -labels])
+    ours = softmax(_fit_softmax(inputs, labels, 1.0).logits(inputs))
+    theirs = LogisticRegression(C=1.0, class_weight="balanced", max_iter=10_000, tol=1e-10).fit(inputs, labels)
+    np.testing.assert_allclose(ours, theirs.predict_proba(inputs), atol=2e-6)

@@ -178,8 +178,7 @@ def _check_patients(dataset: Dataset) -> Check:
 
 def _check_balance(balance: Balance) -> Check:
     """A picture that tells age tells bone density where the classes differ in age, and nothing else."""
-    name = "age" if balance.name == AGE else "sex"
-    return Check(f"{name} of the classes", "pass" if balance.is_matched else "warn", balance.sentence)
+    return Check(balance.title, "pass" if balance.is_matched else "warn", balance.sentence)
 
 
 def _counted(name: str, count: int, bad: str, good: str) -> Check:

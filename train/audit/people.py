@@ -36,18 +36,21 @@ class Balance:
     known: float
 
     @property
+    def title(self) -> str:
+        return "ages" if self.name == AGE else "sexes"
+
+    @property
     def is_matched(self) -> bool:
         return self.difference <= LARGEST_DIFFERENCE
 
     @property
     def sentence(self) -> str:
         """What is said of it, in one sentence."""
-        what = "age" if self.name == AGE else "share of women"
         if math.isnan(self.difference):
-            return f"too few {'ages' if self.name == AGE else 'sexes'} are known to tell whether the classes differ in it"
+            return "too few are known to tell whether the classes differ"
         shown = ", ".join(f"{label} {_shown(self.name, mean)}" for label, mean in self.means.items())
         return (
-            f"{what}: {shown}; at most {self.difference:.2f} standard deviations apart, "
+            f"{'mean' if self.name == AGE else 'women'} {shown}; at most {self.difference:.2f} standard deviations apart, "
             f"{'within' if self.is_matched else 'beyond'} the {LARGEST_DIFFERENCE:g} of matched groups"
         )
 

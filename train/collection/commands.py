@@ -57,4 +57,5 @@ def _told(folder: Path) -> Iterator[str]:
     for label in LABELS:
         of_label = [row.patient_group for row in dataset.radiographs if row.label == label]
         yield f"  {label}: {counted(len(of_label), 'film')} of {counted(len(set(of_label)), 'patient')}"
-    yield from (balance_of(dataset, name).sentence for name in (AGE, SEX))
+    for balance in (balance_of(dataset, name) for name in (AGE, SEX)):
+        yield f"{balance.title}: {balance.sentence}"

@@ -8,9 +8,13 @@ macro AUC.
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,7 @@ from train.study.systems import Repeat, candidates_once, select
 SCHEMA_VERSION = 1
 SHOWN = ("macro_auc", "balanced_accuracy")
 _TELL_EVERY = 10
+_WORTH_PROCESSES = 50  # each takes seconds to start
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -68,13 +73,23 @@ def permuted_macro_aucs(config: StudyConfig, described: Described, folder: Path,
     file, started = folder / f"permuted-{key}.json", time.monotonic()
     done: list[dict[str, float]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     before = len(done)
-    for number in range(before, config.proof.permutations):
-        done.append(_permuted_once(config, described, number))
+    for one in _in_turn(partial(_permuted_once, config, described), range(before, config.proof.permutations)):
+        done.append(one)
         cache.save_json(file, done)
         if len(done) % _TELL_EVERY == 0:
             left = (time.monotonic() - started) / (len(done) - before) * (config.proof.permutations - len(done))
             say(f"Permutation {len(done)} of {config.proof.permutations}; about {left / 60:.0f} min left")
     return {name: [one[name] for one in done[: config.proof.permutations]] for name in pools_of(config)}
+
+
+def _in_turn(once: Callable[[int], dict[str, float]], numbers: Sequence[int]) -> Iterator[dict[str, float]]:
+    """The permutations in their order; many are shared out over the processors."""
+    if len(numbers) < _WORTH_PROCESSES:
+        yield from map(once, numbers)
+        return
+    # Spawned: a copy of a process in which TensorFlow has threads may wait for ever.
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        yield from pool.map(once, numbers)
 
 
 def _permuted_once(config: StudyConfig, described: Described, number: int) -> dict[str, float]:
