@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import ThreadpoolController
 
@@ -38,7 +37,7 @@ OSTEOPENIA, OSTEOPOROSIS = 1, 2
 _SMALL_INVERSE_PENALTY = 1.0  # of the logistic on one or two standardised predictions
 _FEWEST_KNOWN = 10
 _NO_DEVIATION = 1e-7  # relative to the mean: what rounding of half precision leaves of a feature that does not vary
-_TRACE, _SMALLEST_STEP, _ROUNDING, _MOST_STEPS = 1e-9, 1e-9, 1e-12, 100
+_TRACE, _ROUNDING, _MOST_STEPS = 1e-9, 1e-12, 100
 _NARROWEST = 1e-6  # the least distance between two cut-points, in logits
 
 
@@ -445,10 +444,12 @@ def _fit_regressions(
         kernels.append(ridge.kernel)
         biases.append(ridge.bias)
         chosen.append(settings.inverse_penalties[place])
-    scaler = StandardScaler().fit(np.column_stack(held_back))
-    logistic = _fit_softmax(scaler.transform(np.column_stack(held_back)), labels, _SMALL_INVERSE_PENALTY)
-    to_logits = logistic.kernel / scaler.scale_[:, np.newaxis]
-    bias = (np.concatenate(biases) - scaler.mean_) @ to_logits + logistic.bias
+    told = np.column_stack(held_back)
+    mean, deviation = told.mean(axis=0), told.std(axis=0)
+    scale = np.where(deviation > 0, deviation, 1.0)
+    logistic = _fit_softmax((told - mean) / scale, labels, _SMALL_INVERSE_PENALTY)
+    to_logits = logistic.kernel / scale[:, np.newaxis]
+    bias = (np.concatenate(biases) - mean) @ to_logits + logistic.bias
     return _Affine(np.hstack(kernels) @ to_logits, bias), tuple(chosen)
 
 
@@ -481,8 +482,8 @@ def _fit_softmax(inputs: Doubles, labels: Integers, inverse_penalty: float) -> _
         step = np.linalg.solve(curvature, gradient.ravel()).reshape(kernel.shape)
         while (lower := loss(kernel - step)) > value + _ROUNDING * abs(value):
             step /= 2
-        kernel, value = kernel - step, lower
-        if np.abs(step).max() <= _SMALLEST_STEP:
+        kernel, fall, value = kernel - step, value - lower, lower
+        if fall <= _ROUNDING * abs(value):
             break
     return _Affine(kernel[:-1], kernel[-1])
 

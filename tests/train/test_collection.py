@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from osteo_edge.images.reader import read
 from train.__main__ import main
 from train.collection.config import CollectionConfig, CutOffs, Format, read_collection_config
 from train.collection.joining import Collected, collect
 from train.collection.table import read_table, same_patient
+from train.collection.writing import write_collection
 from train.config import PROJECT, ConfigError
 from train.dataset import DatasetError, read_dataset
 
@@ -211,8 +213,53 @@ def test_films_are_found_by_the_patient_in_their_path(export: Path) -> None:
     assert found.faults == ("line 5: no film's path tells of patient '14'; export one, or take the row out",)
     assert found.notes == (
         "1 file left aside: of patients of whom no row can be used: PA55/IM1",
-        "1 file left aside: 'films' finds no patient in the path",
+        "1 file left aside: no patient in the path",
     )
+
+
+def write_dicom(path: Path, seed: int, *, patient: str, instance: str) -> None:
+    """A film as an X-ray machine stores it: 12 bits, uncompressed, the patient's name and number in its tags."""
+    import pydicom
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+
+    pixels = np.random.default_rng(seed).integers(0, 4096, (50, 40), dtype=np.uint16)
+    tags = Dataset()
+    tags.file_meta = FileMetaDataset()
+    tags.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    tags.file_meta.MediaStorageSOPClassUID = tags.SOPClassUID = DigitalXRayImageStorageForPresentation
+    tags.file_meta.MediaStorageSOPInstanceUID = tags.SOPInstanceUID = f"1.2.3.{instance}"
+    tags.PatientID, tags.PatientName, tags.Modality, tags.BodyPartExamined = patient, "Muster^Erika", "DX", "KNEE"
+    tags.Rows, tags.Columns = pixels.shape
+    tags.SamplesPerPixel, tags.BitsAllocated, tags.BitsStored, tags.HighBit, tags.PixelRepresentation = 1, 16, 12, 11, 0
+    tags.PhotometricInterpretation = "MONOCHROME2"
+    tags.PixelData = pixels.tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pydicom.dcmwrite(path, tags, enforce_file_format=True)
+
+
+def test_dicom_films_are_found_by_a_tag_and_lose_their_tags(tmp_path: Path) -> None:
+    """Names of an archive tell of nobody; one film stands twice, as another instance of the same pixels."""
+    folder, output = tmp_path / "export", tmp_path / "data"
+    for number, patient in enumerate(("0007", "12", "13", "13", "99")):
+        seed = min(number, 2) if number < 4 else number
+        write_dicom(folder / f"DICOM/IM{number:06}", seed, patient=patient, instance=str(number))
+    (folder / "DICOMDIR").write_bytes(b"an index")
+    columns = {"patient": "Nr", "t_score": "T", "sex": "Geschlecht"}
+    config = replace(CONFIG, columns=columns, films_tag="PatientID")
+    several = [["7", *ROWS[0][1:]], list(ROWS[2]), list(ROWS[3])]
+    found = collected(folder, several, config)
+    assert names(found) == ["DICOM/IM000000", "DICOM/IM000001", "DICOM/IM000002"]
+    assert found.faults == ()
+    assert found.notes == (
+        "1 file left aside: of patients of whom no row can be used: DICOM/IM000004",
+        "DICOM/IM000002 and DICOM/IM000003 are one picture; counted once",
+    )
+    write_collection(folder, found.films, output, None)
+    for row, film in zip(read_dataset(output).radiographs, found.films, strict=True):
+        np.testing.assert_array_equal(read(row.path).pixels, read(folder / film.name).pixels)
+        assert row.path.suffix == ".png"
+        assert b"Muster" not in row.path.read_bytes()
 
 
 def test_spellings_of_a_patients_number() -> None:
@@ -289,8 +336,8 @@ def test_a_missing_table_and_a_missing_folder_are_named(tmp_path: Path) -> None:
     ("before", "after", "message"),
     [
         ('patient = "Pat.-Nr."', "", "columns.patient is missing"),
-        ('file = "Bilddatei"', "", "films or columns.file is needed"),
-        ('table = "', 'films = "x"\ntable = "', "films or columns.file is needed, and not both"),
+        ('file = "Bilddatei"', "", "films or films_tag or columns.file is needed"),
+        ('table = "', 'films = "x"\ntable = "', "films or films_tag or columns.file is needed, and just one"),
         ('sex = "Geschlecht"', 'shoes = "Geschlecht"', "columns.shoes is not known"),
         ('"W" = "female"', '"W" = "woman"', "words.sex.W must be one of female, male"),
         ("[words.sex]", "[words.t_score]", "words.t_score cannot be"),

@@ -52,7 +52,7 @@ def config(tmp_path: Path) -> Path:
     first, _, rest = boxes.partition("[[candidates]]")
     text = f"{head}[[candidates]]{first}{rest[rest.index('[linear]') :]}"
     text = small(
-        text, backbone='"mobilenet_v2_0.35"', weights='"random"', inner_folds="2", repeats="1", views="2", max_epochs="1",
+        text, start='"classes"', backbone='"mobilenet_v2_0.35"', weights='"random"', inner_folds="2", repeats="1", views="2", max_epochs="1",
         height_px="64", width_px="64", trainable_from='"block_16_expand"', validation_folds="2", validation_parts="2",
         resamples="100", permutations="0",
     )  # fmt: skip
@@ -65,7 +65,7 @@ def config(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_from_a_hospitals_export_to_a_bundle_that_answers(tmp_path: Path, config: Path) -> None:
     hospital, data, folder, bundle = (tmp_path / name for name in ("export", "data", "run", "knee-made-up"))
-    run(train, "synthetic-hospital", "--output", hospital, "--patients", 24, "--scale", 0.3)
+    run(train, "synthetic-hospital", "--output", hospital, "--patients", 30, "--scale", 0.3)
     collect = ("collect", hospital, "--config", CONFIGS / "collection-example.toml", "--output", data)
     assert "9 faults, nothing is written" in run(train, *collect, code=2)
     run(train, *collect, "--leave-out", "--key", tmp_path / "key.csv")
@@ -85,7 +85,7 @@ def test_from_a_hospitals_export_to_a_bundle_that_answers(tmp_path: Path, config
     prediction = OsteoPredictor(bundle).predict(next(data.glob("*.png")), age_years=66, sex="female")
     assert prediction.status in ("reported", "referred")
     assert [answer.question for answer in prediction.answers] == ["bone_density"]
-    assert prediction.model.name == "knee-made-up"
+    assert prediction.model.bundle == "knee-made-up"
     assert "A made-up hospital" in (bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from train.columns import COLUMNS
 from train.config import Rule, read_settings
@@ -58,8 +59,9 @@ class CollectionConfig:
     Attributes:
         table: the table's file, within the export's folder.
         columns: our name (``KNOWN_COLUMNS``) -> the hospital's.
-        films: regular expression with a group ``patient`` that a film's path within the export is searched by; empty where
-            the table names each film's file.
+        films: regular expression with a group ``patient`` that a film's path within the export is searched by.
+        films_tag: DICOM keyword of the tag that holds what the table's patient column does, as ``PatientID``. Of ``films``,
+            ``films_tag`` and a column with the film's file just one says whose a film is.
         words: our column -> the hospital's word -> ours, for ``label``, ``sex`` and columns of yes and no.
         largest_gap_days: between film and DXA, where the table has both dates.
         youngest_years: younger persons are left out: growing bones are another question.
@@ -68,6 +70,7 @@ class CollectionConfig:
     table: str
     columns: Mapping[str, str]
     films: str = ""
+    films_tag: Literal["", "PatientID", "AccessionNumber", "StudyID"] = ""
     format: Format = field(default_factory=Format)
     words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     t_score: CutOffs = field(default_factory=CutOffs)
@@ -90,7 +93,8 @@ def _rules(config: CollectionConfig) -> Iterator[Rule]:
         yield name in KNOWN_COLUMNS, f"columns.{name[:40]}", f"is not known; known are {', '.join(KNOWN_COLUMNS)}"
     yield PATIENT in columns, "columns.patient", "is missing: without it nobody knows which films are of one person"
     yield LABEL in columns or T_SCORE in columns, "columns", "needs label or t_score"
-    yield (FILE in columns) != bool(config.films), "films", "or columns.file is needed, and not both: one says whose a film is"
+    ways = (FILE in columns, bool(config.films), bool(config.films_tag))
+    yield sum(ways) == 1, "films", "or films_tag or columns.file is needed, and just one: it says whose a film is"
     yield _is_pattern(config.films), "films", "must be a regular expression with a group (?P<patient>...)"
     yield _AGE not in columns or BIRTH_DATE not in columns, "columns", "has both age_years and birth_date; give one"
     dated = BIRTH_DATE not in columns or FILM_DATE in columns or DXA_DATE in columns

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from osteo_edge.folders import list_files
+from osteo_edge.images.dicom import INSTALL
 from train.collection.config import PATIENT, CollectionConfig
 from train.collection.table import same_patient
 from train.dataset import DatasetError
@@ -33,17 +34,49 @@ class Films:
             name for name in of_folder if wanted.name in (name.stem, name.name) or name.name == wanted.stem
         )
 
-    def by_patient(self, pattern: str) -> tuple[Mapping[str, Sequence[PurePosixPath]], int]:
-        """Films by patient, as ``same_patient`` spells the number, and how many files' paths tell of none."""
+    def by_patient(self, patient_of: Callable[[PurePosixPath], str]) -> tuple[Mapping[str, Sequence[PurePosixPath]], int]:
+        """Films by patient, as ``same_patient`` spells the number, and how many tell of none."""
         found: dict[str, list[PurePosixPath]] = defaultdict(list)
         without = 0
         for name in self.names:
-            match = re.search(pattern, name.as_posix())
-            if match and match[PATIENT]:
-                found[same_patient(match[PATIENT])].append(name)
+            patient = patient_of(name)
+            if patient:
+                found[same_patient(patient)].append(name)
             else:
                 without += 1
         return found, without
+
+
+def patient_in_path(pattern: str) -> Callable[[PurePosixPath], str]:
+    """What the pattern's group ``patient`` finds in a film's path; empty where it finds nothing."""
+
+    def patient_of(name: PurePosixPath) -> str:
+        match = re.search(pattern, name.as_posix())
+        return match[PATIENT] or "" if match else ""
+
+    return patient_of
+
+
+def patient_in_tag(folder: Path, keyword: str) -> Callable[[PurePosixPath], str]:
+    """What a DICOM file's tag holds; empty for other files.
+
+    Raises:
+        DatasetError: pydicom is not installed.
+    """
+    try:
+        import pydicom
+        from pydicom.errors import InvalidDicomError
+    except ImportError as error:
+        raise DatasetError(f"films_tag: DICOM's tags are read with pydicom: {INSTALL}") from error
+
+    def patient_of(name: PurePosixPath) -> str:
+        try:
+            tags = pydicom.dcmread(folder / name, stop_before_pixels=True, specific_tags=[keyword])
+        except (InvalidDicomError, OSError, ValueError, NotImplementedError, RecursionError):
+            return ""  # no DICOM, or a damaged one: it is told as a file without a patient
+        return str(tags.get(keyword, "") or "").strip()
+
+    return patient_of
 
 
 def find_films(folder: Path, config: CollectionConfig) -> Films:

@@ -15,7 +15,7 @@ from osteo_edge.images.reader import read
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.printable import counted, enumerate_words
 from train.collection.config import FILE, CollectionConfig
-from train.collection.films import Films, find_films
+from train.collection.films import Films, find_films, patient_in_path, patient_in_tag
 from train.collection.table import Entry, read_table, same_patient
 from train.dataset import size_class
 
@@ -66,7 +66,7 @@ def collect(folder: Path, config: CollectionConfig) -> Collected:
     """
     table, films = read_table(folder / config.table, config), find_films(folder, config)
     entries, contradictions = _unanimous(table.entries)
-    found, faults, notes = _join(entries, films, config)
+    found, faults, notes = _join(entries, films, config, folder)
     faults = [*table.faults, *contradictions, *faults]
     for settle in (_unequivocal, _readable(folder), _single):
         found, more, told = settle(found)
@@ -96,10 +96,12 @@ def _unanimous(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
     return [entry for entry in entries if same_patient(entry.patient) not in contradicting], faults
 
 
-def _join(entries: Sequence[Entry], films: Films, config: CollectionConfig) -> _Settled:
+def _join(entries: Sequence[Entry], films: Films, config: CollectionConfig, folder: Path) -> _Settled:
     if FILE in config.columns:
         return _join_by_name(entries, films)
-    return _join_by_patient(entries, films, config)
+    if config.films_tag:
+        return _join_by_patient(entries, films, patient_in_tag(folder, config.films_tag), f"tag {config.films_tag}")
+    return _join_by_patient(entries, films, patient_in_path(config.films), "path")
 
 
 def _join_by_name(entries: Sequence[Entry], films: Films) -> _Settled:
@@ -119,22 +121,24 @@ def _join_by_name(entries: Sequence[Entry], films: Films) -> _Settled:
     )
 
 
-def _join_by_patient(entries: Sequence[Entry], films: Films, config: CollectionConfig) -> _Settled:
-    by_patient, without = films.by_patient(config.films)
+def _join_by_patient(
+    entries: Sequence[Entry], films: Films, patient_of: Callable[[PurePosixPath], str], place: str
+) -> _Settled:
+    by_patient, without = films.by_patient(patient_of)
     found, faults, seen = [], [], set()
     for entry in entries:
         patient = same_patient(entry.patient)
         meant = by_patient.get(patient, ())
         if not meant:
             faults.append(
-                f"line {entry.line}: no film's path tells of patient {entry.patient!r}; export one, or take the row out"
+                f"line {entry.line}: no film's {place} tells of patient {entry.patient!r}; export one, or take the row out"
             )
         seen.add(patient)
         found += [Film(name, entry) for name in meant]
     others = {name for patient, names in by_patient.items() if patient not in seen for name in names}
     notes = _strangers(others, "of patients of whom no row can be used:")
     if without:
-        notes.append(f"{counted(without, 'file')} left aside: 'films' finds no patient in the path")
+        notes.append(f"{counted(without, 'file')} left aside: no patient in the {place}")
     return found, faults, notes
 
 

@@ -7,7 +7,10 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import cv2
+
 from osteo_edge.images.formats import read_header
+from osteo_edge.images.reader import read
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.storage import creating, write_file
 from train.collection.joining import Film
@@ -16,7 +19,8 @@ from train.dataset import LABELS, LABELS_FILE, DatasetError
 
 _NAME_DIGITS = 16
 _NOBODY_ELSE = 0o600
-_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "TIFF": ".tif", "BMP": ".bmp"}
+_SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}
+_AS_PNG = ("DICOM",)
 
 
 def write_collection(export: Path, films: Sequence[Film], output: Path, key: Path | None) -> Path:
@@ -63,15 +67,27 @@ def _groups(films: Iterable[Film]) -> dict[str, str]:
 
 def _copy(path: Path, film: Film, group: str, output: Path) -> dict[str, object]:
     """The film's row, once its file lies in the folder."""
-    data = path.read_bytes()
+    data, suffix = _without_tags(path)
     digest = sha256_hex(data)
-    name = digest[:_NAME_DIGITS] + _SUFFIXES[read_header(data).format]
+    name = digest[:_NAME_DIGITS] + suffix
     (output / name).write_bytes(data)
     entry = film.entry
     row: dict[str, object] = {"file": name, "label": entry.label, "patient_group": group, "acquisition": film.acquisition}
     row[T_SCORE.name] = "" if entry.t_score is None else entry.t_score
     row |= {column: _cell(column, entry.covariates) for column in COLUMNS}
     return row | {"sha256": digest}
+
+
+def _without_tags(path: Path) -> tuple[bytes, str]:
+    """A file's bytes, and a suffix that fits them: of DICOM the greys alone, as PNG, since its tags name the patient."""
+    data = path.read_bytes()
+    stored = read_header(data).format
+    if stored in _AS_PNG:
+        encoded, png = cv2.imencode(".png", read(data).pixels)
+        if not encoded:
+            raise DatasetError(f"{path}: its greys cannot be stored as PNG")
+        return png.tobytes(), ".png"
+    return data, _SUFFIXES.get(stored, f".{stored.lower()}")
 
 
 def _cell(column: str, covariates: Mapping[str, float]) -> object:
