@@ -52,7 +52,8 @@ def config(tmp_path: Path) -> Path:
     first, _, rest = boxes.partition("[[candidates]]")
     text = f"{head}[[candidates]]{first}{rest[rest.index('[linear]') :]}"
     text = small(
-        text, start='"classes"', backbone='"mobilenet_v2_0.35"', weights='"random"', inner_folds="2", repeats="1", views="2", max_epochs="1",
+        text, start='"classes"', backbone='"mobilenet_v2_0.35"', weights='"random"', inner_folds="2", repeats="1",
+        views="2", max_epochs="1",
         height_px="64", width_px="64", trainable_from='"block_16_expand"', validation_folds="2", validation_parts="2",
         resamples="100", permutations="0",
     )  # fmt: skip

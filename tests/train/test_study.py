@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from osteo_edge.decision.scores import softmax
+from osteo_edge.images.region import Joint
 from osteo_edge.manifest import Metric
 from train.cache import key
 from train.config import PROJECT, Candidate, ConfigError, Evaluation
@@ -279,7 +280,7 @@ def test_a_study_writes_its_folder(tmp_path: Path) -> None:
     class FixedFinder:
         def find(self, pixels: Any) -> tuple[Any, ...]:
             height, width = pixels.shape
-            return (SimpleNamespace(x_px=width / 2, y_px=height / 2, width_px=0.4 * width, score=1.0, laterality=None),)
+            return (Joint(x_px=width / 2, y_px=height / 2, width_px=0.4 * width, score=1.0, laterality=None),)
 
     write_dataset(tmp_path, count=45, seed=3, scale=0.1)
     whole = read_study_config(SHIPPED)
