@@ -34,6 +34,31 @@ def fold(network: keras.Model) -> None:
         _fold_layer_norm(norm, convolution)
 
 
+def unfold(network: keras.Model, pictures: NDArray[np.float32]) -> None:
+    """Give every BatchNorm the mean and variance that it meets on ``pictures``, in place: the same function outside training.
+
+    Published weights are folded (mean 0, variance 1): trained on the statistics of its batches, such a network would be another
+    one at the first step. Unfolded, it begins as itself.
+    """
+    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    if not norms:
+        return
+    taken = keras.Model(network.input, [norm.input for norm in norms])(pictures, training=False)
+    for norm, values in zip(norms, taken, strict=True):
+        inputs = keras.ops.convert_to_numpy(values).astype(np.float64).reshape(-1, values.shape[-1])
+        _take_on(norm, inputs.mean(axis=0), inputs.var(axis=0))
+
+
+def _take_on(norm: keras.layers.BatchNormalization, mean: NDArray[np.float64], variance: NDArray[np.float64]) -> None:
+    """Set the statistics, and the factor and offset so that nothing changes."""
+    gamma, beta, old_mean, old_variance = (
+        keras.ops.convert_to_numpy(one).astype(np.float64)
+        for one in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
+    )
+    slope = gamma / np.sqrt(old_variance + norm.epsilon)
+    norm.set_weights([slope * np.sqrt(variance + norm.epsilon), beta + slope * (mean - old_mean), mean, variance])
+
+
 def norms_after(network: keras.Model) -> Iterator[tuple[keras.Layer, keras.layers.BatchNormalization]]:
     """Convolutions with the BatchNorm that alone follows them."""
     return _followed(network, lambda norm: isinstance(norm, keras.layers.BatchNormalization) and norm.center)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from train.architectures.applications import weights_by_name, with_lasting_names
 from train.backbones import BACKBONES
 from train.config import ConfigError, Linear
-from train.folding import fold
+from train.folding import fold, unfold
 from train.network import (
+    apply,
     assign_weights,
     bag_of_two,
     build_network,
@@ -240,3 +241,21 @@ def test_settled_norms_hold_the_mean_over_the_batches() -> None:
     np.testing.assert_allclose(norm.moving_mean, [batches.mean()], rtol=1e-5)
     np.testing.assert_allclose(norm.moving_variance, [batches.var(axis=(1, 2, 3, 4)).mean()], rtol=1e-5)
     assert norm.momentum == 0.99
+
+
+def test_an_unfolded_network_is_the_same_and_its_norms_take_what_they_expect() -> None:
+    network = build_network("mobilenet_v2_0.35@block_3_expand_relu", height_px=64, width_px=64, labels=3)
+    randomise(network, seed=4)
+    round_to_float16(network)  # which folds
+    pictures = np.random.default_rng(5).uniform(0, 255, (8, 64, 64, 1)).astype(np.float32)
+    before = apply(keras.Model(network.input, network.output["logits"]), pictures)
+    unfold(network, pictures)
+    np.testing.assert_allclose(
+        apply(keras.Model(network.input, network.output["logits"]), pictures), before, rtol=1e-3, atol=1e-3
+    )
+    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    statistics = [np.array(norm.moving_variance) for norm in norms]
+    set_batch_norm_training(network, True)
+    training = keras.ops.convert_to_numpy(network(pictures, training=True)["logits"])
+    assert np.abs(training - before).max() < 0.05 * np.abs(before).max() + 0.05, "in training it begins as itself"
+    assert any(np.abs(one - 1).max() > 0.1 for one in statistics)

@@ -64,6 +64,8 @@ class Fitting:
             network are float32.
         teachers: folders of finished runs; the mean of their probabilities is what the student is told beside the grade.
         teacher_weight: share of the target that the teachers tell.
+        trains_batch_norm: whether BatchNorm uses the statistics of its batches, and learns, from the first step on; networks of
+            random weights always do.
     """
 
     stages: tuple[Stage, ...]
@@ -81,6 +83,7 @@ class Fitting:
     precision: Precision = "float32"
     teachers: tuple[str, ...] = ()
     teacher_weight: float = 0.0
+    trains_batch_norm: bool = False
 
 
 @dataclass(frozen=True)

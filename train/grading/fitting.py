@@ -22,16 +22,19 @@ from osteo_edge.integrity import sha256_hex
 from train import cache
 from train.checkpoint import read_state, restore, save_checkpoint
 from train.config import RANDOM_WEIGHTS
+from train.folding import unfold
 from train.grading.config import Fitting, GradingConfig, Precision
 from train.grading.judgement import figures_of
 from train.grading.knees import GRADES, GradedPart
 from train.grading.views import Place, plain_views, random_view
 from train.material import open_network, say, weights_digest
-from train.network import LOGITS, apply, set_batch_norm_training
+from train.network import LOGITS, apply, set_batch_norm_training, settle_batch_norm
 
 Grades = NDArray[np.int64]
 Shares = NDArray[np.float32]
 
+_SETTLING_EPOCH = 0  # the draws of an epoch that is none
+_SETTLING_BATCHES = 16
 _LOWEST_RATE = 0.01  # of the height that the learning rate has risen to
 
 
@@ -110,12 +113,20 @@ class GradingTrainer:
         self.side_px = side_px
         self.region = replace(config.region, height_px=side_px, width_px=side_px)
         self.network = self._open(config.fitting.precision)
-        set_batch_norm_training(self.network, config.weights == RANDOM_WEIGHTS)
+        self._trains_batch_norm = config.weights == RANDOM_WEIGHTS or config.fitting.trains_batch_norm
+        if self._trains_batch_norm and config.weights != RANDOM_WEIGHTS:
+            unfold(self.network, next(self._settling_views()))
+        set_batch_norm_training(self.network, self._trains_batch_norm)
         self._to_logits = keras.Model(self.network.input, self.network.output[LOGITS])
         self._optimizer = _optimizer(config.fitting, self._steps * config.epochs)
         self._to_logits.compile(optimizer=self._optimizer, loss=ordinal_loss(config.fitting.grade_weight), jit_compile=False)
         self._optimizer.build(self._to_logits.trainable_variables)
         self._plain = plain_views(self._validation.part.pictures, self._validation.places, self.region)
+
+    def _settling_views(self) -> Iterator[Shares]:
+        """Random views of training knees, for BatchNorm's statistics."""
+        batches = _Batches(self._config, self._training, self._targets, self.side_px, _SETTLING_EPOCH)
+        return (batches[place][0] for place in range(min(_SETTLING_BATCHES, len(batches))))
 
     def _open(self, precision: Precision) -> keras.Model:
         config = self._config
@@ -136,6 +147,8 @@ class GradingTrainer:
 
     def _note(self, epoch: int, loss: float, own: list[NDArray[np.float32]], started: float) -> None:
         """Judge the averaged weights, keep them where they are the best, and write the checkpoint with the ``own`` ones."""
+        if self._trains_batch_norm:
+            settle_batch_norm(self.network, self._settling_views())
         probabilities = softmax(apply(self._to_logits, self._plain[..., np.newaxis]).astype(np.float32))
         grades = self._validation.part.grades
         figures = figures_of(grades, probabilities)
