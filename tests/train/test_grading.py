@@ -169,6 +169,11 @@ def test_a_negative_is_turned_back_and_a_missed_knee_lies_in_the_middle() -> Non
     assert missed.joint.x_px == JOINT.x_px
 
 
+def test_pictures_without_any_knee_are_told() -> None:
+    with pytest.raises(DatasetError, match="none of 3 pictures"):
+        find_places(np.zeros((3, SIDE_PX, SIDE_PX), np.uint8), ("left",) * 3, _Never(smooth_picture(1)))
+
+
 class _Never:
     """Finds a knee on one picture alone."""
 

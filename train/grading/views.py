@@ -19,6 +19,7 @@ from osteo_edge.labels import Laterality
 from osteo_edge.manifest import InputSpec
 from train.config import Candidate
 from train.crops import Finder
+from train.dataset import DatasetError
 from train.grading.config import Variation
 
 Pictures = NDArray[np.uint8]
@@ -41,10 +42,19 @@ class Place:
 
 
 def find_places(pictures: Pictures, sides: Sequence[str], finder: Finder) -> tuple[Place, ...]:
-    """One joint a picture; in its negative where there is none. The given side counts where the finder does not tell it."""
+    """One joint a picture; in its negative where there is none. The given side counts where the finder does not tell it.
+
+    Raises:
+        DatasetError: in none of the pictures a knee is found.
+    """
     with click.progressbar(range(len(pictures)), label="Finding knees", file=sys.stderr) as places:
         found = [_find(pictures[place], finder) for place in places]
-    middle = _middle([joint for joint, _ in found if joint is not None])
+    joints = [joint for joint, _ in found if joint is not None]
+    if not joints:
+        raise DatasetError(
+            f"a knee is found in none of {len(pictures)} pictures; they must show knees from the front, bone bright"
+        )
+    middle = _middle(joints)
     return tuple(_place(joint, middle, side, is_inverted) for (joint, is_inverted), side in zip(found, sides, strict=True))
 
 
