@@ -63,8 +63,8 @@ GRADED_RUN = --run train/results/$(RUN) --finder train/results/knee-finder/finde
 PACK_GRADES = $(EXPORT) bundle $(GRADED_RUN) --data-card export/data_cards/knee-osteoarthritis-severity-grading.toml --coverage 0.9 \
 	--plan $(GRADED_RESULTS)/plan.json --measured $(GRADED_RESULTS)/measured.npz --unlabelled $(DATA)/knee_unlabelled --force
 grades: EXPORT = .venv/bin/python -m export
-grades: .venv/installed ## the embedded bundle of grades from a run's weights: make grades RUN=knee-osteoarthritis-mobilenet_v2-long
-	@test -n "$(RUN)" || { echo "name the run: make grades RUN=knee-osteoarthritis-mobilenet_v2-long"; exit 2; }
+grades: .venv/installed ## the embedded bundle of grades from a run's weights: make grades RUN=knee-osteoarthritis-mobilenet_v2-taught
+	@test -n "$(RUN)" || { echo "name the run: make grades RUN=knee-osteoarthritis-mobilenet_v2-taught"; exit 2; }
 	.venv/bin/python -m train judge-grades --run train/results/$(RUN) --data $(DATA)/knee_oa
 	$(EXPORT) plan $(GRADED_RUN) --unlabelled $(DATA)/knee_unlabelled --max-drop 0.005 --min-agreement 0.97 --prefer speed --output $(GRADED_RESULTS)/plan.json
 	$(EXPORT) measure $(GRADED_RUN) --plan $(GRADED_RESULTS)/plan.json --output $(GRADED_RESULTS)/measured.npz

@@ -53,8 +53,9 @@ def test_a_table_from_a_pipe(example: Path, tmp_path: Path) -> None:
     os.mkfifo(pipe)
     held = os.open(pipe, os.O_RDWR)  # so that the pipe has a writer when it is opened
     os.write(held, f"file,age_years,sex\n{example},67,f\n".encode())
+    options = ["--question", "bone_density", "--format", "csv", "--covariates-table", str(pipe)]
     reader = subprocess.Popen(
-        [sys.executable, "-m", "osteo_edge", "predict", "--format", "csv", "--covariates-table", str(pipe), str(example)],
+        [sys.executable, "-m", "osteo_edge", "predict", *options, str(example)],
         stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
