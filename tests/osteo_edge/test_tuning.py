@@ -81,7 +81,7 @@ def test_a_stored_measurement_is_found_again(bundle: Bundle, stored: Path, folde
 
 @pytest.mark.usefixtures("stored")
 def test_auto_follows_it_everywhere(example: Path) -> None:
-    assert LoadingModel(threads=THREADS).choices[0].engine == "litert"
+    assert LoadingModel(DENSITY, threads=THREADS).choices[0].engine == "litert"
     with OsteoPredictor(DENSITY, threads=THREADS) as predictor:
         assert predictor.predict(example).model.engine == "litert"
     assert OsteoPredictor(DENSITY, threads=THREADS, engine="onnxruntime").model.engine == "onnxruntime"
