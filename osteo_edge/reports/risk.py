@@ -15,7 +15,7 @@ from osteo_edge.covariates import AGE, SEX, Person
 from osteo_edge.printable import enumerate_words, printable
 from osteo_edge.records import to_plain
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 INTENDED_USE: Final = (
     "Research screening aid, not a medical device and not a diagnosis: published scores tell who may be offered a DXA scan, "
     "and only DXA measures bone density."
@@ -59,9 +59,16 @@ def told(outcome: Outcome) -> str:
         return f"not computed: {outcome.reason}"
     if outcome.value is None or outcome.population is None:
         return f"not computed: also give {enumerate_words(outcome.missing)}"
+    return f"{outcome.value:>3}  {verdict(outcome)}"
+
+
+def verdict(outcome: Outcome) -> str:
+    """What a value means; empty where there is none."""
+    if outcome.value is None or outcome.population is None:
+        return ""
     where = "in" if outcome.is_in_range else "not in"
     band = f", published as {outcome.band}" if outcome.band else ""
-    return f"{outcome.value:>3}  {where} the range where a DXA scan is advised ({outcome.population.referral}){band}"
+    return f"{where} the range where a DXA scan is advised ({outcome.population.referral}){band}"
 
 
 def _background(outcome: Outcome) -> Iterator[str]:
@@ -114,6 +121,7 @@ def _score(outcome: Outcome) -> dict[str, Any]:
         "title": instrument.title,
         "status": outcome.status,
         "value": outcome.value,
+        "verdict": verdict(outcome),
         "in_range": outcome.is_in_range,
         "band": outcome.band,
         "missing": list(outcome.missing),

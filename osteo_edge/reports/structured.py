@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from osteo_edge import __version__
 from osteo_edge.labels import Status
 from osteo_edge.prediction import Answer, Knee, Prediction
 from osteo_edge.printable import printable
 from osteo_edge.records import to_plain
-from osteo_edge.reports.wording import sentence_of_knee
+from osteo_edge.reports.wording import next_step, reasons, said_by_knee, sentence_of_knee
 
 if TYPE_CHECKING:
     from osteo_edge.images.region import Joint
     from osteo_edge.tags import Tags
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 CSV_COLUMNS = (
     "source",
@@ -56,6 +57,7 @@ def to_dict(prediction: Prediction) -> dict[str, Any]:
     """The JSON object: types of JSON alone."""
     record = {
         "schema_version": SCHEMA_VERSION,
+        "software": f"osteo-edge {__version__}",
         "source": prediction.source,
         "sha256": prediction.digest,
         "status": prediction.status.value,
@@ -95,6 +97,7 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "status": answer.status.value,
         "answer": answer.answer,
         "message": answer.message,
+        "told": {"knees": to_plain(said_by_knee(answer)), "why": list(reasons(answer)), "next_step": next_step(answer)},
         "findings": to_plain(answer.findings),
         "notes": to_plain(answer.notes),
         "mode": answer.mode.value if answer.mode else None,

@@ -61,6 +61,7 @@ NOT_SURE: Final = f"{BONE_DENSITY.unsure} {_ASK}"
 
 BY_SCORES: Final = "Bone density, by published risk scores"
 NOT_READ: Final = "This picture cannot be read."
+BOTH_KNEES: Final = "both knees"
 BURNED_IN: Final = "AI research screening aid, not for diagnosis"
 
 WOMEN_FROM_YEARS: Final = 65
@@ -232,15 +233,36 @@ def sentences_by_knee(answer: Answer) -> list[str]:
 
     Where the same is said of both it is one, as it is where the question is of the picture.
     """
+    return [
+        f"{_capitalised(said.place)}: {_continued(said.sentence)}" if said.place else said.sentence
+        for said in said_by_knee(answer)
+    ]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What is said of one knee, or of the picture.
+
+    Attributes:
+        place: how the knee is called; empty where nothing need be told apart.
+        sentence: one or two sentences.
+    """
+
+    place: str
+    sentence: str
+
+
+def said_by_knee(answer: Answer) -> list[Said]:
+    """The same with what is said apart from where."""
     if answer.status is Status.REJECTED or answer.lead is None:
-        return [sentence_alone(answer)]
+        return [Said("", sentence_alone(answer))]
     lead = answer.knees[answer.lead]
     told = {
         place_of(knee, answer): sentence_of_knee(knee, answer) for knee in (lead, *answer.knees)
     }  # the lead keeps its place
     if len(told) > 1 and len(set(told.values())) == 1:
-        told = {"both knees": sentence_of_knee(lead, answer)}
-    return [f"{_capitalised(place)}: {_continued(text)}" if place else text for place, text in told.items()]
+        told = {BOTH_KNEES: sentence_of_knee(lead, answer)}
+    return [Said(place, sentence) for place, sentence in told.items()]
 
 
 def sentence_alone(answer: Answer) -> str:
@@ -295,10 +317,11 @@ _SIDES: Final = {Laterality.RIGHT: "right", Laterality.LEFT: "left"}
 
 def reason(answer: Answer) -> str:
     """The second piece: why there is no answer, or what speaks against it, in one or two sentences; empty where neither is."""
-    return " ".join(_reasons(answer))
+    return " ".join(reasons(answer))
 
 
-def _reasons(answer: Answer) -> Iterator[str]:
+def reasons(answer: Answer) -> Iterator[str]:
+    """The same, sentence by sentence."""
     if answer.status is Status.REJECTED:
         first = answer.findings[0]
         if first.code not in _NEEDS_NO_REASON:

@@ -46,11 +46,14 @@ def test_only_a_reported_class_is_a_label(prediction: Prediction, label: str | N
     plain = prediction.to_dict()
     jsonschema.validate(plain, SCHEMA)
     (answer,) = plain["answers"]
-    assert (plain["schema_version"], answer["label"], answer["likeliest"]) == (5, label, likeliest)
+    assert (plain["schema_version"], answer["label"], answer["likeliest"]) == (6, label, likeliest)
     (cells,) = to_rows(prediction)
     row = dict(zip(CSV_COLUMNS, cells, strict=True))
     assert (row["label"], row["likeliest"]) == (label or "", likeliest or "")
     assert plain["message"] == answer["message"] == row["message"] == prediction.message
+    pieces = answer["told"]
+    said = [*(one["sentence"] for one in pieces["knees"]), *pieces["why"], pieces["next_step"]]
+    assert " ".join(filter(None, said)) == answer["message"]
     assert bool(plain["findings"]) == (prediction.status is Status.REJECTED)
 
 
