@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from osteo_edge.images.region import Joint, Pixels
+from osteo_edge.arrays import Pixels
+from osteo_edge.joints import Joint
 
 ONE_KNEE, CROPPED, RESIZED, GAMMA, JPEG, MIRRORED, BORDER = (
     "cropped to one knee",

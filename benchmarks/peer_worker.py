@@ -162,7 +162,7 @@ class Script(Way):
         import numpy as np
 
         from osteo_edge.images.preprocess import prepare
-        from osteo_edge.images.region import Box
+        from osteo_edge.joints import Box
 
         pixels: Any = cv2.imread(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
         knees = [prepare(pixels, Box(*box), self._spec) for box in boxes]

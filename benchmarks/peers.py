@@ -31,7 +31,7 @@ from osteo_edge.records import parse_json, parse_record, to_plain
 
 if TYPE_CHECKING:
     from osteo_edge.bundle import Bundle
-    from osteo_edge.images.region import Joint
+    from osteo_edge.joints import Joint
 
 SCHEMA_VERSION: Literal[1] = 1
 EXAMPLE = Path("examples/synthetic-knee.png")
@@ -273,8 +273,8 @@ def evenly(items: Sequence[Any], most: int) -> list[Any]:
 def examine(bundle: Bundle, paths: Sequence[str]) -> list[Shown]:
     """The pictures that osteo-edge answers for, with their knees."""
     from osteo_edge.errors import InputError
+    from osteo_edge.finder.joint_finder import JointFinder
     from osteo_edge.images import quality, reader
-    from osteo_edge.images.region import JointFinder
 
     finder = JointFinder.from_bytes(bundle.read(bundle.manifest.finder))
     found = []
@@ -464,7 +464,7 @@ class Contest:
 
 def job(entrant: Entrant, threads: int | None, shown: Sequence[Shown]) -> dict[str, Any]:
     """What ``benchmarks.peer_worker`` is told first."""
-    from osteo_edge.images.region import box_around
+    from osteo_edge.joints import box_around
 
     def boxes(one: Shown) -> list[list[int]]:
         found = [box_around(joint, entrant.region) for joint in one.joints]

@@ -29,7 +29,7 @@ from export.bundle_writer import list_files, write_files
 from osteo_edge import OsteoPredictor
 from osteo_edge.bundle import Bundle
 from osteo_edge.errors import OsteoEdgeError
-from osteo_edge.images.region import Box, Joint
+from osteo_edge.joints import Box, Joint
 from osteo_edge.labels import Laterality
 from osteo_edge.manifest import Manifest, Member, Metric
 from osteo_edge.prediction import Knee

@@ -19,8 +19,9 @@ from benchmarks.pages import hand_on, json_option, page_option
 from export.stability import ALL, SCHEMA_VERSION, Disturbed, Stability, stability_lines
 from osteo_edge import OsteoPredictor
 from osteo_edge.errors import InputError, OsteoEdgeError
+from osteo_edge.finder.poses import SAME_JOINT
 from osteo_edge.images import reader
-from osteo_edge.images.region import SAME_JOINT, Joint
+from osteo_edge.joints import Joint
 from osteo_edge.labels import Status
 from osteo_edge.prediction import Prediction
 

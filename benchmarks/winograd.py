@@ -120,7 +120,7 @@ def make_files(run_folder: Path, finder: Path, data: Path, folder: Path, knees: 
     from export.quantization import Exact, Recipe, make, representative_set
     from export.radiographs import View, read_cases
     from export.radiographs import knees as of_all
-    from osteo_edge.images.region import JointFinder
+    from osteo_edge.finder.joint_finder import JointFinder
     from train.run import load_run
 
     run = load_run(run_folder)

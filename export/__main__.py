@@ -95,7 +95,7 @@ def plan(
         from export.planning import Task, make_plan, write_plan
         from export.quantization import Budget
         from export.source import load_source
-        from osteo_edge.images.region import JointFinder
+        from osteo_edge.finder.joint_finder import JointFinder
         from osteo_edge.manifest import ENGINE_NAMES
 
         source = load_source(run_folder)
@@ -137,7 +137,7 @@ def measure(run_folder: Path, finder: Path, data: Path, plan_file: Path, output:
         from export.measured import measure_source, write_measured
         from export.planning import read_plan
         from export.source import load_source
-        from osteo_edge.images.region import JointFinder
+        from osteo_edge.finder.joint_finder import JointFinder
 
         source = load_source(run_folder)
         found = JointFinder.from_bytes(_read(finder, "--finder"))
@@ -210,7 +210,7 @@ def bundle(
         from export.planning import read_plan
         from export.reference import draw_reference
         from export.source import load_source
-        from osteo_edge.images.region import JointFinder
+        from osteo_edge.finder.joint_finder import JointFinder
 
         finder_bytes = _read(finder, "--finder")
         source = load_source(run_folder)

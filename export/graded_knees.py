@@ -8,7 +8,7 @@ from pathlib import Path
 from export.quantization.representative import MAX_REPRESENTATIVE_PICTURES
 from export.radiographs import Case, Track, View, by_view, case_of, read_cases
 from export.source import Source
-from osteo_edge.images.region import JointFinder
+from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.radiograph import Radiograph
 from train.grading.knees import TRAINING, VALIDATION, GradedKnee, read_index, read_part
 

@@ -26,7 +26,7 @@ from osteo_edge.records import parse_json, parse_record, to_plain
 from osteo_edge.storage import write_file
 
 if TYPE_CHECKING:
-    from osteo_edge.images.region import JointFinder
+    from osteo_edge.finder.joint_finder import JointFinder
     from train.run import Run
 
 SCHEMA_VERSION = 1

@@ -29,8 +29,9 @@ from osteo_edge import __version__
 from osteo_edge.bundle import Bundle
 from osteo_edge.decision.ensemble import combine
 from osteo_edge.decision.scores import softmax
-from osteo_edge.images.region import Joint, JointFinder
+from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.integrity import sha256_hex
+from osteo_edge.joints import Joint
 from osteo_edge.manifest import (
     ENGINE_NAMES,
     PRECISIONS,

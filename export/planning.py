@@ -37,7 +37,7 @@ from export.radiographs import Case, View, knees, read_cases
 from export.source import Source
 from export.to_litert import to_litert
 from osteo_edge.errors import ManifestError
-from osteo_edge.images.region import JointFinder
+from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.manifest import ENGINE_NAMES, EngineName, InputSpec, Metric
 from osteo_edge.records import parse_json, parse_record

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from export.errors import ExportError
 from osteo_edge.errors import OsteoEdgeError
+from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.images import reader
 from osteo_edge.images.preprocess import prepare_knee
-from osteo_edge.images.region import Joint, JointFinder
+from osteo_edge.joints import Joint
 from osteo_edge.manifest import InputSpec, RegionProfile
 from osteo_edge.radiograph import Radiograph
 from train.synthetic import render, sample_case

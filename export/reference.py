@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from export.errors import ExportError
-from osteo_edge.images.region import JointFinder
+from osteo_edge.finder.joint_finder import JointFinder
 from train.synthetic import render, sample_case
 
 SIDE_PX = 1024

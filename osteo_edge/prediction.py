@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from osteo_edge.clinical.advice import NextStep, Risk
-    from osteo_edge.images.region import Box, Joint
+    from osteo_edge.joints import Box, Joint
     from osteo_edge.radiograph import Radiograph
     from osteo_edge.tags import Tags
 

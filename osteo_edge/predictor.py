@@ -16,11 +16,12 @@ from osteo_edge.bundle import Bundle, bundles_asked
 from osteo_edge.covariates import WEIGHT, Given, Person, gather
 from osteo_edge.decision.verdict import refuse
 from osteo_edge.errors import CovariateError, ImageTooLargeError, InputError
+from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.findings import PERSON_NOT_UNDERSTOOD, Finding
 from osteo_edge.headroom import out_of_memory_told
 from osteo_edge.images import quality, reader
 from osteo_edge.images.reader import ImageSource
-from osteo_edge.images.region import Joint, JointFinder
+from osteo_edge.joints import Joint
 from osteo_edge.manifest import QualityLimits
 from osteo_edge.mapping import FrozenMapping
 from osteo_edge.memory_budget import MemoryBudget, Part, picture_bytes
@@ -413,13 +414,13 @@ def _doubts(radiograph: Radiograph, joints: Sequence[Joint]) -> tuple[Finding, .
 def _find(finder: JointFinder, radiograph: Radiograph) -> tuple[Joint, ...]:
     if joints := finder.find(radiograph.pixels):
         return joints
-    from osteo_edge.images import orientation  # where a knee was found nobody need wait for this import
+    from osteo_edge.finder import orientation  # where a knee was found nobody need wait for this import
 
     return orientation.joint_in_negative(finder, radiograph.pixels)
 
 
 def _why_no_knee(finder: JointFinder, radiograph: Radiograph) -> Finding:
-    from osteo_edge.images import orientation
+    from osteo_edge.finder import orientation
 
     return orientation.why_no_knee(finder, radiograph.pixels)
 

@@ -15,9 +15,10 @@ from osteo_edge.decision.explanation import laid_together, read_head_weights, sa
 from osteo_edge.decision.scores import likeliest, mean_logits, softmax
 from osteo_edge.decision.verdict import Verdict, decide
 from osteo_edge.errors import IncompatibleBundleError, InferenceError
+from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.findings import TAKEN_AS_NEGATIVE, Finding
 from osteo_edge.images.preprocess import is_mirrored, prepare_knee
-from osteo_edge.images.region import Box, Joint, JointFinder, box_around
+from osteo_edge.joints import Box, Joint, box_around
 from osteo_edge.labels import Status
 from osteo_edge.manifest import InputSpec, RegionProfile
 from osteo_edge.mapping import FrozenMapping
@@ -25,8 +26,8 @@ from osteo_edge.model import LoadingModel
 from osteo_edge.prediction import Answer, Knee, ModelIdentity
 
 if TYPE_CHECKING:
+    from osteo_edge.arrays import Pixels
     from osteo_edge.engines.base import Picture
-    from osteo_edge.images.region import Pixels
 
     # SHA-256 of the finder's file, what is shown of each knee, and how -> one tensor a knee.
     Tensors = dict[tuple[str, RegionProfile, InputSpec], list[Picture]]

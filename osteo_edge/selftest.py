@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from osteo_edge.bundle import Bundle
     from osteo_edge.engines.base import Picture
     from osteo_edge.engines.select import EngineChoice
-    from osteo_edge.images.region import Joint
+    from osteo_edge.joints import Joint
     from osteo_edge.manifest import EngineName, Member
 
 EXPECTED = "reference/expected.json"
@@ -208,14 +208,14 @@ def _prepare(member: Member, joints: Sequence[ExpectedJoint], pixels: NDArray[np
 
 
 def _joint(expected: ExpectedJoint) -> Joint:
-    from osteo_edge.images.region import Joint
+    from osteo_edge.joints import Joint
 
     side = Laterality(expected.laterality) if expected.laterality else None
     return Joint(x_px=expected.x_px, y_px=expected.y_px, width_px=expected.width_px, score=0.0, laterality=side)
 
 
 def _test_finder(bundle: Bundle, expected: Expected, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> SelfTestResult:
-    from osteo_edge.images.region import JointFinder
+    from osteo_edge.finder.joint_finder import JointFinder
 
     path = bundle.manifest.finder
     found = JointFinder.from_bytes(bundle.read(path)).find(pixels)

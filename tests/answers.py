@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from osteo_edge.images.region import Box, Joint
+from osteo_edge.joints import Box, Joint
 from osteo_edge.labels import Laterality, Mode, Status
 from osteo_edge.mapping import FrozenMapping
 from osteo_edge.prediction import Answer, Knee, ModelIdentity, Prediction

@@ -20,12 +20,12 @@ from train.config import Candidate
 from train.dataset import Dataset, DatasetError
 
 if TYPE_CHECKING:
-    from osteo_edge.images.region import Joint
+    from osteo_edge.joints import Joint
     from osteo_edge.radiograph import Radiograph
 
 
 class Finder(Protocol):
-    """What is needed of ``osteo_edge.images.region.JointFinder``."""
+    """What is needed of ``osteo_edge.finder.joint_finder.JointFinder``."""
 
     def find(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> tuple[Joint, ...]: ...
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.errors import OsteoEdgeError
-from osteo_edge.images.region import Joint, JointFinder
+from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.integrity import sha256_hex
+from osteo_edge.joints import Joint
 from train.config import from_project
 
 if TYPE_CHECKING:

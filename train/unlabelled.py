@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.errors import InputError
+from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.images.preprocess import prepare_knee
 from osteo_edge.images.reader import read
-from osteo_edge.images.region import JointFinder
 from osteo_edge.integrity import sha256_hex
 from train import cache
 from train.config import Candidate, ConfigError

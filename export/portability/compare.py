@@ -27,7 +27,7 @@ from osteo_edge.bundle import Bundle
 from osteo_edge.decision.scores import softmax
 from osteo_edge.engines.device import processor
 from osteo_edge.engines.select import available_threads
-from osteo_edge.images.region import JointFinder
+from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.manifest import EngineName, Precision
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]

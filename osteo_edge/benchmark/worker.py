@@ -182,9 +182,9 @@ def _model_alone(models: Sequence[LoadingModel], pictures: Sequence[_Found], kne
 
 def _prepared(models: Sequence[LoadingModel], picture: _Found) -> Iterator[tuple[Engine, str, list[Picture]]]:
     """Each member that answered, the name of its input, and what it was shown of a picture: one tensor a knee."""
+    from osteo_edge.finder.joint_finder import JointFinder
     from osteo_edge.images import reader
     from osteo_edge.images.preprocess import prepare_knee
-    from osteo_edge.images.region import JointFinder
 
     pixels = reader.read(picture.path).pixels
     for model, count in zip(models, picture.members, strict=True):

@@ -24,7 +24,7 @@ from osteo_edge.findings import (
 from osteo_edge.printable import enumerate_words
 
 if TYPE_CHECKING:
-    from osteo_edge.images.region import Joint
+    from osteo_edge.joints import Joint
     from osteo_edge.tags import Tags
 
 _FROM_THE_FRONT: Final = ("ap", "pa")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.errors import ManifestError
-from osteo_edge.images.region import Box
+from osteo_edge.joints import Box
 
 # Cells on the longer side of the map that several members' maps are laid on.
 GRID = 64

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.images.greys import grey_range
-from osteo_edge.images.region import Box, Joint, box_around
+from osteo_edge.joints import Box, Joint, box_around
 from osteo_edge.manifest import InputSpec, RegionProfile
 
 _BYTES: Final = np.arange(256, dtype=np.float32)

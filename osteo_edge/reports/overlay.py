@@ -11,8 +11,8 @@ import numpy as np
 from osteo_edge.decision.scores import likeliest
 from osteo_edge.errors import ReportError
 from osteo_edge.images.greys import grey_range
-from osteo_edge.images.region import Box
 from osteo_edge.integrity import sha256_hex
+from osteo_edge.joints import Box
 from osteo_edge.labels import Laterality, Mode, Status
 from osteo_edge.prediction import Answer, Knee, Prediction
 from osteo_edge.radiograph import Radiograph

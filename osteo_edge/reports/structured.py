@@ -16,7 +16,7 @@ from osteo_edge.records import to_plain
 from osteo_edge.reports.wording import next_step, reasons, said_by_knee, sentence_of_knee
 
 if TYPE_CHECKING:
-    from osteo_edge.images.region import Joint
+    from osteo_edge.joints import Joint
     from osteo_edge.tags import Tags
 
 SCHEMA_VERSION = 6

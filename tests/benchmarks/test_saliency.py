@@ -18,7 +18,7 @@ from benchmarks.graded.films import read_validation
 from benchmarks.pages import part_of
 from benchmarks.saliency import BAND, GRID, Look, Saliency, band_in, judge, lines_of, look_all, look_of, rows_in, shuffle
 from osteo_edge.bundle import Bundle, embedded_bundles, open_bundle
-from osteo_edge.images.region import Box, Joint
+from osteo_edge.joints import Box, Joint
 from osteo_edge.labels import Laterality
 from osteo_edge.records import parse_record
 from tests.answers import OSTEOARTHRITIS, a_knee

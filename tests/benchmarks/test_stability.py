@@ -17,7 +17,7 @@ from benchmarks.pages import part_of
 from benchmarks.stability import Outcome, Pair, Told, compare, evenly, name_of, summarise, told
 from export.errors import ExportError
 from export.stability import ALL, Stability, read_stability, stability_lines, stability_section
-from osteo_edge.images.region import Joint
+from osteo_edge.joints import Joint
 from osteo_edge.labels import Status
 from tests.answers import GRADES, OSTEOARTHRITIS, a_knee, a_prediction, an_answer
 from tests.benchmarks.graded_pictures import draw_knees, make_graded_bundle

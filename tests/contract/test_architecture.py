@@ -66,8 +66,9 @@ def test_nothing_below_the_command_line_prints_or_exits() -> None:
 
 # Rooms of the runtime -> what stands above them and is none of their business.
 ABOVE = {
-    "images": {"engines", "decision", "predictor", "prediction", "reports", "benchmark", "cli"},
-    "decision": {"engines", "predictor", "prediction", "reports", "benchmark", "cli"},
+    "images": {"finder", "engines", "decision", "predictor", "prediction", "reports", "benchmark", "cli"},
+    "finder": {"images", "engines", "decision", "predictor", "prediction", "reports", "benchmark", "cli"},
+    "decision": {"finder", "engines", "predictor", "prediction", "reports", "benchmark", "cli"},
     "engines": {"decision", "reports", "benchmark", "cli"},
     "reports": {"engines", "predictor", "benchmark", "cli"},
     "clinical": {"images", "engines", "decision", "predictor", "prediction", "reports", "benchmark", "cli"},

@@ -24,7 +24,7 @@ from osteo_edge.bundle import EMBEDDED_FOLDER, MANIFEST, MANIFEST_DIGEST, manife
 from osteo_edge.engines.tuning import SCHEMA_VERSION as TUNING_VERSION
 from osteo_edge.engines.tuning import Timing, Tuning, circumstances, find_tuning, store_tuning
 from osteo_edge.errors import OsteoEdgeError
-from osteo_edge.images.region import LAYOUT, JointFinder
+from osteo_edge.finder.joint_finder import LAYOUT, JointFinder
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.predictor import OsteoPredictor
 from osteo_edge.records import to_plain

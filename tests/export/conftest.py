@@ -136,7 +136,7 @@ def _scores(network: Any, radiographs: Path, finder_bytes: bytes) -> dict[str, A
     """``oof.json``: what the network says of all pictures but the first."""
     from export.parity import run_network
     from export.radiographs import View, knees, read_cases
-    from osteo_edge.images.region import JointFinder
+    from osteo_edge.finder.joint_finder import JointFinder
     from osteo_edge.manifest import InputSpec, RegionProfile
     from osteo_edge.records import parse_record
 
@@ -191,7 +191,7 @@ def _metrics() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def finder(finder_bytes: bytes) -> Any:
-    from osteo_edge.images.region import JointFinder
+    from osteo_edge.finder.joint_finder import JointFinder
 
     return JointFinder.from_bytes(finder_bytes)
 

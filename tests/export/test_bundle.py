@@ -24,7 +24,7 @@ from export.quantization import representative_set
 from export.radiographs import View, read_cases
 from osteo_edge.bundle import manifest_digest_line, open_bundle
 from osteo_edge.errors import EngineUnavailableError, ManifestError, SelfTestError
-from osteo_edge.images.region import JointFinder
+from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.predictor import OsteoPredictor
 from osteo_edge.selftest import EXPECTED, require_self_test, run_self_test
 

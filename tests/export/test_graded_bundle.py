@@ -86,7 +86,7 @@ def graded_run(tmp_path_factory: pytest.TempPathFactory, graded_knees: Path) -> 
 
 def made_metrics(folder: Path) -> dict[str, Any]:
     """Figures of a hundred knees that a made-up network grades well."""
-    from osteo_edge.images.region import Joint
+    from osteo_edge.joints import Joint
     from train.grading.fitting import PlacedPart
     from train.grading.knees import GradedKnee, GradedPart
     from train.grading.run import metrics_of

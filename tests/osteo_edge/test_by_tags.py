@@ -20,7 +20,7 @@ from osteo_edge import OsteoPredictor, Prediction
 from osteo_edge.errors import InputError
 from osteo_edge.images import reader
 from osteo_edge.images.dicom_tags import age_of, names_implant
-from osteo_edge.images.region import Joint
+from osteo_edge.joints import Joint
 from osteo_edge.labels import Laterality, Status
 from osteo_edge.predictor import Respondent
 from osteo_edge.reports import wording

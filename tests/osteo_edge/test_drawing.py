@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from osteo_edge import OsteoPredictor
-from osteo_edge.images.region import Box
+from osteo_edge.joints import Box
 from osteo_edge.labels import Laterality
 from osteo_edge.prediction import Prediction
 from osteo_edge.radiograph import Radiograph

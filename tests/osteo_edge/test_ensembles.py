@@ -20,7 +20,7 @@ from osteo_edge.decision.ensemble import combine, is_sure, shares
 from osteo_edge.decision.explanation import laid_together, union
 from osteo_edge.decision.scores import softmax
 from osteo_edge.errors import EngineUnavailableError, IncompatibleBundleError, IntegrityError, ManifestError
-from osteo_edge.images.region import Box
+from osteo_edge.joints import Box
 from osteo_edge.manifest import MAX_NODES, DenseLayer, Ensemble, Tree, check_ensemble
 from osteo_edge.model import LoadingModel
 from osteo_edge.records import to_plain

@@ -13,7 +13,7 @@ import pytest
 from osteo_edge import OsteoPredictor, open_bundle
 from osteo_edge.images import reader
 from osteo_edge.images.preprocess import prepare_knee
-from osteo_edge.images.region import Joint
+from osteo_edge.joints import Joint
 from osteo_edge.labels import Laterality
 from osteo_edge.manifest import InputSpec, RegionProfile
 from osteo_edge.selftest import EXPECTED, run_self_test

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from osteo_edge import OsteoPredictor, Status, open_bundle
 from osteo_edge.errors import InputError
-from osteo_edge.images import orientation
-from osteo_edge.images.orientation import why_no_knee
+from osteo_edge.finder import orientation
+from osteo_edge.finder.joint_finder import JointFinder
+from osteo_edge.finder.orientation import why_no_knee
 from osteo_edge.images.preprocess import negative
 from osteo_edge.images.reader import read
-from osteo_edge.images.region import JointFinder
 from osteo_edge.reports.text import to_text
 from tests.bundles import DENSITY
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from osteo_edge.images.preprocess import cut, prepare
-from osteo_edge.images.region import Box
+from osteo_edge.joints import Box
 from osteo_edge.manifest import InputSpec
 
 SPEC = InputSpec(64, 32, "float32", "NHWC", (0.0, 255.0), 1.0, 99.0)

@@ -150,8 +150,8 @@ class TestSeveralQuestions:
 
     def test_share_all_but_the_networks(self, several: OsteoPredictor, example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from osteo_edge import respondent
+        from osteo_edge.finder.joint_finder import JointFinder
         from osteo_edge.images import quality, reader
-        from osteo_edge.images.region import JointFinder
 
         counts: dict[str, int] = {}
 
@@ -563,7 +563,7 @@ class TestWhichKneeLeads:
     )
     def test_leads(self, grades: Path, example: Path, first: list[float], second: list[float], lead: int) -> None:
         from osteo_edge.covariates import Person
-        from osteo_edge.images.region import Joint
+        from osteo_edge.joints import Joint
         from osteo_edge.respondent import Case, MemberAnswer, Respondent
 
         model = LoadingModel(grades)

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from osteo_edge.images.region import Joint
+from osteo_edge.joints import Joint
 from train.__main__ import main
 from train.config import PROJECT, Candidate, Choice, Config, Evaluation, read_config
 from train.dataset import read_dataset

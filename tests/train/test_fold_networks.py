@@ -12,7 +12,7 @@ import pytest
 
 from osteo_edge.images import reader
 from osteo_edge.images.preprocess import prepare
-from osteo_edge.images.region import box_around
+from osteo_edge.joints import box_around
 from tests.train.test_fit import FixedFinder, _fit, _tiny
 from train.config import PROJECT, read_config
 from train.dataset import read_dataset

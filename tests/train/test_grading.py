@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from osteo_edge.images.preprocess import prepare
-from osteo_edge.images.region import Joint, box_around
 from osteo_edge.integrity import sha256_hex
+from osteo_edge.joints import Joint, box_around
 from osteo_edge.labels import Laterality
 from train.__main__ import main
 from train.cache import open_cache

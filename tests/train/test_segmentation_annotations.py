@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from osteo_edge.images.region import Box, Joint
+from osteo_edge.joints import Box, Joint
 from train.dataset import LABELS, Dataset, DatasetError, RadiographRow, read_dataset
 from train.segmentation.annotations import (
     ANNOTATIONS,

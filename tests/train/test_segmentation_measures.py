@@ -13,7 +13,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from osteo_edge.images.preprocess import cut
-from osteo_edge.images.region import Joint, box_around
+from osteo_edge.joints import Joint, box_around
 from osteo_edge.labels import Laterality
 from osteo_edge.manifest import RegionProfile
 from train.dataset import Dataset, RadiographRow

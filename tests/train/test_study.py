@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from osteo_edge.decision.scores import softmax
-from osteo_edge.images.region import Joint
+from osteo_edge.joints import Joint
 from osteo_edge.manifest import Metric
 from train.cache import key
 from train.config import PROJECT, Candidate, ConfigError, Evaluation

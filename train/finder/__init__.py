@@ -1,1 +1,1 @@
-"""Make and judge the joint finder of `osteo_edge/images/region.py`: `python -m train finder --help`."""
+"""Make and judge the joint finder of `osteo_edge/finder/`: `python -m train finder --help`."""

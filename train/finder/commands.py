@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.errors import ManifestError, OsteoEdgeError
-from osteo_edge.images import region
-from osteo_edge.images.region import LAYOUT, JointFinder
+from osteo_edge.finder.joint_finder import LAYOUT, JointFinder
+from osteo_edge.finder.poses import choose
 from train.finder.fitting import cross_validate, fit_finder
 from train.finder.judgement import (
     FOUND_WITHIN,
@@ -75,7 +75,7 @@ def fit(data: Path, output: Path) -> None:
     fitted = replace(fit_finder(radiographs, others), threshold=threshold)
     output.mkdir(parents=True, exist_ok=True)
     np.savez(output / "finder.npz", **in_layout(fitted))
-    accepted = sum(bool(region.choose(found, threshold)) for found in other_hits)
+    accepted = sum(bool(choose(found, threshold)) for found in other_hits)
     figures = summary(matches) | {
         "threshold": rounded(threshold),
         "not_a_knee": {"n": len(others), "rejected": len(others) - accepted},
@@ -125,7 +125,7 @@ def with_missed_knees(radiographs: Sequence[Example], matches: Sequence[Match]) 
 
 
 def in_layout(finder: JointFinder) -> dict[str, NDArray[np.generic]]:
-    """Arrays in the types that `osteo_edge/images/region.py` reads."""
+    """Arrays in the types that `osteo_edge/finder/` reads."""
     return {name: np.asarray(getattr(finder, name), dtype) for name, (_, dtype) in LAYOUT.items()}
 
 

@@ -16,8 +16,12 @@ from dataclasses import replace
 import click
 import numpy as np
 
-from osteo_edge.images import region
-from osteo_edge.images.region import CLOSE_UP, LAYOUT, SEARCH, Floats, Hit, JointFinder, Pose
+from osteo_edge.arrays import Floats
+from osteo_edge.finder.copies import cut_out
+from osteo_edge.finder.edges import close_up, describe, mirrored
+from osteo_edge.finder.joint_finder import LAYOUT, JointFinder
+from osteo_edge.finder.poses import CLOSE_UP, SEARCH, Hit, Pose, choose, moved
+from osteo_edge.finder.search import levels, padded_by_half, search
 from train.finder.judgement import MANY_HITS, Match, best_threshold, match
 from train.finder.pictures import Example, in_mirror, jittered, single_knee_crops
 
@@ -86,11 +90,11 @@ def with_sides(example: Example, template: Floats) -> Example:
 
 def better_side(example: Example, joint: Pose, template: Floats) -> int:
     features = window_features(example, joint)
-    return 1 if (features * template).sum() >= (region.mirrored(features) * template).sum() else -1
+    return 1 if (features * template).sum() >= (mirrored(features) * template).sum() else -1
 
 
 def window_features(example: Example, pose: Pose, angle: float = 0.0, flip: bool = False) -> Floats:
-    return region.describe(region.cut_out(example.pyramid, pose, SEARCH, angle=angle, flip=flip), SEARCH.cell_px)
+    return describe(cut_out(example.pyramid, pose, SEARCH, angle=angle, flip=flip), SEARCH.cell_px)
 
 
 def knee_windows(examples: Sequence[Example], rng: np.random.Generator) -> list[Floats]:
@@ -109,8 +113,8 @@ def knee_windows(examples: Sequence[Example], rng: np.random.Generator) -> list[
 def random_windows(example: Example, rng: np.random.Generator) -> list[Floats]:
     """Windows of the search's own grids without a knee."""
     windows = []
-    for features, first in region.levels(example.pyramid):
-        padded = region.padded_by_half(features)
+    for features, first in levels(example.pyramid):
+        padded = padded_by_half(features)
         for _ in range(RANDOM_PER_LEVEL):
             row, column = (int(rng.integers(size)) for size in features.shape[:2])
             pose = Pose(first.x * (2 * column + 1), first.y * (2 * row + 1), first.width)
@@ -121,7 +125,7 @@ def random_windows(example: Example, rng: np.random.Generator) -> list[Floats]:
 
 def hard_windows(example: Example, template: Floats, constant: float) -> list[Floats]:
     """What the template wrongly hits, turned the way it fits."""
-    hits = region.search(example.pyramid, template, constant, MANY_HITS)
+    hits = search(example.pyramid, template, constant, MANY_HITS)
     poses = [hit.pose for hit in hits if hit.score > HARD_SCORE and is_background(hit.pose, example)]
     return [window_features(example, pose, flip=better_side(example, pose, template) < 0) for pose in poses[:HARD_PER_PICTURE]]
 
@@ -142,13 +146,13 @@ def fit_descent(knees: Sequence[Example], rng: np.random.Generator) -> Floats:
     poses = [jittered(joint, rng, *FIRST_JITTER) for _, joint in tasks]
     stages = []
     for spread in LATER_JITTER:
-        features = np.stack([region.close_up(example.pyramid, pose) for (example, _), pose in zip(tasks, poses, strict=True)])
+        features = np.stack([close_up(example.pyramid, pose) for (example, _), pose in zip(tasks, poses, strict=True)])
         steps = [step_between(pose, joint) for (_, joint), pose in zip(tasks, poses, strict=True)]
         stage = ridge(features, np.array(steps, np.float32), DESCENT_PENALTY)
         stages.append(stage)
         predicted = features.reshape(len(features), -1) @ stage[:-1] + stage[-1]
         moves = zip(poses, predicted, strict=True)
-        poses = [jittered(region.moved(pose, step), rng, spread, spread) for pose, step in moves]
+        poses = [jittered(moved(pose, step), rng, spread, spread) for pose, step in moves]
     return np.stack(stages)
 
 
@@ -160,7 +164,7 @@ def fit_knee(draft: JointFinder, knees: Sequence[Example], others: Sequence[Exam
     """(features + 1,): knees against wherever the search and the descent end without one."""
     positives = both_ways(features for example in knees for features in joint_close_ups(example, rng))
     ends = ((example, hit.pose) for example in [*knees, *others] for hit in draft.examine(example.pyramid, MANY_HITS))
-    negatives = both_ways(region.close_up(example.pyramid, pose) for example, pose in ends if is_background(pose, example))
+    negatives = both_ways(close_up(example.pyramid, pose) for example, pose in ends if is_background(pose, example))
     return separator(positives, negatives, share=0.5, penalty=JUDGEMENT_PENALTY)
 
 
@@ -178,12 +182,12 @@ def fit_side(knees: Sequence[Example], rng: np.random.Generator) -> Floats:
 def joint_close_ups(example: Example, rng: np.random.Generator) -> list[Floats]:
     """Three of each knee, as the descent might end."""
     poses = [jittered(joint, rng, 0.02, 0.03) for joint in example.joints for _ in range(3)]
-    cuts = [region.cut_out(example.pyramid, pose, CLOSE_UP, angle=rng.normal(0, 0.03)) for pose in poses]
-    return [region.describe(cut, CLOSE_UP.cell_px) for cut in cuts]
+    cuts = [cut_out(example.pyramid, pose, CLOSE_UP, angle=rng.normal(0, 0.03)) for pose in poses]
+    return [describe(cut, CLOSE_UP.cell_px) for cut in cuts]
 
 
 def both_ways(features: Iterable[Floats]) -> list[Floats]:
-    return [way for one in features for way in (one, region.mirrored(one))]
+    return [way for one in features for way in (one, mirrored(one))]
 
 
 def separator(positives: list[Floats], negatives: list[Floats], share: float, penalty: float) -> Floats:
@@ -236,9 +240,7 @@ def cross_validate(
             for index in range(fold, len(others), FOLDS):
                 other_hits[index] = finder.examine(others[index].pyramid, MANY_HITS)
     threshold = best_threshold(radiographs, hits, others, other_hits)
-    matches = [
-        match(example, region.choose(found, threshold), sided=True) for example, found in zip(radiographs, hits, strict=True)
-    ]
+    matches = [match(example, choose(found, threshold), sided=True) for example, found in zip(radiographs, hits, strict=True)]
     return hits, other_hits, matches
 
 

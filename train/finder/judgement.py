@@ -15,8 +15,10 @@ import cv2
 import numpy as np
 from scipy.stats import binomtest
 
-from osteo_edge.images import region
-from osteo_edge.images.region import Hit, JointFinder, Pose
+from osteo_edge.arrays import Floats, Pixels
+from osteo_edge.finder.copies import halvings, shrink
+from osteo_edge.finder.joint_finder import JointFinder
+from osteo_edge.finder.poses import MAX_HITS, Hit, Pose, choose
 from osteo_edge.labels import Laterality
 from train.finder.pictures import Example, Half, pose_of, read_annotations, read_pixels, read_without_transparency
 from train.grading.knees import GRADES, VALIDATION, read_index, read_part
@@ -76,7 +78,7 @@ def best_threshold(
     scores = sorted({hit.score for one in found for hit in one})
 
     def gain(threshold: float) -> int:
-        matches = [match(example, region.choose(one, threshold)) for example, one in zip(examples, found, strict=True)]
+        matches = [match(example, choose(one, threshold)) for example, one in zip(examples, found, strict=True)]
         return sum(len(one.centre_errors) - one.false_positives for one in matches)
 
     gaps = [(gain((low + high) / 2), high - low, (low + high) / 2) for low, high in itertools.pairwise(scores)]
@@ -163,22 +165,22 @@ def rejection(finder: JointFinder, others: Sequence[Example]) -> dict[str, Any]:
 
 def windows(finder: JointFinder, others: Sequence[Example], rng: np.random.Generator) -> dict[str, Any]:
     """How often a part of a picture without a knee passes for one: by its score, and as what fills the picture."""
-    parts = [region.halvings(window(example.work, rng)) for example in others for _ in range(WINDOWS_A_PICTURE)]
+    parts = [halvings(window(example.work, rng)) for example in others for _ in range(WINDOWS_A_PICTURE)]
     return {"n": len(parts), **passed(finder, parts)}
 
 
-def window(work: region.Floats, rng: np.random.Generator) -> region.Floats:
+def window(work: Floats, rng: np.random.Generator) -> Floats:
     """A random square of it, 30 to 100 % of its shorter side, of the size of a joint's crop."""
     side = int(min(work.shape) * rng.uniform(0.3, 1))
     y, x = (int(rng.integers(0, whole - side + 1)) for whole in work.shape)
     return np.asarray(cv2.resize(work[y : y + side, x : x + side], (CROP_SIDE_PX, CROP_SIDE_PX)), np.float32)
 
 
-def passed(finder: JointFinder, pyramids: Iterable[list[region.Floats]]) -> dict[str, int]:
+def passed(finder: JointFinder, pyramids: Iterable[list[Floats]]) -> dict[str, int]:
     """How many hold a knee by its score, and how many more by filling the picture."""
     clear = filling = 0
     for pyramid in pyramids:
-        if region.choose(finder.examine(pyramid), finder.threshold):
+        if choose(finder.examine(pyramid), finder.threshold):
             clear += 1
         elif finder.knees_in(pyramid):
             filling += 1
@@ -202,8 +204,8 @@ def joint_crops(finder: JointFinder, data: Path) -> dict[str, Any]:
     return {"n": len(part.knees), "by_grade": by_grade}
 
 
-def pyramid_of(pixels: region.Pixels) -> list[region.Floats]:
-    return region.halvings(region.shrink(pixels))
+def pyramid_of(pixels: Pixels) -> list[Floats]:
+    return halvings(shrink(pixels))
 
 
 def many_hits(finder: JointFinder, data: Path) -> dict[str, Any]:
@@ -212,12 +214,12 @@ def many_hits(finder: JointFinder, data: Path) -> dict[str, Any]:
     paths = sorted(path for folder in folders for path in (data / folder).rglob("*") if path.suffix.lower() in PICTURES)
     with click.progressbar(paths, label="More hits") as progress:
         differ = [path.name for path in progress if not follows_enough(finder, read_without_transparency(path))]
-    return {"hits": region.MAX_HITS, "many": MANY_HITS, "n": len(paths), "differ": differ}
+    return {"hits": MAX_HITS, "many": MANY_HITS, "n": len(paths), "differ": differ}
 
 
-def follows_enough(finder: JointFinder, pixels: region.Pixels) -> bool:
-    pyramid = region.halvings(region.shrink(pixels))
-    few, many = (region.choose(finder.examine(pyramid, hits), finder.threshold) for hits in (region.MAX_HITS, MANY_HITS))
+def follows_enough(finder: JointFinder, pixels: Pixels) -> bool:
+    pyramid = halvings(shrink(pixels))
+    few, many = (choose(finder.examine(pyramid, hits), finder.threshold) for hits in (MAX_HITS, MANY_HITS))
     return len(few) == len(many) and all(
         max(abs(one.x - other.x), abs(one.y - other.y), abs(one.width - other.width)) < SAME_PX
         for one, other in zip([hit.pose for hit in few], [hit.pose for hit in many], strict=True)

@@ -18,8 +18,8 @@ import numpy as np
 from keras import layers, ops
 from numpy.typing import NDArray
 
-from osteo_edge.images import region
-from osteo_edge.images.region import Floats, Hit, Pose
+from osteo_edge.arrays import Floats
+from osteo_edge.finder.poses import Hit, Pose, strongest
 from train.finder.judgement import MANY_HITS
 from train.finder.pictures import Example
 
@@ -51,7 +51,7 @@ class HeatmapNetwork:
         tops = (heat >= cv2.dilate(heat, np.ones((5, 5), np.uint8))) & (heat > 0.02)
         peaks = [(int(row), int(column)) for row, column in np.argwhere(tops)]
         hits = [Hit(pose_at(heat, log_width, peak, factor), float(heat[peak])) for peak in peaks]
-        return region.strongest(hits, MANY_HITS)
+        return strongest(hits, MANY_HITS)
 
 
 def pose_at(heat: Floats, log_width: Floats, peak: tuple[int, int], factor: float) -> Pose:

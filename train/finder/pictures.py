@@ -18,9 +18,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from osteo_edge.arrays import Floats, Pixels
 from osteo_edge.errors import InputError
-from osteo_edge.images import reader, region
-from osteo_edge.images.region import Floats, Pixels, Pose
+from osteo_edge.finder.copies import halvings, pixel_size, shrink
+from osteo_edge.finder.poses import Pose
+from osteo_edge.images import reader
 from train.dataset import LABELS_FILE, DatasetError, read_dataset
 
 ANNOTATIONS = Path(__file__).parents[1] / "annotations" / "knee_joints.json"
@@ -87,12 +89,12 @@ def read_half(data: Path, half: Half) -> list[Example]:
 
 def read_example(folder: Path, path: Path, record: dict[str, Any]) -> Example:
     pixels = read_pixels(path)
-    work = region.shrink(pixels)
-    lines = [np.array(line) / (2 * region.pixel_size(pixels.shape, work.shape)) for line in record["joint_lines"]]
+    work = shrink(pixels)
+    lines = [np.array(line) / (2 * pixel_size(pixels.shape, work.shape)) for line in record["joint_lines"]]
     return Example(
         name=path.relative_to(folder).as_posix(),
         acquisition=record["acquisition"],
-        pyramid=region.halvings(work),
+        pyramid=halvings(work),
         joints=tuple(pose_of(line) for line in lines),
         sides=(1, -1) if len(lines) == 2 else (0,),
     )
@@ -115,7 +117,7 @@ def read_others(data: Path, half: Half) -> list[Example]:
     chosen = files[0 if half == "tune" else 1 :: 2]
     if not chosen:
         raise DatasetError(f"{folder}: holds no picture for the {half} half")
-    return [Example(path.name, "", region.halvings(region.shrink(read_without_transparency(path)))) for path in chosen]
+    return [Example(path.name, "", halvings(shrink(read_without_transparency(path)))) for path in chosen]
 
 
 def read_without_transparency(path: Path) -> Pixels:
@@ -140,7 +142,7 @@ def crop_around(example: Example, index: int, rng: np.random.Generator) -> Examp
     stretch = float(np.exp(rng.uniform(-0.1, 0.7)))
     stretched = cv2.resize(crop, None, fx=1, fy=stretch, interpolation=cv2.INTER_LINEAR)
     pose = Pose(joint.x - x0, (joint.y - y0) * stretched.shape[0] / crop.shape[0], joint.width)
-    pyramid = region.halvings(stretched.astype(np.float32))
+    pyramid = halvings(stretched.astype(np.float32))
     return replace(example, pyramid=pyramid, joints=(pose,), sides=(example.sides[index],))
 
 

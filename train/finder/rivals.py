@@ -8,8 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from osteo_edge.images import region
-from osteo_edge.images.region import SEARCH, Floats, Hit, Pose
+from osteo_edge.arrays import Floats
+from osteo_edge.finder.copies import cut_out, halvings
+from osteo_edge.finder.poses import SEARCH, Hit, Pose, choose, strongest
+from osteo_edge.finder.search import levels
 from train.finder.fitting import SEED
 from train.finder.judgement import MANY_HITS, best_threshold, match, summary
 from train.finder.pictures import Example
@@ -29,14 +31,14 @@ def judge_rivals(tune: Sequence[Example], report: Sequence[Example]) -> dict[str
 def judge_rival(hits_of: Callable[[Example], list[Hit]], tune: Sequence[Example], report: Sequence[Example]) -> dict[str, Any]:
     """The threshold comes from the tune half, for rivals without cross-validation."""
     threshold = best_threshold(tune, [hits_of(example) for example in tune], [], [])
-    return summary([match(example, region.choose(hits_of(example), threshold)) for example in report])
+    return summary([match(example, choose(hits_of(example), threshold)) for example in report])
 
 
 def plain_template(radiographs: Sequence[Example]) -> Callable[[Example], list[Hit]]:
     """The mean picture of a knee, fibula at the left, by normalised cross-correlation at the search's scales."""
     paired = [example for example in radiographs if 0 not in example.sides]
     cuts = [
-        region.cut_out(example.pyramid, joint, SEARCH, flip=side < 0)
+        cut_out(example.pyramid, joint, SEARCH, flip=side < 0)
         for example in paired
         for joint, side in zip(example.joints, example.sides, strict=True)
     ]
@@ -44,7 +46,7 @@ def plain_template(radiographs: Sequence[Example]) -> Callable[[Example], list[H
     ways = (mean, np.ascontiguousarray(mean[:, ::-1]))
 
     def hits(example: Example) -> list[Hit]:
-        return region.strongest([hit for way in ways for hit in correlated(example.work, way)], MANY_HITS)
+        return strongest([hit for way in ways for hit in correlated(example.work, way)], MANY_HITS)
 
     return hits
 
@@ -53,7 +55,7 @@ def correlated(work: Floats, template: Floats) -> list[Hit]:
     """Peaks of the normalised cross-correlation over all scales."""
     hits = []
     margin = SEARCH.side_px // 2
-    for _, first in region.levels(region.halvings(work)):
+    for _, first in levels(halvings(work)):
         factor = SEARCH.knee_px / first.width
         image = cv2.resize(work, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
         padded = cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_REPLICATE)

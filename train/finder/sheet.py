@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from osteo_edge.images import region
-from osteo_edge.images.region import JointFinder
+from osteo_edge.finder.joint_finder import JointFinder
+from osteo_edge.finder.poses import choose
 from osteo_edge.labels import Laterality
 from train.finder.pictures import Example
 
@@ -34,7 +34,7 @@ def drawn(finder: JointFinder, example: Example, side_px: int) -> NDArray[np.uin
     for joint in example.joints:
         ends = [(round((joint.x + half * joint.width) * factor), round(joint.y * factor)) for half in (-0.5, 0.5)]
         cv2.line(picture, *ends, (0, 255, 0), 1)
-    for hit in region.choose(finder.examine(example.pyramid), finder.threshold):
+    for hit in choose(finder.examine(example.pyramid), finder.threshold):
         is_right = hit.laterality is Laterality.RIGHT
         corners = [
             (round((hit.pose.x + half * hit.pose.width) * factor), round((hit.pose.y + half * hit.pose.width) * factor))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from osteo_edge.images.greys import grey_range
 from osteo_edge.images.preprocess import is_mirrored, prepare_knee
-from osteo_edge.images.region import Joint
+from osteo_edge.joints import Joint
 from osteo_edge.labels import Laterality
 from osteo_edge.manifest import InputSpec
 from train.config import Candidate

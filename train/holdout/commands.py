@@ -46,7 +46,7 @@ def _holdout(
     *,
     keep_cache: bool,
 ) -> None:
-    from osteo_edge.images.region import JointFinder
+    from osteo_edge.finder.joint_finder import JointFinder
     from osteo_edge.integrity import sha256_hex
     from train.backbones import find_backbone
     from train.config import from_project

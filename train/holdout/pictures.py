@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from osteo_edge.errors import InputError
 from osteo_edge.images.preprocess import prepare
 from osteo_edge.images.reader import read
-from osteo_edge.images.region import Box
+from osteo_edge.joints import Box
 from train.augmentation import augment
 from train.cache import key, save_arrays
 from train.config import Candidate, from_project

@@ -51,7 +51,7 @@ def _papers(
     *,
     train_missing: bool,
 ) -> None:
-    from osteo_edge.images.region import JointFinder
+    from osteo_edge.finder.joint_finder import JointFinder
     from osteo_edge.integrity import sha256_hex
     from train.dataset import read_dataset
 

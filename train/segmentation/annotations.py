@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from osteo_edge.images.region import Box
+from osteo_edge.joints import Box
 from train.dataset import Dataset, DatasetError, RadiographRow
 from train.segmentation.sampling import HALVES, Half
 

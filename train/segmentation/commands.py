@@ -73,7 +73,7 @@ def judge(config_file: Path, data: Path | None, output: Path | None) -> None:
 @click.option("--table", type=click.Path(path_type=Path), help="Write the measures of every radiograph to this .npz file too.")
 def measure(config_file: Path, data: Path | None, output: Path | None, finder: Path | None, table: Path | None) -> None:
     """Measure the bones of every radiograph; write how each measure goes with T. Research figures only."""
-    from osteo_edge.images.region import JointFinder
+    from osteo_edge.finder.joint_finder import JointFinder
     from train.segmentation.room import measure_all
 
     settings, dataset, folder = _open(config_file, data, output)
@@ -115,7 +115,7 @@ def draw(
 
 
 def _joint_finder(settings: Any) -> Any:
-    from osteo_edge.images.region import JointFinder
+    from osteo_edge.finder.joint_finder import JointFinder
 
     return JointFinder.from_bytes(_read(from_project(settings.finder)))
 

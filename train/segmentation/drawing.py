@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.images.preprocess import cut
-from osteo_edge.images.region import Box, Joint, box_around
+from osteo_edge.joints import Box, Joint, box_around
 from osteo_edge.manifest import RegionProfile
 from train.crops import Finder
 from train.dataset import Dataset, DatasetError

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.stats import theilslopes
 
 from osteo_edge.images.preprocess import cut
-from osteo_edge.images.region import Joint, box_around
+from osteo_edge.joints import Joint, box_around
 from osteo_edge.labels import Laterality
 from osteo_edge.manifest import RegionProfile
 from train.crops import Finder

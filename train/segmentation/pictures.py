@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from osteo_edge.errors import InputError
 from osteo_edge.images import reader
 from osteo_edge.images.preprocess import cut
-from osteo_edge.images.region import Box, Joint, box_around
+from osteo_edge.joints import Box, Joint, box_around
 from osteo_edge.manifest import RegionProfile
 from train.cache import save_arrays
 from train.dataset import DatasetError

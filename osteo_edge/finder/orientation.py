@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from osteo_edge.finder.copies import halvings, shrink
+from osteo_edge.finder.joint_finder import JointFinder, as_joints
+from osteo_edge.finder.poses import choose, fills
 from osteo_edge.findings import INVERTED, NO_KNEE, SIDEWAYS, UPSIDE_DOWN, Finding
-from osteo_edge.images.region import Floats, Joint, JointFinder, Pixels, as_joints, choose, fills, halvings, shrink
+
+if TYPE_CHECKING:
+    from osteo_edge.arrays import Floats, Pixels
+    from osteo_edge.joints import Joint
 
 # A knee's score, about 1 for a clear one, from which on the other view is believed. Of 146 knee radiographs each, turned by
 # 180, 90 and 270 degrees and inverted, those without a knee at first reached 0.68 and more in the right view but for two

@@ -13,8 +13,12 @@ import numpy as np
 import pytest
 
 from osteo_edge.errors import ManifestError
-from osteo_edge.images import region
-from osteo_edge.images.region import LAYOUT, Box, Hit, Joint, JointFinder, Pose
+from osteo_edge.finder.copies import WORK_SIDE_PX, cut_out, halvings, pixel_size, shrink
+from osteo_edge.finder.edges import LinearFunctions, close_up, describe, mirrored
+from osteo_edge.finder.joint_finder import LAYOUT, JointFinder
+from osteo_edge.finder.poses import CLOSE_UP, MAX_HITS, Hit, Pose, choose, strongest
+from osteo_edge.finder.search import levels, padded_by_half, search
+from osteo_edge.joints import Box, Joint, box_around
 from osteo_edge.labels import Laterality
 from osteo_edge.manifest import RegionProfile
 from train.finder.judgement import GRADED_KNEES, judge_finder, passed, pyramid_of, summary
@@ -83,31 +87,31 @@ class TestBoxAround:
     profile = RegionProfile(name="joint", half_width=0.75, above=0.5, below=1.0)
 
     def test_counts_in_knee_widths_from_the_centre(self) -> None:
-        box = region.box_around(Joint(300.0, 400.0, 200.0, 1.0, None), self.profile)
+        box = box_around(Joint(300.0, 400.0, 200.0, 1.0, None), self.profile)
         assert box == Box(150, 300, 450, 600)
         assert (box.width, box.height) == (300, 300)
 
     def test_may_reach_beyond_the_picture(self) -> None:
-        assert region.box_around(Joint(10.0, 10.0, 100.0, 1.0, None), self.profile) == Box(-65, -40, 85, 110)
+        assert box_around(Joint(10.0, 10.0, 100.0, 1.0, None), self.profile) == Box(-65, -40, 85, 110)
 
 
 class TestDescribe:
     def test_ignores_exposure(self) -> None:
         picture = noise().astype(np.float32)
-        np.testing.assert_allclose(region.describe(picture, 4), region.describe(picture * 31 + 500, 4), atol=1e-4)
+        np.testing.assert_allclose(describe(picture, 4), describe(picture * 31 + 500, 4), atol=1e-4)
 
     def test_of_the_mirror_image_is_mirrored(self) -> None:
         picture = noise(48, 64).astype(np.float32)
-        seen = region.describe(np.ascontiguousarray(picture[:, ::-1]), 4)
-        np.testing.assert_allclose(seen, region.mirrored(region.describe(picture, 4)), atol=1e-5)
+        seen = describe(np.ascontiguousarray(picture[:, ::-1]), 4)
+        np.testing.assert_allclose(seen, mirrored(describe(picture, 4)), atol=1e-5)
 
     @pytest.mark.parametrize(("shape", "cell_px"), [((185, 143), 4), ((66, 66), 6), ((9, 8), 4)])
     def test_is_the_share_of_each_direction(self, shape: tuple[int, int], cell_px: int) -> None:
         picture = noise(*shape).astype(np.float32)
-        np.testing.assert_allclose(region.describe(picture, cell_px), described_plainly(picture, cell_px), atol=1e-6)
+        np.testing.assert_allclose(describe(picture, cell_px), described_plainly(picture, cell_px), atol=1e-6)
 
     def test_of_a_flat_picture_is_nothing(self) -> None:
-        assert not region.describe(np.full((40, 40), 7, np.float32), 4).any()
+        assert not describe(np.full((40, 40), 7, np.float32), 4).any()
 
 
 def described_plainly(picture: np.ndarray, cell_px: int) -> np.ndarray:
@@ -124,13 +128,13 @@ def described_plainly(picture: np.ndarray, cell_px: int) -> np.ndarray:
 
 
 def test_linear_functions_of_close_ups_are_those_of_each_ones_features(finder: JointFinder) -> None:
-    pyramid = region.halvings(region.shrink(drawn_pair()))
+    pyramid = halvings(shrink(drawn_pair()))
     poses = [Pose(180.0, 200.0, 90.0), Pose(-30.0, 600.0, 300.0), Pose(250.0, 250.0, 30.0)]
-    each = np.stack([region.close_up(pyramid, pose).ravel() for pose in poses])
+    each = np.stack([close_up(pyramid, pose).ravel() for pose in poses])
     stage = finder.descent[0]
-    answers = region.LinearFunctions.of(stage).answers(pyramid, poses)
+    answers = LinearFunctions.of(stage).answers(pyramid, poses)
     np.testing.assert_allclose(answers, each @ stage[:-1] + stage[-1], atol=1e-5)
-    assert region.LinearFunctions.of(stage).answers(pyramid, []).shape == (0, 3)
+    assert LinearFunctions.of(stage).answers(pyramid, []).shape == (0, 3)
 
 
 class TestShrink:
@@ -141,9 +145,9 @@ class TestShrink:
         down, across = (np.arange(side, dtype=np.float64)[order] + 0.5 for side, order in zip(shape, ALONG, strict=True))
         for axis, place in enumerate((down, across)):
             pixels = np.broadcast_to(place / shape[axis] * np.iinfo(dtype).max, shape).round().astype(dtype)
-            work = region.shrink(pixels)
-            assert max(work.shape) == min(max(shape), region.WORK_SIDE_PX)
-            size = region.pixel_size(shape, work.shape)[1 - axis]
+            work = shrink(pixels)
+            assert max(work.shape) == min(max(shape), WORK_SIDE_PX)
+            size = pixel_size(shape, work.shape)[1 - axis]
             shown = work.mean(axis=1 - axis) / np.iinfo(dtype).max * shape[axis]
             expected = (np.arange(work.shape[axis]) + 0.5) * size
             # Rounding of grey levels, and never a pixel of the picture by its geometry.
@@ -158,33 +162,33 @@ class TestShrink:
                 broken.append(max(picture.shape))
             return CV2_RESIZE(picture, size, interpolation=interpolation)
 
-        monkeypatch.setattr(region.cv2, "resize", resize)
+        monkeypatch.setattr(cv2, "resize", resize)
         for shape in ((2660, 2180), (6001, 5003), (2149, 1025)):
-            region.shrink(np.zeros(shape, np.uint8))
+            shrink(np.zeros(shape, np.uint8))
         assert len(broken) == 3
-        assert max(broken) < 4 * region.WORK_SIDE_PX
+        assert max(broken) < 4 * WORK_SIDE_PX
 
 
 def test_more_hits_are_asked_for_by_number(finder: JointFinder) -> None:
-    pyramid = region.halvings(region.shrink(drawn_pair()))
-    few, many = (region.search(pyramid, finder.template, 0.0, count) for count in (region.MAX_HITS, 6))
+    pyramid = halvings(shrink(drawn_pair()))
+    few, many = (search(pyramid, finder.template, 0.0, count) for count in (MAX_HITS, 6))
     assert len(many) == 6
     assert many[: len(few)] == few
     assert len(finder.examine(pyramid, 6)) > len(finder.examine(pyramid)) > 0
 
 
 def test_search_gives_the_strongest_places_of_either_template(finder: JointFinder) -> None:
-    pyramid = region.halvings(region.shrink(drawn_pair()))
+    pyramid = halvings(shrink(drawn_pair()))
     best = -np.inf
-    for features, _ in region.levels(pyramid):
-        windows = np.lib.stride_tricks.sliding_window_view(region.padded_by_half(features), (11, 11), axis=(0, 1))
-        for template in (finder.template, region.mirrored(finder.template)):
+    for features, _ in levels(pyramid):
+        windows = np.lib.stride_tricks.sliding_window_view(padded_by_half(features), (11, 11), axis=(0, 1))
+        for template in (finder.template, mirrored(finder.template)):
             best = max(best, np.einsum("rcdij,ijd->rc", windows, template, dtype=float).max())
-    hits = region.search(pyramid, finder.template, 0.25)
+    hits = search(pyramid, finder.template, 0.25)
     assert hits[0].score == pytest.approx(best + 0.25, abs=1e-4)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
-    assert region.strongest(hits, region.MAX_HITS) == hits
-    assert len(hits) == region.MAX_HITS
+    assert strongest(hits, MAX_HITS) == hits
+    assert len(hits) == MAX_HITS
 
 
 class TestChoose:
@@ -194,7 +198,7 @@ class TestChoose:
         return Hit(Pose(x, y, width), score)
 
     def test_gives_a_plausible_pair_left_to_right(self) -> None:
-        assert region.choose([self.first, self.second()], 0.1) == [self.second(), self.first]
+        assert choose([self.first, self.second()], 0.1) == [self.second(), self.first]
 
     @pytest.mark.parametrize(
         "change",
@@ -202,13 +206,13 @@ class TestChoose:
         ids=["too near", "too low", "too narrow", "too wide", "too weak"],
     )
     def test_leaves_out_an_implausible_second(self, change: dict[str, float]) -> None:
-        assert region.choose([self.first, self.second(**change)], 0.1) == [self.first]
+        assert choose([self.first, self.second(**change)], 0.1) == [self.first]
 
     def test_skips_to_the_first_plausible_second(self) -> None:
-        assert region.choose([self.first, self.second(y=400), self.second()], 0.1) == [self.second(), self.first]
+        assert choose([self.first, self.second(y=400), self.second()], 0.1) == [self.second(), self.first]
 
     def test_gives_nothing_below_the_threshold(self) -> None:
-        assert region.choose([self.first], 0.95) == []
+        assert choose([self.first], 0.95) == []
 
 
 class TestAJointThatFillsThePicture:
@@ -258,21 +262,21 @@ class TestAJointThatFillsThePicture:
         recorded = json.loads(FINDER.with_name("evaluation.json").read_text())["joint_crops"]["by_grade"]["4"]
         assert {"n": len(part.pictures), **counts} == recorded
         assert sum(counts.values()) >= 0.85 * len(part.pictures)
-        assert region.choose([], 0.1) == []
+        assert choose([], 0.1) == []
 
 
 def test_strongest_keeps_one_hit_a_joint() -> None:
     best, same, other = (Hit(Pose(x, 50, 40), score) for x, score in ((50, 0.9), (60, 0.8), (150, 0.7)))
-    assert region.strongest([other, same, best], 5) == [best, other]
-    assert region.strongest([other, same, best], 1) == [best]
+    assert strongest([other, same, best], 5) == [best, other]
+    assert strongest([other, same, best], 1) == [best]
 
 
 def test_cut_out_has_the_joint_in_its_middle() -> None:
     picture = np.zeros((512, 512), np.float32)
     picture[300:320, 200:220] = 1
-    cut = region.cut_out(region.halvings(picture), Pose(210.0, 310.0, 96.0), region.CLOSE_UP)
+    cut = cut_out(halvings(picture), Pose(210.0, 310.0, 96.0), CLOSE_UP)
     rows, columns = np.nonzero(cut > 0.5)
-    middle = (region.CLOSE_UP.side_px - 1) / 2
+    middle = (CLOSE_UP.side_px - 1) / 2
     assert rows.mean() == pytest.approx(middle, abs=0.01)
     assert columns.mean() == pytest.approx(middle, abs=0.01)
 
