@@ -25,7 +25,7 @@ _ENSEMBLES = {
     "weighted": "whose probabilities are averaged with weights",
     "vote": "each of which has one vote for its likeliest code",
     "gompertz": "whose ranks of the codes are fused by Gompertz functions",
-    "stacking": "whose scores a small model, fitted on out-of-fold scores, weighs against each other",
+    "stacking": "whose scores a small model, fitted on radiographs that none of them was trained on, weighs against each other",
     "forest": "whose scores a forest of small trees, fitted on out-of-fold scores, turns into one",
     "cascade": "run one after the other until the mean of their probabilities is sure",
 }

@@ -66,9 +66,8 @@ def evaluate(source: Source, coverage: float | None) -> Evaluation:
 
 
 def _fitted(source: Source) -> list[Conformal]:
-    calibrations = [run.calibration for run in source.runs]
-    if source.kind == "grades":
-        return [one.conformal for one in calibrations if one]
+    if source.calibration:
+        return [source.calibration.conformal]
     return [
         Conformal(float(one["coverage"]), tuple(map(float, one["min_probabilities"])), int(one["calibration_size"]))
         for one in source.metrics.get("conformal", ())

@@ -13,8 +13,9 @@ from export.folds import MOVED_TOLERANCE, RECORD_TOLERANCE, RESAMPLES, SEED, Fol
 from export.parity import run_file
 from export.quantization import Exact
 from export.radiographs import Case
+from osteo_edge.decision.ensemble import combine
 from osteo_edge.decision.scores import mean_logits, softmax
-from osteo_edge.manifest import EngineName, Metric
+from osteo_edge.manifest import ENGINE_NAMES, EngineName, Ensemble, Metric
 from train.grading.judgement import differences, resampled_weights, with_intervals
 from train.grading.knees import VALIDATION, GradedKnee
 from train.run import JUDGED_FILE, read_json
@@ -71,9 +72,12 @@ class GradedBench:
 
     def figures(self, reduced: FoldScores) -> FoldFigures:
         """Both forms' figures and their paired difference, with 95 % intervals by patient."""
+        return self.compare(self.fp32.probabilities, reduced.probabilities)
+
+    def compare(self, fp32: Floats, other: Floats) -> FoldFigures:
+        """As ``figures``, of any probabilities (knees, grades) of these knees."""
         grades, patients = self.labels, np.array([knee.patient for knee in self._knees])
         weights = resampled_weights(patients, count=RESAMPLES, seed=SEED)
-        fp32, other = self.fp32.probabilities, reduced.probabilities
         return FoldFigures(
             _as_metrics(with_intervals(grades, fp32, weights)),
             _as_metrics(with_intervals(grades, other, weights)),
@@ -100,6 +104,32 @@ class GradedBench:
         except (KeyError, TypeError) as error:
             raise ExportError(f"{self._run.folder / JUDGED_FILE}: lacks a validation knee under --data ({error})") from error
         return rows / self._run.calibration.temperature
+
+
+def judge_together(
+    ensemble: Ensemble, benches: Mapping[str, GradedBench], scores: Mapping[str, Mapping[EngineName, FoldScores]]
+) -> dict[EngineName, FoldFigures]:
+    """All members together in int8, for each engine that every member has such a file for.
+
+    Args:
+        benches: of the members, by name, in the ensemble's order.
+        scores: member -> engine -> what its int8 file says.
+    """
+    bench = next(iter(benches.values()))
+    fp32 = _combined(ensemble, [one.fp32 for one in benches.values()])
+    found: dict[EngineName, FoldFigures] = {}
+    for engine in ENGINE_NAMES:
+        of_members = [scores[name][engine] for name in benches if engine in scores[name]]
+        if len(of_members) == len(benches):
+            found[engine] = bench.compare(fp32, _combined(ensemble, of_members))
+    return found
+
+
+def _combined(ensemble: Ensemble, members: Sequence[FoldScores]) -> Floats:
+    """(knees, grades) probabilities of the ensemble."""
+    if len({one.digests for one in members}) != 1:
+        raise ExportError("the members were judged on different knees; judge them again (python -m train judge-grades)")
+    return softmax(np.array([combine(ensemble, knee) for knee in np.stack([one.logits for one in members], axis=1)]))
 
 
 def _as_metrics(figures: Mapping[str, Mapping[str, float]]) -> dict[str, Metric]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from export.bundle_writer import to_json
 from export.errors import ExportError
 from export.folds import FoldBench, FoldFigures, FoldScores, MakeFile, compare_forms, views_of
-from export.graded_bench import GradedBench
+from export.graded_bench import GradedBench, judge_together
 from export.graded_knees import read_source_cases
 from export.graph import inference_form
 from export.quantization import (
@@ -166,6 +166,7 @@ def make_plan(task: Task, track: Track) -> SourcePlan:
     source = task.source
     members: dict[str, MemberPlan] = {}
     scores: dict[str, dict[EngineName, FoldScores]] = {}
+    benches: dict[str, Bench] = {}
     counts = [0, 0]
     for name, run in zip(source.names, source.runs, strict=True):
         folds = tuple(load_fold_networks(run)) if run.kind == "classes" else ()
@@ -175,9 +176,9 @@ def make_plan(task: Task, track: Track) -> SourcePlan:
         (unlabelled,) = read_cases(task.unlabelled, task.finder, [view], track=track).values()
         counts = [sum(bool(case.tensors) for case in group) for group in (cases[view], unlabelled)]
         exact = Exact.of(inference_form(run.network()), run.input)
-        bench = _bench(task, run, exact, folds, cases)
-        members[name], scores[name] = _plan_member(task, run, exact, bench, cases[view], unlabelled, track)
-    together = _judge_together(source, read_dataset(task.data), scores) if len(source.runs) > 1 else {}
+        benches[name] = _bench(task, run, exact, folds, cases)
+        members[name], scores[name] = _plan_member(task, run, exact, benches[name], cases[view], unlabelled, track)
+    together = _judge_together(task, benches, scores) if len(source.runs) > 1 else {}
     return SourcePlan(SCHEMA_VERSION, source.folder.name, task.budget, task.preference, counts[0], counts[1], members, together)
 
 
@@ -345,9 +346,19 @@ def bins_of(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> tu
 
 
 def _judge_together(
+    task: Task, benches: Mapping[str, Bench], scores: Mapping[str, Mapping[EngineName, FoldScores]]
+) -> Mapping[str, FoldFigures]:
+    """The ensemble on its members' int8 scores."""
+    graded = {name: bench for name, bench in benches.items() if isinstance(bench, GradedBench)}
+    if graded:
+        return judge_together(task.source.ensemble, graded, scores)
+    return _classes_together(task.source, read_dataset(task.data), scores)
+
+
+def _classes_together(
     source: Source, dataset: Dataset, scores: Mapping[str, Mapping[EngineName, FoldScores]]
 ) -> dict[str, FoldFigures]:
-    """The ensemble on its members' int8 scores; it is fitted, as ever, on their inner fp32 ones."""
+    """It is fitted, as ever, on the members' inner fp32 scores."""
     from export.together import ensemble_scores
 
     recorded = read_scores(source.folder)[MODEL]

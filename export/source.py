@@ -12,10 +12,10 @@ from osteo_edge.errors import ManifestError
 from osteo_edge.manifest import Ensemble, Fusion, check_ensemble, check_fusion, is_safe_path
 from osteo_edge.questions import BONE_DENSITY, Question, check_question
 from osteo_edge.records import parse_json, parse_record
-from train.run import METRICS_FILE, QUESTION_FILE, SCORES_FILE, load_run, read_judged_digests
+from train.run import METRICS_FILE, QUESTION_FILE, SCORES_FILE, load_run, read_calibration, read_judged_digests
 
 if TYPE_CHECKING:
-    from train.run import Kind, Run
+    from train.run import Calibration, Kind, Run
 
 ENSEMBLE_FILE = "ensemble.json"
 FUSION_FILE = "fusion.json"
@@ -57,8 +57,9 @@ class Source:
         question: that of bone density where the folder has no ``question.json``.
         metrics: ``metrics.json`` of the folder, decoded: of the ensemble's own out-of-fold scores where there are several.
         training_digests: SHA-256 of every radiograph that any member was trained on, or the ensemble was fitted on.
-        calibration_digests: of those that a run of grades was calibrated and judged on; none for runs of classes, which are
+        calibration_digests: of those that runs of grades were calibrated and judged on; none for runs of classes, which are
             judged out of fold.
+        calibration: of runs of grades, what was fitted for all of them together.
     """
 
     folder: Path
@@ -70,6 +71,7 @@ class Source:
     metrics: Mapping[str, Any]
     training_digests: frozenset[str]
     calibration_digests: frozenset[str] = frozenset()
+    calibration: Calibration | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -113,7 +115,7 @@ def _load_single(folder: Path) -> Source:
     # "@", which marks a network that ends early, has no place in a bundle's paths.
     name = run.backbone.replace("@", "-")
     mean, judged = Ensemble("mean"), read_judged_digests(folder) if run.kind == "grades" else frozenset[str]()
-    return Source(folder, (name,), (run,), mean, fusion, question, run.metrics, run.training_digests, judged)
+    return Source(folder, (name,), (run,), mean, fusion, question, run.metrics, run.training_digests, judged, run.calibration)
 
 
 def _load_ensemble(folder: Path) -> Source:
@@ -126,8 +128,19 @@ def _load_ensemble(folder: Path) -> Source:
     runs = tuple(load_run(folder.parent / name) for name in record.members)
     if len({run.labels for run in runs}) != 1:
         raise ExportError(f"{folder}: the members were trained on different labels")
-    if any(run.kind == "grades" for run in runs):
-        raise ExportError(f"{folder}: runs of grades have no scores out of fold, as ensembles are fitted on; export one alone")
+    if len({run.kind for run in runs}) != 1:
+        raise ExportError(f"{folder}: runs of grades and runs of classes answer no question together")
+    return _of_grades(folder, record, runs) if runs[0].kind == "grades" else _of_classes(folder, record, runs)
+
+
+def _of_grades(folder: Path, record: EnsembleFile, runs: tuple[Run, ...]) -> Source:
+    metrics, question = _read_json(folder / METRICS_FILE), _read_question(folder)
+    trained = frozenset[str]().union(*(run.training_digests for run in runs))
+    judged, calibration = read_judged_digests(folder), read_calibration(folder, [run.folder for run in runs])
+    return Source(folder, record.members, runs, record.ensemble, None, question, metrics, trained, judged, calibration)
+
+
+def _of_classes(folder: Path, record: EnsembleFile, runs: tuple[Run, ...]) -> Source:
     metrics, scores = _read_json(folder / METRICS_FILE), _read_json(folder / SCORES_FILE)
     try:
         digests = frozenset(scores["radiographs"]).union(*(run.training_digests for run in runs))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,7 +42,7 @@ Kind = Literal["classes", "grades"]
 # Of pictures that a run of classes may answer: the least that its few large films were judged on.
 _MIN_SIDE_PX = 256
 _DIGEST_BYTES = 32
-JUDGE_AGAIN = "make it again with 'python -m train judge-grades'"
+JUDGE_AGAIN = "make it again with 'python -m train judge-grades', or for several runs 'python -m train ensemble'"
 
 
 class RunError(OsteoEdgeError):
@@ -59,7 +59,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class CalibrationFile:
-    """``calibration.json``, of the weights with this SHA-256 alone."""
+    """``calibration.json``, of the weights with this SHA-256 alone; of a stacking, as ``digest_of_members`` gives it."""
 
     schema_version: Literal[1]
     weights_sha256: str
@@ -157,22 +157,42 @@ def load_run(folder: Path) -> Run:
         raise RunError(f"{folder}: is not the folder of a finished run ({error!r})") from error
 
 
-def read_calibration(folder: Path) -> Calibration:
-    """What was fitted for a run of grades, which must have been for just these weights.
+def read_calibration(folder: Path, members: Sequence[Path] = ()) -> Calibration:
+    """What was fitted for a run of grades, or for a stacking of ``members``: for just these weights.
 
     Raises:
-        RunError: the file is missing or damaged, or is of other weights.
+        RunError: a file is missing or damaged, or is of other weights.
     """
     try:
         record = parse_record(CalibrationFile, read_json(folder / CALIBRATION_FILE), where=CALIBRATION_FILE)
-        digest = sha256_hex((folder / WEIGHTS_FILE).read_bytes())
     except ManifestError as error:
         raise RunError(f"{folder}: {error}; {JUDGE_AGAIN}") from error
+    if record.weights_sha256 != (digest_of_members(members) if members else digest_of_weights(folder)):
+        other = "its members" if members else WEIGHTS_FILE
+        raise RunError(f"{folder / CALIBRATION_FILE}: is of other weights than {other}; {JUDGE_AGAIN}")
+    return record.calibration
+
+
+def digest_of_weights(folder: Path) -> str:
+    """SHA-256 of a run's file of weights.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    try:
+        return sha256_hex((folder / WEIGHTS_FILE).read_bytes())
     except OSError as error:
         raise RunError(f"{folder / WEIGHTS_FILE}: cannot be read ({error.strerror})") from error
-    if record.weights_sha256 != digest:
-        raise RunError(f"{folder / CALIBRATION_FILE}: is of other weights than {WEIGHTS_FILE}; {JUDGE_AGAIN}")
-    return record.calibration
+
+
+def digest_of_members(folders: Sequence[Path]) -> str:
+    """SHA-256 of all that the members' calibrated logits depend on, in their order.
+
+    Raises:
+        RunError: as ``digest_of_weights`` and ``read_calibration``.
+    """
+    lines = [f"{digest_of_weights(folder)} {read_calibration(folder).temperature!r}\n" for folder in folders]
+    return sha256_hex("".join(lines).encode())
 
 
 def write_digests(folder: Path, digests: Iterable[str]) -> None:

@@ -177,15 +177,18 @@ def _fit_weighted(logits: Floats, labels: Integers, groups: Groups, seed: int, t
 
 def _fit_stacking(logits: Floats, labels: Integers, groups: Groups, seed: int, tolerance: float) -> Ensemble:
     def fit(inputs: Floats, truth: Integers, inverse_penalty: float) -> tuple[DenseLayer, ...]:
-        return (_logistic_layer(inputs, truth, inverse_penalty),)
+        return (logistic_layer(inputs, truth, inverse_penalty, class_weight="balanced"),)
 
     layers = _fit_chosen(fit, STACKING_INVERSE_PENALTIES, side_by_side(logits), labels, groups, seed)
     return Ensemble("stacking", layers=layers)
 
 
-def _logistic_layer(inputs: Floats, truth: Integers, inverse_penalty: float) -> DenseLayer:
+def logistic_layer(
+    inputs: Floats, truth: Integers, inverse_penalty: float, *, class_weight: Literal["balanced"] | None
+) -> DenseLayer:
+    """Multinomial logistic regression on standardised inputs (pictures, members * labels), as a layer of a stacking."""
     scaler = StandardScaler().fit(inputs)
-    classifier = LogisticRegression(C=inverse_penalty, class_weight="balanced", max_iter=5000)
+    classifier = LogisticRegression(C=inverse_penalty, class_weight=class_weight, max_iter=5000)
     classifier.fit(scaler.transform(inputs), truth)
     return _unscaled(scaler, classifier.coef_.T, classifier.intercept_, "linear")
 
@@ -280,12 +283,16 @@ def _fit_step(inputs: Floats, truth: Integers, groups: Groups, seed: int) -> Den
     folds = list(label_folds(truth, groups, folds=CHOICE_FOLDS, seed=seed))
     losses = [
         sum(
-            balanced_log_loss(truth[test], _binary(inputs[test], _logistic_layer(inputs[training], truth[training], choice)))
+            balanced_log_loss(truth[test], _binary(inputs[test], _step_layer(inputs[training], truth[training], choice)))
             for training, test in folds
         )
         for choice in STACKING_INVERSE_PENALTIES
     ]
-    return _logistic_layer(inputs, truth, STACKING_INVERSE_PENALTIES[int(np.argmin(losses))])
+    return _step_layer(inputs, truth, STACKING_INVERSE_PENALTIES[int(np.argmin(losses))])
+
+
+def _step_layer(inputs: Floats, truth: Integers, inverse_penalty: float) -> DenseLayer:
+    return logistic_layer(inputs, truth, inverse_penalty, class_weight="balanced")
 
 
 def _binary(inputs: Floats, layer: DenseLayer) -> Floats:

@@ -98,7 +98,7 @@ def run_ensemble(config: EnsembleConfig, dataset: Dataset, output: Path, config_
         f"group; 95 % percentile bootstrap by patient, {config.evaluation.resamples} resamples",
         "members_run": judged.members_run,
     }
-    _require_folder(output)
+    require_folder(output)
     (output / RUN_FILE).unlink(missing_ok=True)
     (output / CONFIG_FILE).write_text(config_text, encoding="utf-8")
     write_split(output / SPLIT_FILE, radiographs, nested.fold_of, seed=config.seed)
@@ -134,7 +134,12 @@ def _as_plain(members: list[str], ensemble: Ensemble) -> dict[str, Any]:
     return {"schema_version": SCHEMA_VERSION, "members": members, "ensemble": ensemble}
 
 
-def _require_folder(output: Path) -> None:
+def require_folder(output: Path) -> None:
+    """Make the folder of a run.
+
+    Raises:
+        RunError: it cannot be made.
+    """
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

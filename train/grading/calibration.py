@@ -7,7 +7,7 @@ judged by a temperature and thresholds of the other ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,23 @@ _LOG_TEMPERATURES = (-3.0, 3.0)
 
 
 @dataclass(frozen=True)
+class Scorer:
+    """What was fitted on some knees, to be asked about others.
+
+    Attributes:
+        probabilities: logits (knees, ..., grades), one network's or several ones', to (knees, grades).
+        conformal: thresholds on these probabilities.
+    """
+
+    probabilities: Callable[[Floats], Floats]
+    conformal: Conformal
+
+
+# Logits, grades and patients of the knees that it is fitted on.
+FitScorer = Callable[[Floats, Grades, Patients], Scorer]
+
+
+@dataclass(frozen=True)
 class Sets:
     """The lowest and the highest grade of each knee's label set, (knees,) each."""
 
@@ -52,10 +69,7 @@ def fit_temperature(logits: Floats, grades: Grades) -> float:
 
 
 def calibrate(logits: Floats, grades: Grades, patients: Patients, *, coverage: float = COVERAGE) -> Calibration:
-    """Fit the temperature, then of each grade the threshold that keeps enough of its own knees in their sets.
-
-    Class-conditional split-conformal prediction with the score 1 - p(grade): of all sets that hold each class often enough,
-    those of thresholds on the probabilities are the smallest (Sadinle, Lei and Wasserman, JASA 2019).
+    """Fit the temperature, then the thresholds of the label sets.
 
     Args:
         logits: (knees, grades) of the network.
@@ -63,9 +77,23 @@ def calibrate(logits: Floats, grades: Grades, patients: Patients, *, coverage: f
         coverage: wanted of each grade.
     """
     temperature = fit_temperature(logits, grades)
-    probabilities = softmax(logits / temperature)
+    return Calibration(temperature, thresholds_of(softmax(logits / temperature), grades, patients, coverage=coverage))
+
+
+def thresholds_of(probabilities: Floats, grades: Grades, patients: Patients, *, coverage: float = COVERAGE) -> Conformal:
+    """Of each grade the threshold that keeps enough of its own knees in their sets.
+
+    Class-conditional split-conformal prediction with the score 1 - p(grade): of all sets that hold each class often enough,
+    those of thresholds on the probabilities are the smallest (Sadinle, Lei and Wasserman, JASA 2019).
+    """
     thresholds = tuple(_threshold(probabilities, grades, patients, grade, coverage) for grade in range(GRADES))
-    return Calibration(temperature, Conformal(coverage, thresholds, len(grades)))
+    return Conformal(coverage, thresholds, len(grades))
+
+
+def fit_network(logits: Floats, grades: Grades, patients: Patients) -> Scorer:
+    """One network's temperature and thresholds: logits are (knees, grades)."""
+    fitted = calibrate(logits, grades, patients)
+    return Scorer(lambda others: softmax(others / fitted.temperature), fitted.conformal)
 
 
 def _threshold(probabilities: Floats, grades: Grades, patients: Patients, grade: int, coverage: float) -> float:
@@ -94,18 +122,21 @@ def sets_of(probabilities: Floats, conformal: Conformal) -> Sets:
 
 
 def cross_fit(
-    logits: Floats, grades: Grades, patients: Patients, *, coverage: float = COVERAGE, seed: int
+    logits: Floats, grades: Grades, patients: Patients, *, seed: int, fit: FitScorer = fit_network
 ) -> tuple[Floats, Sets]:
-    """Probabilities (knees, grades) and sets of each tenth of the patients by a calibration on the other nine.
+    """Probabilities (knees, grades) and sets of each tenth of the patients by what was fitted on the other nine.
+
+    Args:
+        logits: (knees, ..., grades), as ``fit`` takes them.
 
     Raises:
         DatasetError: too few patients of a grade.
     """
-    probabilities = np.empty(logits.shape)
+    probabilities = np.empty((len(grades), GRADES))
     first, last = np.empty(len(grades), np.int64), np.empty(len(grades), np.int64)
     for others, held_back in label_folds(grades, patients, folds=FOLDS, seed=seed):
-        fitted = calibrate(logits[others], grades[others], patients[others], coverage=coverage)
-        probabilities[held_back] = softmax(logits[held_back] / fitted.temperature)
+        fitted = fit(logits[others], grades[others], patients[others])
+        probabilities[held_back] = fitted.probabilities(logits[held_back])
         sets = sets_of(probabilities[held_back], fitted.conformal)
         first[held_back], last[held_back] = sets.first, sets.last
     return probabilities, Sets(first, last)

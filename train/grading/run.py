@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,22 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from osteo_edge.decision.scores import softmax
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.storage import write_file
 from train import cache
 from train.config import from_project
 from train.crops import Finder
 from train.grading.baselines import baseline_scores
-from train.grading.calibration import COVERAGE, Sets, calibrate, cross_fit, set_figures, told_by_grade
+from train.grading.calibration import calibrate
 from train.grading.config import GradingConfig
 from train.grading.fitting import Epoch, GradingTrainer, PlacedPart
-from train.grading.judgement import confusion, differences, resampled_weights, with_intervals
 from train.grading.knees import GRADES, TRAINING, VALIDATION, GradedKnee, Part, read_part
+from train.grading.metrics import Judged, metrics_of, scores_text, tell, uncalibrated
 from train.grading.question import LABELS, QUESTION
 from train.grading.teachers import taught_shares
 from train.grading.views import Place, find_places, negative, plain_views
-from train.material import say, weights_digest
+from train.material import weights_digest
 from train.network import LOGITS, apply, round_to_float16, weights_of
 from train.run import (
     CALIBRATION_FILE,
@@ -38,18 +36,12 @@ from train.run import (
     REGIONS_FILE,
     RUN_FILE,
     WEIGHTS_FILE,
-    Calibration,
     CalibrationFile,
     load_network,
     read_json,
     write_digests,
 )
 from train.versions import versions
-
-# Of a baseline that gives every knee nearly the same shares it says nothing.
-_NOT_OF_BASELINES = "ece"
-
-Logits = NDArray[np.float32]
 
 
 def grade(
@@ -110,11 +102,14 @@ def _judge(
     to_logits = keras.Model(network.input, network.output[LOGITS])
     views = plain_views(validation.part.pictures, validation.places, config.region)
     logits = apply(to_logits, views[..., np.newaxis])
-    fitted = _calibration(validation, logits)
-    metrics = metrics_of(config, validation, logits, baseline_scores(knees, seed=config.seed))
+    judged = Judged(validation.part.knees, _found(validation), logits.astype(np.float64))
+    answered = judged.where_found()
+    fitted = calibrate(answered.logits, answered.grades, answered.patients)
+    metrics = metrics_of(judged, baseline_scores(knees, seed=config.seed), seed=config.seed, resamples=config.resamples)
+    metrics["uncalibrated"] = uncalibrated(judged, seed=config.seed, resamples=config.resamples)
 
     region = {"region": config.region.region, "input": config.region.input}
-    write_file(folder / JUDGED_FILE, _scores(validation, logits).encode())
+    write_file(folder / JUDGED_FILE, scores_text(judged).encode())
     write_digests(folder, [knee.sha256 for knee in knees if knee.part == TRAINING])
     cache.save_json(folder / REGIONS_FILE, {"chosen": config.region.name, "candidates": [region]})
     cache.save_json(folder / QUESTION_FILE, {"schema_version": 1, "question": QUESTION})
@@ -122,7 +117,7 @@ def _judge(
     cache.save_json(folder / CALIBRATION_FILE, CalibrationFile(1, digest, fitted))
     cache.save_json(folder / METRICS_FILE, metrics)
     cache.save_json(folder / RUN_FILE, {**facts, **_facts_of_judging(config, knees, finder_digest, validation, facts)})
-    _tell(metrics)
+    tell(metrics)
     return metrics
 
 
@@ -145,79 +140,7 @@ def _with_own_side(picture: NDArray[np.uint8], place: Place, finder: Finder) -> 
 
 
 def _found(validation: PlacedPart) -> NDArray[np.bool_]:
-    """Of the others the runtime says nothing, hence they neither calibrate it nor count among what it reports."""
     return np.array([place.was_found for place in validation.places])
-
-
-def _calibration(validation: PlacedPart, logits: Logits) -> Calibration:
-    found, part = _found(validation), validation.part
-    return calibrate(logits[found].astype(np.float64), part.grades[found], part.patients[found])
-
-
-def metrics_of(
-    config: GradingConfig, validation: PlacedPart, logits: Logits, baselines: Mapping[str, NDArray[np.float64]]
-) -> dict[str, Any]:
-    """``metrics.json``: figures and label sets, cross-fitted by patient, beside those of the baselines.
-
-    Args:
-        logits: (knees, grades) of the validation knees, uncalibrated.
-        baselines: name -> probabilities (knees, grades).
-
-    Raises:
-        DatasetError: too few patients of a grade.
-    """
-    part, found = validation.part, _found(validation)
-    weights = resampled_weights(part.patients, count=config.resamples, seed=config.seed)
-    probabilities, _ = cross_fit(logits.astype(np.float64), part.grades, part.patients, seed=config.seed)
-    found_ones, sets = cross_fit(logits[found].astype(np.float64), part.grades[found], part.patients[found], seed=config.seed)
-    return {
-        "schema_version": 2,
-        "part": VALIDATION,
-        "knees": len(part.knees),
-        "patients": len(set(part.patients.tolist())),
-        "knees_found": int(found.sum()),
-        "not_found_by_grade": np.bincount(part.grades[~found], minlength=GRADES).tolist(),
-        "method": (
-            f"95 % percentile bootstrap by patient, {config.resamples} resamples; the epoch was chosen on these knees; "
-            "temperature and thresholds cross-fitted by patient, each tenth judged by those of the others"
-        ),
-        "figures": with_intervals(part.grades, probabilities, weights),
-        "figures_where_found": with_intervals(part.grades[found], found_ones, weights[:, found]),
-        "uncalibrated": with_intervals(part.grades, softmax(logits), weights),
-        "label_sets": _label_sets(part.grades[found], sets, weights[:, found]),
-        "baselines": {
-            name: _without_calibration(with_intervals(part.grades, scores, weights)) for name, scores in baselines.items()
-        },
-        "less_baseline": {
-            name: _without_calibration(differences(part.grades, probabilities, scores, weights))
-            for name, scores in baselines.items()
-        },
-        "confusion": confusion(part.grades, probabilities),
-    }
-
-
-def _label_sets(grades: NDArray[np.int64], sets: Sets, weights: NDArray[np.float64]) -> dict[str, Any]:
-    return {
-        "coverage": COVERAGE,
-        "knees": len(grades),
-        "figures": set_figures(grades, sets, weights),
-        "told_by_grade": told_by_grade(grades, sets),
-    }
-
-
-def _without_calibration(figures: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: figure for name, figure in figures.items() if name != _NOT_OF_BASELINES}
-
-
-def _scores(validation: PlacedPart, logits: Logits) -> str:
-    """SHA-256 of each picture -> grade, whether the finder found it, and logits: JSON, a line a knee."""
-    rows = zip(validation.part.knees, validation.places, np.round(logits, 4).tolist(), strict=True)
-    lines = ",\n".join(
-        f" {json.dumps(knee.sha256)}: "
-        + json.dumps({"grade": knee.grade, "was_found": place.was_found, "logits": [round(value, 4) for value in values]})
-        for knee, place, values in rows
-    )
-    return f'{{"schema_version": 1, "knees": {{\n{lines}\n}}}}\n'
 
 
 def _facts_of_training(config: GradingConfig, training: PlacedPart, history: list[Epoch]) -> dict[str, Any]:
@@ -257,12 +180,3 @@ def _facts_of_judging(
 
 def _not_found(placed: PlacedPart) -> int:
     return int((~_found(placed)).sum())
-
-
-def _tell(metrics: Mapping[str, Any]) -> None:
-    figures, sets = metrics["figures"], metrics["label_sets"]["figures"]
-    told = [f"{name} {figures[name]['value']:.3f}" for name in ("quadratic_kappa", "accuracy", "auc_definite", "ece")]
-    told += [f"{name} {sets[name]['value']:.3f}" for name in ("reported", "error_among_reported", "mean_set_size")]
-    covered = ", ".join(f"{label} {sets[f'coverage_{label}']['value']:.3f}" for label in LABELS)
-    say(", ".join(told))
-    say(f"coverage: {covered}")
