@@ -23,8 +23,7 @@ from osteo_edge.manifest import Conformal
 from osteo_edge.predictor import OsteoPredictor
 from osteo_edge.records import to_plain
 from tests.export.conftest import BACKBONE, INPUT, REGION, ROOT, made_network
-from tests.train.test_grading import small_config
-from train.run import Calibration, CalibrationFile, write_digests
+from train.run import Calibration, CalibrationFile, RunError, write_digests
 
 DATA_CARD = ROOT / "export/data_cards/knee-osteoarthritis-severity-grading.toml"
 SIDE_PX = 320
@@ -86,21 +85,16 @@ def graded_run(tmp_path_factory: pytest.TempPathFactory, graded_knees: Path) -> 
 
 def made_metrics(folder: Path) -> dict[str, Any]:
     """Figures of a hundred knees that a made-up network grades well."""
-    from osteo_edge.joints import Joint
-    from train.grading.fitting import PlacedPart
-    from train.grading.knees import GradedKnee, GradedPart
-    from train.grading.run import metrics_of
-    from train.grading.views import Place
+    from train.grading.knees import GradedKnee
+    from train.grading.metrics import Judged, metrics_of
 
     grades = np.tile(np.arange(5), 20)
     rng = np.random.default_rng(1)
     logits = -2.0 * np.abs(np.arange(5) - grades[:, np.newaxis] - rng.normal(0, 0.5, (100, 1)))
     knees = tuple(GradedKnee(folder, "val", int(grade), str(place), "left", "") for place, grade in enumerate(grades))
-    places = tuple(Place(Joint(0, 0, 1, 0, None), was_found=place != 3) for place in range(100))
-    validation = PlacedPart(GradedPart(knees, np.zeros((100, 1, 1), np.uint8)), places)
     chance = np.full((100, 5), 0.2)
     baselines = {"majority": chance, "file_metadata": chance, "border_ring": chance}
-    return metrics_of(small_config(folder, epochs=(1, 0)), validation, logits.astype(np.float32), baselines)
+    return metrics_of(Judged(knees, np.arange(100) != 3, logits), baselines, seed=1, resamples=100)
 
 
 @pytest.fixture(scope="session")
@@ -201,13 +195,64 @@ def test_a_question_without_a_card_gets_neutral_words(graded_material: Any, tmp_
         read_question_card(question, tmp_path)
 
 
-def test_runs_of_grades_are_no_members_of_an_ensemble_fitted_out_of_fold(graded_run: Path) -> None:
-    folder = graded_run.parent / "both"
-    folder.mkdir()
-    record = {"schema_version": 1, "members": ["knee-grades"], "ensemble": {"kind": "mean"}}
-    (folder / "ensemble.json").write_text(json.dumps(record))
-    with pytest.raises(ExportError, match="no scores out of fold"):
-        load_source(folder)
+@pytest.fixture(scope="session")
+def stacked_run(graded_run: Path) -> Path:
+    """What stacking leaves of two runs of grades: the second one's logits are half of the first one's."""
+    from osteo_edge.manifest import DenseLayer, Ensemble
+    from train.run import digest_of_members
+
+    other, folder = graded_run.parent / "knee-grades-too", graded_run.parent / "knee-stacked"
+    for made in (other, folder):
+        made.mkdir()
+    for path in graded_run.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    plain = json.loads((graded_run / "calibration.json").read_text())
+    plain["calibration"]["temperature"] = 2 * TEMPERATURE
+    (other / "calibration.json").write_text(json.dumps(plain))
+    kernel = tuple(map(tuple, np.vstack([np.eye(5), np.eye(5)]).tolist()))
+    ensemble = Ensemble("stacking", layers=(DenseLayer(kernel, (0.0,) * 5, "linear"),))
+    digest = digest_of_members([graded_run, other])
+    records = {
+        "ensemble.json": {"schema_version": 1, "members": [graded_run.name, other.name], "ensemble": ensemble},
+        "calibration.json": CalibrationFile(1, digest, Calibration(1.0, Conformal(0.9, THRESHOLDS[::-1], 4))),
+    }
+    for name, record in records.items():
+        (folder / name).write_text(json.dumps(to_plain(record)))
+    for name in ("question.json", "scores.json", "metrics.json"):
+        (folder / name).write_bytes((graded_run / name).read_bytes())
+    return folder
+
+
+def test_stacked_runs_of_grades_answer_as_one_bundle(
+    stacked_run: Path, graded_material: Any, graded_bundle: Any, graded_knees: Path, track: Any, tmp_path: Path
+) -> None:
+    from export.pipeline import export_bundle
+
+    material = replace(graded_material, source=load_source(stacked_run))
+    bundle = export_bundle(material, tmp_path / "knee-stacked", force=False, track=track).bundle
+    assert bundle.manifest.conformal.min_probabilities == THRESHOLDS[::-1]
+    assert bundle.manifest.provenance["calibration_radiographs"] == "4"
+    card = bundle.read("MODEL_CARD.md").decode()
+    assert "fitted on radiographs that none of them was trained on" in card
+    assert "python -m train ensemble --config train/configs/knee-stacked.toml" in card
+    with OsteoPredictor(bundle.root) as stacked, OsteoPredictor(graded_bundle.root) as alone:
+        both, one = (each.predict(graded_knees / "4.png").first.probabilities for each in (stacked, alone))
+    logits = np.log(list(one.values()))
+    expected = np.exp(1.5 * logits) / np.exp(1.5 * logits).sum()
+    np.testing.assert_allclose(list(both.values()), expected, atol=1e-4)
+
+
+def test_a_stacking_is_refused_when_a_member_was_judged_again(stacked_run: Path, tmp_path: Path) -> None:
+    for run in ("knee-grades", "knee-grades-too", "knee-stacked"):
+        (tmp_path / run).mkdir()
+        for path in (stacked_run.parent / run).iterdir():
+            (tmp_path / run / path.name).write_bytes(path.read_bytes())
+    assert load_source(tmp_path / "knee-stacked").kind == "grades"
+    plain = json.loads((tmp_path / "knee-grades" / "calibration.json").read_text())
+    plain["calibration"]["temperature"] *= 1.01
+    (tmp_path / "knee-grades" / "calibration.json").write_text(json.dumps(plain))
+    with pytest.raises(RunError, match="of other weights than its members"):
+        load_source(tmp_path / "knee-stacked")
 
 
 def test_how_steady_it_is_goes_into_its_card(graded_material: Any, graded_bundle: Any, track: Any, tmp_path: Path) -> None:

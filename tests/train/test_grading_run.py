@@ -10,15 +10,18 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.records import to_plain
 from tests.train.test_grading import OneJoint, small_config, smooth_picture, write_index
 from train.config import ConfigError
+from train.ensembles.commands import ensemble
 from train.grading.knees import read_index
 from train.grading.question import LABELS, QUESTION
 from train.grading.run import judge
-from train.run import RunError, load_run, read_digests, read_judged_digests, write_digests
+from train.grading.stacking import read_stacking_config
+from train.run import RunError, load_run, read_calibration, read_digests, read_judged_digests, write_digests
 
 TRAINED, JUDGED = 20, 100
 
@@ -190,3 +193,50 @@ def test_the_command_judges_a_folder(judged: Path, tmp_path: Path, monkeypatch: 
     assert outcome.exit_code == 0, outcome.output
     for name in ("calibration.json", "metrics.json", "scores.json", "run.json", "regions.json", "question.json", "trained.npy"):
         assert (folder / name).read_bytes() == (judged / name).read_bytes(), name
+
+
+def stacked(judged: Path, tmp_path: Path, *members: Path) -> Path:
+    """The file of a configuration."""
+    run = json.loads((judged / "config.toml").read_text().split("data = ")[1].split("\n")[0])
+    plain = {"name": "both", "data": run, "output": str(tmp_path / "both"), "members": [str(one) for one in members]}
+    (tmp_path / "both.toml").write_text(as_toml({**plain, "seed": 1, "resamples": 100}))
+    return tmp_path / "both.toml"
+
+
+def test_two_runs_become_the_folder_of_one(judged: Path, tmp_path: Path) -> None:
+    from export.source import load_source
+
+    (tmp_path / "second").mkdir()
+    members = (tmp_path / "knee-grades", tmp_path / "second")
+    members[0].mkdir()
+    for member in members:
+        copied(judged, member)
+    config = stacked(judged, tmp_path, *members)
+    done = CliRunner().invoke(ensemble, ["--config", str(config)])
+    assert done.exit_code == 0, done.output
+    source = load_source(tmp_path / "both")
+    assert (source.kind, source.names, source.ensemble.kind) == ("grades", ("knee-grades", "second"), "stacking")
+    assert source.calibration == read_calibration(tmp_path / "both", members)
+    assert set(source.metrics["members"]) == {"knee-grades", "second", "mean"}
+    assert "stacking" in source.metrics["method"]
+    scores = json.loads((tmp_path / "both" / "scores.json").read_text())["knees"]
+    assert len(scores) == source.metrics["knees"]
+    assert sum(np.exp(next(iter(scores.values()))["logits"])) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_member_that_was_judged_on_other_knees_is_refused(judged: Path, tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    copied(judged, tmp_path / "second")
+    scores = json.loads((tmp_path / "second" / "scores.json").read_text())
+    scores["knees"].popitem()
+    (tmp_path / "second" / "scores.json").write_text(json.dumps(scores))
+    done = CliRunner().invoke(ensemble, ["--config", str(stacked(judged, tmp_path, judged, tmp_path / "second"))])
+    assert done.exit_code == 2
+    assert "does not hold every validation knee" in done.output
+    assert isinstance(done.exception, SystemExit)
+
+
+def test_members_must_be_several_and_none_twice(judged: Path, tmp_path: Path) -> None:
+    for members in ((judged,), (judged, judged)):
+        with pytest.raises(ConfigError, match="members"):
+            read_stacking_config(stacked(judged, tmp_path, *members))
