@@ -26,6 +26,8 @@ _VNNI = "avx512_vnni"
 _WITHOUT = ("avx2",)
 # A choice must be worth it: timings of one machine differ by some percent from day to day.
 _MIN_GAIN = 1.05
+# Nobody sees a picture answered this much sooner, but anybody may meet a label that changed.
+_NEAR = 1.2
 
 
 @dataclass(frozen=True)
@@ -58,22 +60,27 @@ class Evidence:
         rows = self.portability["rows"] if self.portability else ()
         return max((float(row["max_difference"]) for row in rows if row["path"] == path), default=0.0)
 
-    def choices(self, accepted: Mapping[EngineName, Sequence[str]]) -> tuple[DeviceChoice, ...]:
-        """What ``auto`` shall mean: the fastest accepted files on the measured processor, and with its AVX-512 hidden.
+    def choices(
+        self, accepted: Mapping[EngineName, Sequence[str]], errors: Mapping[tuple[str, str], float]
+    ) -> tuple[DeviceChoice, ...]:
+        """What ``auto`` shall mean on the measured processor, and with its AVX-512 hidden.
+
+        Of the accepted files that are nearly as fast as the fastest, it is the one nearest to fp32.
 
         Other architectures get no choice, since nothing was timed there.
 
         Args:
             accepted: engine -> precisions that every member accepts.
+            errors: engine and precision -> relative error; files that are not named are taken as exact.
         """
         if self.latency is None or self.latency["architecture"] != _X86:
             return ()
         found = []
         features = self.latency["features"]
         for form, needed in (("native", (_VNNI,) if _VNNI in features else _WITHOUT), ("avx512_hidden", _WITHOUT)):
-            fastest = _fastest(list(_rows(self.latency, form)), accepted)
-            if fastest is not None:
-                found.append(DeviceChoice(_X86, needed, *fastest))
+            chosen = _chosen(list(_rows(self.latency, form)), accepted, errors)
+            if chosen is not None:
+                found.append(DeviceChoice(_X86, needed, *chosen))
         return tuple(dict.fromkeys(found))
 
 
@@ -120,10 +127,14 @@ def _rows(latency: Mapping[str, Any], form: str) -> Iterator[Mapping[str, Any]]:
     yield from (row for row in rows if row["member"] == whole)
 
 
-def _fastest(
-    rows: Sequence[Mapping[str, Any]], accepted: Mapping[EngineName, Sequence[str]]
+def _chosen(
+    rows: Sequence[Mapping[str, Any]],
+    accepted: Mapping[EngineName, Sequence[str]],
+    errors: Mapping[tuple[str, str], float],
 ) -> tuple[EngineName, Precision] | None:
     """None where nothing beats ONNX Runtime's fp32, which needs no choice, by enough."""
     known = [row for row in rows if row["precision"] in accepted.get(row["engine"], ())]
-    best = max(known, key=lambda row: row["ratio"], default=None)
-    return (best["engine"], best["precision"]) if best and best["ratio"] >= _MIN_GAIN else None
+    fastest = max((row["ratio"] for row in known), default=0.0)
+    near = [row for row in known if row["ratio"] >= max(fastest / _NEAR, _MIN_GAIN)]
+    best = min(near, key=lambda row: (errors.get((row["engine"], row["precision"]), 0.0), -row["ratio"]), default=None)
+    return (best["engine"], best["precision"]) if best else None

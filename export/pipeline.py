@@ -236,7 +236,7 @@ def _manifest(
         provenance=_provenance(material),
         files=bundle_writer.list_files(files),
         fusion=source.fusion,
-        choices=material.evidence.choices(_accepted_by_all(members)),
+        choices=material.evidence.choices(_accepted_by_all(members), _errors_of(members)),
     )
 
 
@@ -250,6 +250,15 @@ def _accepted_by_all(members: Sequence[ExportedMember]) -> dict[EngineName, list
         ]
         for engine in ENGINE_NAMES
     }
+
+
+def _errors_of(members: Sequence[ExportedMember]) -> dict[tuple[str, str], float]:
+    """Engine and precision -> the largest relative error of any member's reduced file."""
+    found: dict[tuple[str, str], float] = {}
+    for one in (reduced for member in members if member.plan for reduced in member.plan.reduced):
+        key = (one.engine, one.precision)
+        found[key] = max(found.get(key, 0.0), one.agreement.relative_error)
+    return found
 
 
 def _member(run: Run, member: ExportedMember) -> Member:

@@ -180,11 +180,21 @@ def test_the_self_test_allows_what_was_measured() -> None:
 def test_choices_are_the_fastest_accepted_files_that_are_worth_it(exported: Any) -> None:
     latency = measured(exported)
     every = {"onnxruntime": ["fp32", "int8"], "litert": ["fp32", "fp16", "int8"]}
-    assert Evidence(None, latency).choices(every) == (DeviceChoice("x86_64", ("avx512_vnni",), "onnxruntime", "int8"),)
+    by_onnx, by_litert = (DeviceChoice("x86_64", ("avx512_vnni",), engine, "int8") for engine in ("onnxruntime", "litert"))
+    assert Evidence(None, latency).choices(every, {}) == (by_onnx,)
     without = {"onnxruntime": ["fp32"], "litert": ["fp32", "int8"]}
-    assert Evidence(None, latency).choices(without) == (DeviceChoice("x86_64", ("avx512_vnni",), "litert", "int8"),)
-    assert Evidence(None, latency | {"architecture": "aarch64"}).choices(every) == ()
-    assert Evidence().choices(every) == ()
+    assert Evidence(None, latency).choices(without, {}) == (by_litert,)
+    assert Evidence(None, latency | {"architecture": "aarch64"}).choices(every, {}) == ()
+    assert Evidence().choices(every, {}) == ()
+
+
+def test_of_files_nearly_as_fast_the_most_exact_is_chosen(exported: Any) -> None:
+    every = {"onnxruntime": ["fp32", "int8"], "litert": ["fp32", "fp16", "int8"]}
+    errors = {("onnxruntime", "int8"): 0.1, ("litert", "int8"): 0.02, ("litert", "fp16"): 0.001}
+    (choice,) = Evidence(None, measured(exported)).choices(every, errors)
+    assert (choice.engine, choice.precision) == ("litert", "int8")  # 1.8 times as fast against 2.0; fp16 is far slower
+    (choice,) = Evidence(None, measured(exported)).choices(every, {**errors, ("onnxruntime", "int8"): 0.01})
+    assert choice.engine == "onnxruntime"
 
 
 def test_evidence_of_other_files_is_refused(exported: Any) -> None:
