@@ -23,7 +23,7 @@ from benchmarks.contest import Entry, Floats, hold, ratio
 from benchmarks.engines import ENGINES, PACKAGES, own_rivals, write_knees
 from benchmarks.pareto import Point
 from benchmarks.places import NATIVE, environments
-from osteo_edge.engines.device import processor
+from osteo_edge.device import processor
 from osteo_edge.manifest import ENGINE_NAMES, Metric
 from osteo_edge.records import to_plain
 

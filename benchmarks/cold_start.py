@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from benchmarks.processes import ProcessRun, paired_ratio, run_interleaved
-from osteo_edge.engines.device import processor
+from osteo_edge.device import processor
 from osteo_edge.records import to_plain
 
 EXAMPLE = Path("examples/synthetic-knee.png")

@@ -25,7 +25,7 @@ import click
 from benchmarks.growth import pictures_of
 from benchmarks.places import HIDDEN, NATIVE, environments
 from osteo_edge.benchmark.limits import confinement, parse_bytes
-from osteo_edge.engines.device import processor
+from osteo_edge.device import processor
 from osteo_edge.records import to_plain
 
 if TYPE_CHECKING:

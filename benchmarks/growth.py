@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.contest import ROOT, Entry, hold
 from benchmarks.engines import PACKAGES, own_rivals, write_knees
 from benchmarks.places import NATIVE, environments
-from osteo_edge.engines.device import processor
+from osteo_edge.device import processor
 from osteo_edge.records import to_plain
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from benchmarks.contest import Entry, Timing, hold, ratio
 from benchmarks.engines import write_noise
 from benchmarks.places import NATIVE, environments
 from export.graph import INPUT_NAME
-from osteo_edge.engines.device import processor
+from osteo_edge.device import processor
 from osteo_edge.records import to_plain
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from benchmarks.contest import Conversation
 from benchmarks.entrants import Entrant, Field, gather
 from benchmarks.growth import pictures_of
 from benchmarks.places import NATIVE, environments
-from osteo_edge.engines.device import processor
+from osteo_edge.device import processor
 from osteo_edge.records import parse_json, parse_record, to_plain
 
 if TYPE_CHECKING:

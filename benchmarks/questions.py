@@ -23,7 +23,7 @@ from benchmarks.pages import hand_on, json_option, page_option
 from benchmarks.processes import run_interleaved
 from osteo_edge import OsteoPredictor
 from osteo_edge.bundle import embedded_bundles
-from osteo_edge.engines.device import processor
+from osteo_edge.device import processor
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.printable import counted
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.growth import pictures_of
 from osteo_edge import OsteoPredictor
 from osteo_edge.bundle import DEFAULT_BUNDLE
-from osteo_edge.engines.device import processor
+from osteo_edge.device import processor
 from osteo_edge.images.formats import read_header
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.records import to_plain

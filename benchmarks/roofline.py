@@ -29,7 +29,7 @@ from benchmarks.places import Form, environments
 from export.graph import INPUT_NAME, LOGITS
 from export.onnx_writer import IR_VERSION, OPSET
 from export.quantization.wiring import Wiring
-from osteo_edge.engines.device import processor
+from osteo_edge.device import processor
 from osteo_edge.manifest import ENGINE_NAMES
 from osteo_edge.records import to_plain
 

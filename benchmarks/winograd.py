@@ -18,7 +18,7 @@ import click
 
 from benchmarks.contest import Entry, Timing, hold, ratio
 from benchmarks.places import NATIVE, Form, environments
-from osteo_edge.engines.device import processor
+from osteo_edge.device import processor
 from osteo_edge.records import to_plain
 
 REFERENCE = "ONNX Runtime fp32"

@@ -17,7 +17,7 @@ from export.errors import ExportError
 from osteo_edge.bundle import MANIFEST, MANIFEST_SIGNATURE, Bundle, open_bundle
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.integrity import read_regular_file, sha256_hex
-from osteo_edge.manifest import MAX_MANIFEST_BYTES
+from osteo_edge.manifest_rules import MAX_MANIFEST_BYTES
 from osteo_edge.signature import SCHEMA_VERSION, Signature, require_signature
 from osteo_edge.storage import creating, write_file
 

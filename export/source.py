@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from export.errors import ExportError
 from osteo_edge.errors import ManifestError
-from osteo_edge.manifest import Ensemble, Fusion, check_ensemble, check_fusion, is_safe_path
+from osteo_edge.manifest import Ensemble, Fusion
+from osteo_edge.manifest_rules import check_ensemble, check_fusion, is_safe_path
 from osteo_edge.questions import BONE_DENSITY, Question, check_question
 from osteo_edge.records import parse_json, parse_record
 from train.run import METRICS_FILE, QUESTION_FILE, SCORES_FILE, load_run, read_calibration, read_judged_digests

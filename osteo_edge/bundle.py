@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from osteo_edge.errors import BundleNotFoundError, IntegrityError, UnknownQuestionError
 from osteo_edge.integrity import read_in_pieces, read_regular_file, require_digest, require_digest_of_pieces, sha256_hex
-from osteo_edge.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from osteo_edge.manifest import Manifest
+from osteo_edge.manifest_rules import MAX_MANIFEST_BYTES, parse_manifest
 from osteo_edge.questions import ALL_QUESTIONS
 
 MANIFEST = "manifest.json"

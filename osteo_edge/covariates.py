@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from osteo_edge.errors import CovariateError
 from osteo_edge.manifest import Covariate, Fusion
-from osteo_edge.mapping import FrozenMapping
+from osteo_edge.records import FrozenMapping
 
 AGE = "age_years"
 SEX = "sex"

@@ -40,7 +40,7 @@ from osteo_edge.bundle import (
 from osteo_edge.errors import BundleNotFoundError, InstallationError, IntegrityError
 from osteo_edge.folders import remove_folder
 from osteo_edge.integrity import PIECE_BYTES, read_in_pieces, require_digest_of_pieces
-from osteo_edge.manifest import MAX_MANIFEST_BYTES
+from osteo_edge.manifest_rules import MAX_MANIFEST_BYTES
 from osteo_edge.storage import creating, exchange, flush_folder, flush_folders
 
 MAX_MODEL_BYTES = 512 << 20

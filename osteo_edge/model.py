@@ -11,7 +11,7 @@ from osteo_edge.bundle import DEFAULT_BUNDLE, Bundle, open_bundle
 from osteo_edge.engines import select
 from osteo_edge.engines.base import CLOSED, Engine
 from osteo_edge.engines.select import EngineChoice
-from osteo_edge.engines.tuning import find_tuning
+from osteo_edge.engines.stored import find_tuning
 from osteo_edge.errors import IncompatibleBundleError, InferenceError
 from osteo_edge.headroom import out_of_memory_told
 from osteo_edge.manifest import InputSpec, Member

@@ -23,13 +23,13 @@ from osteo_edge.images import quality, reader
 from osteo_edge.images.reader import ImageSource
 from osteo_edge.joints import Joint
 from osteo_edge.manifest import QualityLimits
-from osteo_edge.mapping import FrozenMapping
 from osteo_edge.memory_budget import MemoryBudget, Part, picture_bytes
 from osteo_edge.model import LoadingModel, load_models, require_bundles_together
 from osteo_edge.prediction import Answer, ModelIdentity, Prediction
 from osteo_edge.printable import counted, printable
 from osteo_edge.questions import BONE_DENSITY
 from osteo_edge.radiograph import Radiograph
+from osteo_edge.records import FrozenMapping
 from osteo_edge.respondent import Case, Respondent
 
 if TYPE_CHECKING:

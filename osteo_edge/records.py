@@ -1,23 +1,55 @@
-"""Strict JSON to frozen records: what is missing, unknown or of the wrong type is an error that names the field."""
+"""Frozen records, and strict JSON made into them: what is missing, unknown or of a wrong type is named."""
 
 from __future__ import annotations
 
 import json
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from osteo_edge.errors import ManifestError
-from osteo_edge.mapping import FrozenMapping
 
 Record = TypeVar("Record")
+Value = TypeVar("Value")
 
 # Products of a few such numbers stay finite.
 MAX_NUMBER = 1e30
 # As far as every reader of JSON keeps them apart.
 MAX_INTEGER = 2**53
+
+
+class FrozenMapping(Mapping[str, Value]):
+    """A mapping inside a frozen record: a copy that nobody can change.
+
+    It equals any mapping of the same items, and is hashed, copied and pickled.
+
+    ``types.MappingProxyType`` can be neither hashed, copied deeply nor pickled, and neither could a record that holds one.
+    """
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[str, Value] | None = None) -> None:
+        self._items = dict(items or {})
+
+    def __getitem__(self, key: str) -> Value:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._items)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenMapping, (self._items,)
 
 
 def parse_json(data: bytes, *, what: str) -> Any:

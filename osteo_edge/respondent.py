@@ -21,9 +21,9 @@ from osteo_edge.images.preprocess import is_mirrored, prepare_knee
 from osteo_edge.joints import Box, Joint, box_around
 from osteo_edge.labels import Status
 from osteo_edge.manifest import InputSpec, RegionProfile
-from osteo_edge.mapping import FrozenMapping
 from osteo_edge.model import LoadingModel
 from osteo_edge.prediction import Answer, Knee, ModelIdentity
+from osteo_edge.records import FrozenMapping
 
 if TYPE_CHECKING:
     from osteo_edge.arrays import Pixels

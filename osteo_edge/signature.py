@@ -13,7 +13,7 @@ from typing import Literal
 from osteo_edge.bundle import MANIFEST, MANIFEST_SIGNATURE, Bundle
 from osteo_edge.errors import ManifestError, SignatureError
 from osteo_edge.integrity import read_regular_file, sha256_hex
-from osteo_edge.manifest import MAX_MANIFEST_BYTES
+from osteo_edge.manifest_rules import MAX_MANIFEST_BYTES
 from osteo_edge.records import parse_json, parse_record
 
 SCHEMA_VERSION = 1

@@ -8,9 +8,9 @@ from typing import Any
 
 from osteo_edge.joints import Box, Joint
 from osteo_edge.labels import Laterality, Mode, Status
-from osteo_edge.mapping import FrozenMapping
 from osteo_edge.prediction import Answer, Knee, ModelIdentity, Prediction
 from osteo_edge.questions import BONE_DENSITY, PossibleAnswer, Question
+from osteo_edge.records import FrozenMapping
 
 HARDWARE = Question(
     name="hardware",

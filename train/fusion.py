@@ -29,7 +29,8 @@ from osteo_edge.covariates import AGE, SEX, WEIGHT
 from osteo_edge.decision.fusion import design
 from osteo_edge.decision.scores import softmax
 from osteo_edge.errors import CovariateError
-from osteo_edge.manifest import Covariate, Fusion, Metric, check_fusion
+from osteo_edge.manifest import Covariate, Fusion, Metric
+from osteo_edge.manifest_rules import check_fusion
 from train.cache import save_json
 from train.columns import COLUMNS
 from train.config import ConfigError

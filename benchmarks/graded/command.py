@@ -22,7 +22,7 @@ from benchmarks.pages import chart_option, hand_on, json_option, page_option
 from benchmarks.pareto import Point
 from osteo_edge.benchmark.measure import describe_device
 from osteo_edge.bundle import Bundle
-from osteo_edge.engines.device import processor
+from osteo_edge.device import processor
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.printable import counted
 from train.dataset import DatasetError

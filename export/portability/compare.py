@@ -25,7 +25,7 @@ from export.portability.records import SCHEMA_VERSION, Environment, Flip, Form, 
 from export.radiographs import Case, View
 from osteo_edge.bundle import Bundle
 from osteo_edge.decision.scores import softmax
-from osteo_edge.engines.device import processor
+from osteo_edge.device import processor
 from osteo_edge.engines.select import available_threads
 from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.manifest import EngineName, Precision

@@ -16,8 +16,8 @@ from typing import Any
 from export.errors import ExportError
 from export.portability.hidden import without_avx512
 from export.portability.records import Form
+from osteo_edge.device import Processor, processor
 from osteo_edge.engines import telemetry
-from osteo_edge.engines.device import Processor, processor
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE_PACKAGES = ("onnxruntime", "ai_edge_litert")

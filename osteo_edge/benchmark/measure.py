@@ -36,12 +36,11 @@ from osteo_edge.benchmark.statistics import summarize
 from osteo_edge.benchmark.worker import END_TO_END, MODEL_ALONE, Job
 from osteo_edge.bundle import Bundle, open_bundle
 from osteo_edge.engines.select import AUTO, available_threads, choose
-from osteo_edge.engines.tuning import Circumstances, circumstances, find_tuning
+from osteo_edge.engines.stored import Circumstances, circumstances, find_tuning
 from osteo_edge.errors import EngineError, IncompatibleBundleError, OsteoEdgeError, UnreadableImageError
 from osteo_edge.integrity import sha256_hex
-from osteo_edge.mapping import FrozenMapping
 from osteo_edge.model import require_bundles_together
-from osteo_edge.records import parse_json, parse_record
+from osteo_edge.records import FrozenMapping, parse_json, parse_record
 from osteo_edge.selftest import EXPECTED, Expected
 
 SEED = 0

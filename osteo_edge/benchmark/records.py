@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from osteo_edge.benchmark.statistics import Summary
-from osteo_edge.engines.tuning import Circumstances
+from osteo_edge.engines.stored import Circumstances
 from osteo_edge.errors import ManifestError, ReportError
 from osteo_edge.integrity import read_up_to
 from osteo_edge.printable import counted

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from osteo_edge.benchmark.records import ColdRun, Device, Energy, Group, Health, LimitInForce, Report, Row, Series
 from osteo_edge.benchmark.statistics import Summary, percentile
 from osteo_edge.benchmark.worker import END_TO_END, MODEL_ALONE
-from osteo_edge.engines.device import Processor
+from osteo_edge.device import Processor
 from osteo_edge.printable import counted, printable
 
 if TYPE_CHECKING:

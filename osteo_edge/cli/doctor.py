@@ -41,7 +41,7 @@ def command(bundles: tuple[str, ...], questions: tuple[str, ...], as_json: bool)
 
 
 def _machine() -> dict[str, Any]:
-    from osteo_edge.engines.device import processor
+    from osteo_edge.device import processor
     from osteo_edge.engines.select import available_threads, is_installed
     from osteo_edge.manifest import ENGINE_NAMES
     from osteo_edge.records import to_plain
@@ -87,7 +87,7 @@ def _examine(name: str, threads: int) -> tuple[dict[str, Any], int]:
 def _automatic(bundle: Bundle, threads: int) -> dict[str, Any]:
     """What ``auto`` means here, and what became of a stored measurement."""
     from osteo_edge.engines.select import choose
-    from osteo_edge.engines.tuning import find_tuning
+    from osteo_edge.engines.stored import find_tuning
 
     found = find_tuning(bundle, threads=threads)
     choices = choose(bundle.manifest, tuned=found.pair)

@@ -17,7 +17,7 @@ from osteo_edge.cli.terminal import tell, tell_text
 from osteo_edge.printable import printable
 
 if TYPE_CHECKING:
-    from osteo_edge.engines.measurement import Measured
+    from osteo_edge.tuning.measurement import Measured
 
 _STEPS = 100
 
@@ -57,7 +57,7 @@ def command(
 
 
 def _forget(bundle: Bundle) -> None:
-    from osteo_edge.engines.tuning import forget_tuning
+    from osteo_edge.engines.stored import forget_tuning
 
     name = bundle.manifest.name
     was_there = forget_tuning(bundle)
@@ -66,12 +66,12 @@ def _forget(bundle: Bundle) -> None:
 
 def _tune(bundle: Bundle, threads: int | None, pictures: Sequence[str]) -> None:
     from osteo_edge.engines.select import available_threads, require_room_for
-    from osteo_edge.engines.tuning import require_tuning_folder, store_tuning
+    from osteo_edge.engines.stored import require_tuning_folder, store_tuning
 
     require_tuning_folder()
     count = threads or available_threads()
     require_room_for(threads=count)
-    from osteo_edge.engines.measurement import measure
+    from osteo_edge.tuning.measurement import measure
 
     tell("testing and loading the bundle's files ...", err=True)
     with click.progressbar(length=_STEPS, label="measuring", file=sys.stderr) as bar:
@@ -87,7 +87,7 @@ def _tune(bundle: Bundle, threads: int | None, pictures: Sequence[str]) -> None:
 
 def _differences(bundle: Bundle, measured: Measured, pictures: Sequence[str], *, threads: int) -> str:
     """How many answers the kept file gives otherwise than the exact one, and on how many pictures that was found."""
-    from osteo_edge.engines.agreement import compare_answers, variations
+    from osteo_edge.tuning.agreement import compare_answers, variations
 
     kept, exact = measured.tuning, measured.exact
     if exact is None:

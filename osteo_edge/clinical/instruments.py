@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from osteo_edge.clinical.formulas import orai, osiris, ost, score
 from osteo_edge.covariates import AGE, SEX, WEIGHT
-from osteo_edge.mapping import FrozenMapping
+from osteo_edge.records import FrozenMapping
 
 ESTROGEN_NOW: Final = "estrogen_use"
 ESTROGEN_EVER: Final = "estrogen_ever"

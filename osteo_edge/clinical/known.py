@@ -20,7 +20,7 @@ from osteo_edge.clinical.instruments import (
 from osteo_edge.covariates import AGE, SEX, WEIGHT, Given, Person, Value, describe, gather, to_number
 from osteo_edge.errors import CovariateError
 from osteo_edge.manifest import Covariate
-from osteo_edge.mapping import FrozenMapping
+from osteo_edge.records import FrozenMapping
 
 # From here on a weight is told back: in pounds it would be a common one, and the scores would wrongly be low.
 HEAVY_KG: Final = 110.0

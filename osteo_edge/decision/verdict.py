@@ -25,9 +25,9 @@ from osteo_edge.findings import (
 )
 from osteo_edge.labels import Mode
 from osteo_edge.manifest import Covariate, Fusion, Manifest
-from osteo_edge.mapping import FrozenMapping
 from osteo_edge.printable import enumerate_words
 from osteo_edge.questions import Question
+from osteo_edge.records import FrozenMapping
 
 
 @dataclass(frozen=True)

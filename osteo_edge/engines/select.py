@@ -11,8 +11,8 @@ from pathlib import Path
 
 from osteo_edge.bundle import Bundle
 from osteo_edge.cgroups import cpu_quota
+from osteo_edge.device import processor
 from osteo_edge.engines.base import Engine
-from osteo_edge.engines.device import processor
 from osteo_edge.errors import EngineUnavailableError, IncompatibleBundleError, InferenceError, IntegrityError
 from osteo_edge.headroom import require_room, workers_within
 from osteo_edge.manifest import ENGINE_NAMES, DeviceChoice, EngineName, Manifest, Member, Precision

@@ -37,8 +37,8 @@ from osteo_edge.findings import (
     Finding,
 )
 from osteo_edge.labels import Laterality, Mode, Status
-from osteo_edge.mapping import FrozenMapping
 from osteo_edge.questions import BONE_DENSITY, PossibleAnswer, Question
+from osteo_edge.records import FrozenMapping
 
 if TYPE_CHECKING:
     from osteo_edge.clinical.advice import Risk

@@ -20,8 +20,7 @@ from benchmarks.pages import part_of
 from osteo_edge.findings import NO_KNEE, Finding
 from osteo_edge.labels import Status
 from osteo_edge.manifest import Metric
-from osteo_edge.mapping import FrozenMapping
-from osteo_edge.records import parse_record
+from osteo_edge.records import FrozenMapping, parse_record
 from tests.answers import OSTEOARTHRITIS, a_prediction, an_answer
 from tests.benchmarks.graded_pictures import graded_folder, make_graded_bundle, write_index
 from tests.making import rewrite_manifest

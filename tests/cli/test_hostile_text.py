@@ -16,7 +16,7 @@ import pytest
 
 from osteo_edge.bundle import EMBEDDED_FOLDER, MANIFEST
 from osteo_edge.errors import OsteoEdgeError
-from osteo_edge.manifest import parse_manifest
+from osteo_edge.manifest_rules import parse_manifest
 from osteo_edge.printable import printable, printable_lines
 from tests.bundles import DENSITY
 from tests.foreign import HOSTILE, Ran, places, put, run, value_at

@@ -12,8 +12,8 @@ import pytest
 
 from osteo_edge import open_bundle
 from osteo_edge.cli.main import _run
-from osteo_edge.engines import measurement
 from osteo_edge.engines.select import available_threads, is_accepted
+from osteo_edge.tuning import measurement
 from tests.answers import told
 from tests.bundles import DENSITY
 from tests.making import keep_one_file, rename

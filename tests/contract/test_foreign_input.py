@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from osteo_edge.bundle import EMBEDDED_FOLDER, MANIFEST, MANIFEST_DIGEST, manifest_digest_line, open_bundle
-from osteo_edge.engines.tuning import SCHEMA_VERSION as TUNING_VERSION
-from osteo_edge.engines.tuning import Timing, Tuning, circumstances, find_tuning, store_tuning
+from osteo_edge.engines.stored import SCHEMA_VERSION as TUNING_VERSION
+from osteo_edge.engines.stored import Timing, Tuning, circumstances, find_tuning, store_tuning
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.finder.joint_finder import LAYOUT, JointFinder
 from osteo_edge.integrity import sha256_hex

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from osteo_edge import open_bundle
-from osteo_edge.engines.tuning import SCHEMA_VERSION, Tuning, circumstances, store_tuning
+from osteo_edge.engines.stored import SCHEMA_VERSION, Tuning, circumstances, store_tuning
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("numpy", "cv2", "simplejpeg", "onnxruntime", "ai_edge_litert", "tflite_runtime", "tensorflow", "keras", "cryptography")
@@ -53,7 +53,7 @@ def test_a_stored_choice_is_read_without_anything_heavy(tmp_path: Path, monkeypa
     monkeypatch.setenv("OSTEO_EDGE_TUNING", str(tmp_path))
     bundle = open_bundle()
     store_tuning(bundle, Tuning(SCHEMA_VERSION, circumstances(bundle, threads=1), "onnxruntime", "fp32", ()))
-    found = "from osteo_edge.engines.tuning import find_tuning; from osteo_edge import open_bundle"
+    found = "from osteo_edge.engines.stored import find_tuning; from osteo_edge import open_bundle"
     look = f"{found}; assert find_tuning(open_bundle(), threads=1).tuning; assert 'importlib.metadata' not in sys.modules"
     assert loaded_after(look) == set()
 

@@ -29,8 +29,8 @@ from osteo_edge.benchmark.records import (
 )
 from osteo_edge.benchmark.statistics import summarize
 from osteo_edge.benchmark.table import comparison_text, to_text
-from osteo_edge.engines.device import Processor
-from osteo_edge.engines.tuning import Circumstances
+from osteo_edge.device import Processor
+from osteo_edge.engines.stored import Circumstances
 from osteo_edge.errors import ManifestError
 
 STATE = State(0.0, "performance", 3000.0, {"cpu": 50.0}, 0, None)

@@ -21,7 +21,8 @@ from osteo_edge.decision.explanation import laid_together, union
 from osteo_edge.decision.scores import softmax
 from osteo_edge.errors import EngineUnavailableError, IncompatibleBundleError, IntegrityError, ManifestError
 from osteo_edge.joints import Box
-from osteo_edge.manifest import MAX_NODES, DenseLayer, Ensemble, Tree, check_ensemble
+from osteo_edge.manifest import DenseLayer, Ensemble, Tree
+from osteo_edge.manifest_rules import MAX_NODES, check_ensemble
 from osteo_edge.model import LoadingModel
 from osteo_edge.records import to_plain
 from osteo_edge.selftest import run_self_test

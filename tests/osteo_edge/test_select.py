@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from osteo_edge import open_bundle
+from osteo_edge import device, open_bundle
 from osteo_edge.bundle import EMBEDDED_FOLDER
-from osteo_edge.engines import device, select
-from osteo_edge.engines.device import Processor
+from osteo_edge.device import Processor
+from osteo_edge.engines import select
 from osteo_edge.engines.select import choose, installed_version
 from osteo_edge.errors import EngineUnavailableError, IncompatibleBundleError
 from osteo_edge.manifest import DeviceChoice, Manifest

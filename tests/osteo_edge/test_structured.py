@@ -13,7 +13,7 @@ import pytest
 
 from osteo_edge import Prediction, Status
 from osteo_edge.findings import Finding
-from osteo_edge.mapping import FrozenMapping
+from osteo_edge.records import FrozenMapping
 from osteo_edge.reports.structured import CSV_COLUMNS, to_rows
 from tests.answers import a_prediction, an_answer
 

@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 
 from osteo_edge import Bundle, OsteoPredictor, open_bundle
-from osteo_edge.engines import measurement, select, tuning
-from osteo_edge.engines.agreement import compare_answers, variations
-from osteo_edge.engines.device import Processor
-from osteo_edge.engines.measurement import MAX_ROUNDS, MIN_ROUNDS, Faster, measure
-from osteo_edge.engines.tuning import (
+from osteo_edge.device import Processor
+from osteo_edge.engines import select
+from osteo_edge.engines import stored as stored_choice
+from osteo_edge.engines.stored import (
     SCHEMA_VERSION,
     Timing,
     Tuning,
@@ -32,6 +31,9 @@ from osteo_edge.engines.tuning import (
 from osteo_edge.errors import InferenceError, TuningError
 from osteo_edge.model import LoadingModel
 from osteo_edge.selftest import SelfTestResult, reference_pixels
+from osteo_edge.tuning import measurement
+from osteo_edge.tuning.agreement import compare_answers, variations
+from osteo_edge.tuning.measurement import MAX_ROUNDS, MIN_ROUNDS, Faster, measure
 from tests.bundles import DENSITY
 from tests.making import add_precision, rewrite_manifest
 
@@ -69,12 +71,12 @@ def follows(predictor: OsteoPredictor) -> bool:
 
 
 def test_nothing_is_stored_at_first_and_reading_makes_nothing(bundle: Bundle, folder: Path) -> None:
-    assert find_tuning(bundle, threads=THREADS) == tuning.Found()
+    assert find_tuning(bundle, threads=THREADS) == stored_choice.Found()
     assert not folder.exists()
 
 
 def test_a_stored_measurement_is_found_again(bundle: Bundle, stored: Path, folder: Path) -> None:
-    assert find_tuning(bundle, threads=THREADS) == tuning.Found(tuned(bundle))
+    assert find_tuning(bundle, threads=THREADS) == stored_choice.Found(tuned(bundle))
     assert find_tuning(bundle, threads=THREADS).pair == ("litert", "fp32")
     assert [path.name for path in folder.iterdir()] == [stored.name]
 
@@ -109,7 +111,7 @@ def test_a_change_of_the_processor_counts(bundle: Bundle, monkeypatch: pytest.Mo
         Processor(here.model, here.architecture, here.features[:-1]),
     )
     for other in others:
-        monkeypatch.setattr(tuning, "processor", lambda other=other: other)
+        monkeypatch.setattr(stored_choice, "processor", lambda other=other: other)
         assert find_tuning(bundle, threads=THREADS).ignored_because == "the processor changed"
 
 
@@ -118,7 +120,7 @@ def test_a_change_of_an_engine_counts(bundle: Bundle, monkeypatch: pytest.Monkey
     real = select.installed_version
     for version in ("other-9.9", None):
         monkeypatch.setattr(
-            tuning, "installed_version", lambda name, version=version: version if name == "litert" else real(name)
+            stored_choice, "installed_version", lambda name, version=version: version if name == "litert" else real(name)
         )
         assert find_tuning(bundle, threads=THREADS).ignored_because == "the installed engines changed"
 
@@ -126,7 +128,7 @@ def test_a_change_of_an_engine_counts(bundle: Bundle, monkeypatch: pytest.Monkey
 @pytest.mark.usefixtures("stored")
 def test_a_change_of_threads_or_version_counts(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_tuning(bundle, threads=1).ignored_because == "it was measured with 2 threads"
-    monkeypatch.setattr(tuning, "__version__", "9.9")
+    monkeypatch.setattr(stored_choice, "__version__", "9.9")
     assert find_tuning(bundle, threads=THREADS).ignored_because == "osteo-edge changed"
 
 
@@ -168,7 +170,7 @@ def test_a_folder_that_cannot_be_made_is_named(bundle: Bundle, monkeypatch: pyte
     monkeypatch.setenv("OSTEO_EDGE_TUNING", str(tmp_path / "file" / "tuning"))
     with pytest.raises(TuningError, match="cannot be made"):
         store_tuning(bundle, tuned(bundle))
-    assert find_tuning(bundle, threads=THREADS) == tuning.Found()
+    assert find_tuning(bundle, threads=THREADS) == stored_choice.Found()
     assert not forget_tuning(bundle)
 
 

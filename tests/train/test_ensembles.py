@@ -8,7 +8,8 @@ from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
 from osteo_edge.decision.scores import softmax
-from osteo_edge.manifest import Ensemble, check_ensemble
+from osteo_edge.manifest import Ensemble
+from osteo_edge.manifest_rules import check_ensemble
 from train.config import ConfigError, Linear
 from train.dataset import DatasetError
 from train.ensembles.fit import (

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from osteo_edge.decision.fusion import fuse, outside_support
 from osteo_edge.decision.scores import softmax
 from osteo_edge.errors import ManifestError
-from osteo_edge.manifest import Fusion, check_fusion
+from osteo_edge.manifest import Fusion
+from osteo_edge.manifest_rules import check_fusion
 from osteo_edge.records import parse_record
 from train.config import ConfigError
 from train.dataset import LABELS as NAMES

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from osteo_edge import __version__
 from osteo_edge.bundle import Bundle
-from osteo_edge.engines.device import Processor, processor
+from osteo_edge.device import Processor, processor
 from osteo_edge.engines.select import installed_version, is_accepted
 from osteo_edge.errors import BundleError, TuningError
 from osteo_edge.integrity import read_regular_file

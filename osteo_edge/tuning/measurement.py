@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from osteo_edge.bundle import Bundle
 from osteo_edge.engines.base import Engine
 from osteo_edge.engines.select import EngineChoice, choose, is_accepted, is_installed
-from osteo_edge.engines.tuning import SCHEMA_VERSION, Timing, Tuning, circumstances
+from osteo_edge.engines.stored import SCHEMA_VERSION, Timing, Tuning, circumstances
 from osteo_edge.errors import InferenceError
 from osteo_edge.manifest import ENGINE_NAMES, PRECISIONS, EngineName, Precision
 from osteo_edge.model import open_member
