@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.errors import ManifestError
+from osteo_edge.finder.borders import Inside, inside_black_border, moved_out
 from osteo_edge.finder.copies import halvings, pixel_size, shrink
 from osteo_edge.finder.edges import LinearFunctions
 from osteo_edge.finder.poses import CLOSE_UP, DIRECTIONS, MAX_HITS, SEARCH, Hit, Pose, choose, fills, is_shown, moved, strongest
@@ -101,7 +102,15 @@ class JointFinder:
             left to right in the picture; empty when there is no knee.
         """
         work = shrink(pixels)
-        return as_joints(self.knees_in(halvings(work)), work.shape, pixels.shape)
+        inside = inside_black_border(work, pixels.shape)
+        return (self._find_inside(pixels, inside) if inside else ()) or self._find(work, pixels.shape)
+
+    def _find(self, work: Floats, shape: tuple[int, ...]) -> tuple[Joint, ...]:
+        return as_joints(self.knees_in(halvings(work)), work.shape, shape)
+
+    def _find_inside(self, pixels: Pixels, inside: Inside) -> tuple[Joint, ...]:
+        part = pixels[inside]
+        return tuple(moved_out(joint, inside) for joint in self._find(shrink(part), part.shape))
 
     def knees_in(self, pyramid: list[Floats]) -> list[Hit]:
         """The best knee and the best plausible second one, left to right; or the weak one that fills the picture."""
