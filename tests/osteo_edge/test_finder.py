@@ -337,7 +337,7 @@ class TestDrawnKnees:
         assert len(joints) == 2
         for joint, seen in zip(joints, finder.find(bordered), strict=True):
             assert (seen.x_px - left, seen.y_px - above) == pytest.approx((joint.x_px, joint.y_px), abs=0.01 * joint.width_px)
-            assert seen.score == pytest.approx(joint.score, abs=0.1)
+            assert seen.score > joint.score - 0.1
 
     def test_change_sides_in_a_mirror(self, finder: JointFinder) -> None:
         pixels = drawn_pair()
