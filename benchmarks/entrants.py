@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import keras
 
     from osteo_edge.bundle import Bundle
-    from train.run import Run
+    from train.runs.folder import Run
 
 OWN = "osteo_edge"
 # Either will do.
@@ -221,7 +221,7 @@ def _of_runs(runs: Sequence[Run], folder: Path, left_out: dict[str, str]) -> Ite
 def _of_run(run: Run, folder: Path, left_out: dict[str, str]) -> Iterator[Entrant]:
     from benchmarks.ncnn_writer import write_ncnn
     from export.graph import inference_form
-    from train.backbones import find_backbone
+    from train.networks.backbones import find_backbone
 
     name, network = run.folder.name, run.network()
     plain, chain = folder / f"{name}.keras", folder / f"ncnn-{name}"
@@ -252,15 +252,15 @@ def as_user_has_it(network: keras.Model) -> keras.Model:
 
 
 def grouped_convnext(network: keras.Model, backbone: str) -> keras.Model:
-    """The same function as ``network``, a ConvNeXt of ``train.architectures``, built of ``keras.applications``.
+    """The same function as ``network``, a ConvNeXt of ``train.networks.architectures``, built of ``keras.applications``.
 
     Returns:
         (N, H, W, 3) of grey levels 0 to 255 to logits (N, labels); the scaling is Keras' own normalization layer.
     """
     import keras
 
-    from train.architectures.convnext import own_name
-    from train.backbones import find_backbone
+    from train.networks.architectures.convnext import own_name
+    from train.networks.backbones import find_backbone
 
     _, height, width, _ = network.input_shape
     builder = getattr(keras.applications, str(find_backbone(backbone).weights_options["keras_name"]))

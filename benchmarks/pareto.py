@@ -57,7 +57,7 @@ def draw(points: Sequence[Point], path: Path, *, title: str, value: str, time: s
     """
     from matplotlib import pyplot
 
-    from train.figures import COLOURS, tidy
+    from train.judging.pages.figures import COLOURS, tidy
 
     figure, panel = pyplot.subplots(figsize=(8, 5), layout="constrained")
     best, groups = frontier(points), list(dict.fromkeys(point.group for point in points))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from train.figures import COLOURS, pyplot, save_png, tidy
+from train.judging.pages.figures import COLOURS, pyplot, save_png, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -219,7 +219,7 @@ def _load_keras(model: str, backend: str, threads: int | None) -> Any:
         tf.config.threading.set_inter_op_parallelism_threads(threads)
     import keras
 
-    import train.architectures.layers  # noqa: F401  # registers the project's own two layers
+    import train.networks.architectures.layers  # noqa: F401  # registers the project's own two layers
 
     return keras.models.load_model(model, compile=False)
 

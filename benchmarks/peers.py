@@ -204,7 +204,7 @@ def command(
     """Keras, TensorFlow, PyTorch, ONNX Runtime, LiteRT, OpenVINO and ncnn against osteo-edge, on the same picture files."""
     from osteo_edge.bundle import open_bundle
     from osteo_edge.errors import OsteoEdgeError
-    from train.run import load_run
+    from train.runs.folder import load_run
 
     if chart and chart.suffix not in (".png", ".svg"):
         raise click.UsageError("--chart names a .png or .svg file")

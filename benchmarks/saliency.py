@@ -33,7 +33,7 @@ from osteo_edge.joints import Box, Joint
 from osteo_edge.labels import Laterality
 from osteo_edge.manifest import Manifest, Member, Metric
 from osteo_edge.prediction import Knee
-from train.dataset import DatasetError
+from train.data.dataset import DatasetError
 from train.grading.judgement import resampled_weights
 from train.grading.knees import GRADES
 

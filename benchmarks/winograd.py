@@ -121,7 +121,7 @@ def make_files(run_folder: Path, finder: Path, data: Path, folder: Path, knees: 
     from export.radiographs import View, read_cases
     from export.radiographs import knees as of_all
     from osteo_edge.finder.joint_finder import JointFinder
-    from train.run import load_run
+    from train.runs.folder import load_run
 
     run = load_run(run_folder)
     view = View(run.region, run.input)

@@ -19,14 +19,14 @@ from export.radiographs import Case, View
 from export.to_onnx import to_onnx
 from osteo_edge.decision.scores import mean_logits, softmax
 from osteo_edge.manifest import EngineName, InputSpec, Metric
-from train.evaluate import compare
-from train.fold_networks import FoldNetwork, load_fold_networks
-from train.scores import MODEL, Scores, read_scores
+from train.fitting.fold_networks import FoldNetwork, load_fold_networks
+from train.judging.evaluate import compare
+from train.runs.scores import MODEL, Scores, read_scores
 
 if TYPE_CHECKING:
     import keras
 
-    from train.run import Run
+    from train.runs.folder import Run
 
 # Of half of the answers: the recorded scores were made in training's own crops and batches; a fold's network that was trained
 # again differs by more.

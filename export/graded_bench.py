@@ -18,10 +18,10 @@ from osteo_edge.decision.scores import mean_logits, softmax
 from osteo_edge.manifest import ENGINE_NAMES, EngineName, Ensemble, Metric
 from train.grading.judgement import differences, resampled_weights, with_intervals
 from train.grading.knees import VALIDATION, GradedKnee
-from train.run import JUDGED_FILE, read_json
+from train.runs.folder import JUDGED_FILE, read_json
 
 if TYPE_CHECKING:
-    from train.run import Run
+    from train.runs.folder import Run
 
 Floats = NDArray[np.float64]
 

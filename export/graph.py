@@ -3,7 +3,7 @@
 Some changes are made before any converter sees the network, so that all engines run the same arithmetic:
 
 * BatchNorm and LayerScale that follow a convolution are folded into its kernel and bias, and the factor and offset of a
-  LayerNorm into the convolution that alone reads it, where that pads nothing (``train.folding``);
+  LayerNorm into the convolution that alone reads it, where that pads nothing (``train.networks.norms``);
 * the activation of a convolution becomes a layer of its own, so that rounding sees what the convolution itself gives;
 * zero padding that only spells out what ``padding="same"`` pads is replaced by it;
 * kernels that hold values of half precision, but for the last digit that folding cost, are rounded back to them. They stay
@@ -113,7 +113,7 @@ def _folded(network: keras.Model) -> keras.Model:
     """A copy with the same layers."""
     import keras
 
-    from train.folding import fold
+    from train.networks.norms import fold
 
     copy = keras.models.clone_model(network)
     copy.set_weights(network.get_weights())
@@ -122,7 +122,7 @@ def _folded(network: keras.Model) -> keras.Model:
 
 
 def _read_layout(network: keras.Model) -> Layout:
-    from train.folding import norms_after, norms_before, readers_of, scales_after
+    from train.networks.norms import norms_after, norms_before, readers_of, scales_after
 
     pads, padded = set(), set()
     readers = readers_of(network)
@@ -147,7 +147,7 @@ def _passes_through(layer: keras.Layer) -> bool:
 
 def _inner_activation(layer: keras.Layer) -> Any:
     """The activation that a convolution applies itself, if any."""
-    from train.folding import is_convolution
+    from train.networks.norms import is_convolution
 
     if not is_convolution(layer) or layer.activation.__name__ == "linear":
         return None
@@ -155,7 +155,7 @@ def _inner_activation(layer: keras.Layer) -> Any:
 
 
 def _pads_like_same(pad: keras.Layer, following: keras.Layer) -> bool:
-    from train.folding import is_convolution
+    from train.networks.norms import is_convolution
 
     if not is_convolution(following) or following.padding != "valid":
         return False
@@ -193,7 +193,7 @@ def _copy_weights(folded: keras.Model, form: keras.Model, layout: Layout, names:
 
 
 def _inference_weights(layer: keras.Layer, folded: keras.Model, layout: Layout) -> Weights:
-    from train.folding import factor_and_offset, scaled_kernel
+    from train.networks.norms import factor_and_offset, scaled_kernel
 
     if layer.name not in layout.norms:
         return list(layer.get_weights())

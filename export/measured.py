@@ -27,7 +27,7 @@ from osteo_edge.storage import write_file
 
 if TYPE_CHECKING:
     from osteo_edge.finder.joint_finder import JointFinder
-    from train.run import Run
+    from train.runs.folder import Run
 
 SCHEMA_VERSION = 1
 _RECORD, _GRID, _SCALE = "record", "/grid", "/scale"

@@ -31,7 +31,7 @@ from osteo_edge.decision.scores import mean_logits, softmax
 from osteo_edge.manifest import EngineName, InputSpec
 
 if TYPE_CHECKING:
-    from train.run import Run
+    from train.runs.folder import Run
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 

@@ -212,7 +212,7 @@ def _layer_normalization(writer: _Writer, layer: keras.Layer, sources: list[Valu
 
 
 def _batch_normalization(writer: _Writer, layer: keras.Layer, sources: list[Value]) -> Written:
-    from train.folding import factor_and_offset
+    from train.networks.norms import factor_and_offset
 
     value = sources[0]
     factor, offset = factor_and_offset(layer)

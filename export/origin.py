@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from export.errors import ExportError
 from osteo_edge.printable import enumerate_words
-from train.config import IMAGENET_DOWNLOAD, PROJECT, RANDOM_WEIGHTS, from_project
-from train.run import CONFIG_FILE, RUN_FILE, read_json
+from train.runs.config import IMAGENET_DOWNLOAD, PROJECT, RANDOM_WEIGHTS, from_project
+from train.runs.folder import CONFIG_FILE, RUN_FILE, read_json
 
 if TYPE_CHECKING:
     from export.data_card import DataCard
     from export.source import Source
-    from train.run import Run
+    from train.runs.folder import Run
 
 _PUBLISHED = {
     "mobilenet_v2": "MobileNetV2 weights trained on ImageNet, by Google (Apache License 2.0; Sandler et al., CVPR 2018)",

@@ -45,7 +45,7 @@ from osteo_edge.records import to_plain
 from osteo_edge.selftest import EXPECTED, MAX_JOINT_TOLERANCE, MAX_TOLERANCES, Expected, ExpectedFile, ExpectedJoint
 
 if TYPE_CHECKING:
-    from train.run import Run
+    from train.runs.folder import Run
 
 FINDER_FILE = "region/finder.npz"
 REFERENCE_FILE = "reference/input.png"

@@ -42,17 +42,17 @@ from osteo_edge.integrity import sha256_hex
 from osteo_edge.manifest import ENGINE_NAMES, EngineName, InputSpec, Metric
 from osteo_edge.records import parse_json, parse_record
 from osteo_edge.storage import write_file
-from train.dataset import Dataset, read_dataset
-from train.evaluate import reliability
-from train.fold_networks import FoldNetwork, load_fold_networks
+from train.data.dataset import Dataset, read_dataset
+from train.fitting.fold_networks import FoldNetwork, load_fold_networks
 from train.grading.knees import read_index
-from train.run import WEIGHTS_FILE
-from train.scores import MODEL, read_scores
+from train.judging.evaluate import reliability
+from train.runs.folder import WEIGHTS_FILE
+from train.runs.scores import MODEL, read_scores
 
 if TYPE_CHECKING:
     import keras
 
-    from train.run import Run
+    from train.runs.folder import Run
 
 SCHEMA_VERSION = 1
 

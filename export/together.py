@@ -10,11 +10,11 @@ import numpy as np
 from export.errors import ExportError
 from export.folds import FoldScores
 from export.source import Source
-from train.dataset import Dataset
+from train.data.dataset import Dataset
 from train.ensembles.nested import NestedLogits, nested_scores
-from train.nested_scores import read_digests, read_nested, together
-from train.run import RUN_FILE, read_json
-from train.scores import MODEL, read_scores
+from train.ensembles.nested_file import read_digests, read_nested, together
+from train.runs.folder import RUN_FILE, read_json
+from train.runs.scores import MODEL, read_scores
 
 
 def ensemble_scores(source: Source, dataset: Dataset, reduced: Mapping[str, FoldScores]) -> FoldScores:

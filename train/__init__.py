@@ -1,12 +1,11 @@
-"""From a folder of labelled radiographs to a measured network: ``python -m train --help``.
+"""From radiographs to measured networks: ``python -m train --help``.
 
 A research tool: what it makes is a screening aid under study, not a diagnosis.
 
-Rooms of ``fit``, in the order of the data's way: `config` (settings), `dataset` (labels.csv), `crops` (knees, by the
-runtime's own code), `split` (folds by patient), `backbones` and `network`, `regions` (which part of the leg), `linear`
-(classifier on frozen features), `augmentation` and `finetune`, `folds` (the nested procedure), `baselines`,
-`evaluate` and `conformal`, `figures`, `report` and `run` (what is left behind). `material` and `cache` hold what
-the folds share.
+Rooms in the order of the way: `data` (what is learnt from), `finder` (where a knee is), `networks` (what is fitted),
+`fitting` (how, with classes of few radiographs) and `grading` (how, with grades of many knees), `ensembles` (several members,
+and what is known of the person), `judging` (what it is worth). `runs` is what all of them keep, `synthetic` draws radiographs
+for tests, `configs` and `results` are what was run and what came of it. `research` holds experiments that no bundle needs.
 """
 
 from osteo_edge.engines.telemetry import switch_off

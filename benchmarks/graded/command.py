@@ -25,7 +25,7 @@ from osteo_edge.bundle import Bundle
 from osteo_edge.device import processor
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.printable import counted
-from train.dataset import DatasetError
+from train.data.dataset import DatasetError
 
 # Waiting processes a processor, above which times are those of a busy machine.
 BUSY = 0.5

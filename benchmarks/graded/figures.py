@@ -17,9 +17,9 @@ from benchmarks.graded.asking import Answers
 from benchmarks.graded.films import GradedSet
 from osteo_edge.manifest import Metric
 from osteo_edge.questions import Question
-from train.evaluate import interval
 from train.grading.judgement import resampled_weights, weighted_figures
 from train.grading.knees import GRADES
+from train.judging.evaluate import interval
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

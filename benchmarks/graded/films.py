@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from train.dataset import DatasetError
+from train.data.dataset import DatasetError
 from train.grading.knees import GRADES, INDEX_FILE, TRAINING, VALIDATION, read_index
 
 _FOLDER_COLUMNS = {"file", "kl_folder", "sha256"}

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from export.planning import Bin
 from export.quantization import GroupDamage
 from osteo_edge.manifest import Metric
-from train.figures import COLOURS, tidy
+from train.judging.pages.figures import COLOURS, tidy
 
 ROW_IN = 0.34
 HEAD_IN = 1.1

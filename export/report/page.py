@@ -15,10 +15,10 @@ from export.quantization.records import LOST, Lost
 from export.report import figures
 from export.report.findings import ENGINES, findings, signed
 from export.report.material import BundleMaterial, PackedFile
-from train.figures import as_svg
-from train.reports.environment import page_environment
-from train.reports.page import Picture
-from train.reports.wording import RESEARCH_USE, with_interval
+from train.judging.pages.environment import page_environment
+from train.judging.pages.figures import as_svg
+from train.judging.pages.page import Picture
+from train.judging.pages.wording import RESEARCH_USE, with_interval
 
 TEMPLATE = "bundle.html.jinja"
 MAX_FLIPS = 20

@@ -24,7 +24,7 @@ from osteo_edge.records import FrozenMapping, parse_record
 from tests.answers import OSTEOARTHRITIS, a_prediction, an_answer
 from tests.benchmarks.graded_pictures import graded_folder, make_graded_bundle, write_index
 from tests.making import rewrite_manifest
-from train.dataset import DatasetError
+from train.data.dataset import DatasetError
 
 SHARES = np.array([0.6, 0.1, 0.1, 0.1, 0.1])
 

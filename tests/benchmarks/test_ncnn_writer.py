@@ -60,7 +60,7 @@ def _branching() -> keras.Model:
     """Steps, borders, depthwise convolutions, a residual branch and a LayerNormalization, with random weights."""
     import keras
 
-    from train.architectures.layers import Gelu
+    from train.networks.architectures.layers import Gelu
 
     keras.utils.set_random_seed(1)
     image = keras.Input((10, 8, 1), name="image")

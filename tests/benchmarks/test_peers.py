@@ -181,7 +181,7 @@ def test_sizes_are_of_a_distribution_and_of_all_that_it_needs() -> None:
 @pytest.mark.slow
 def test_keras_own_convnext_is_the_same_function() -> None:
     keras = pytest.importorskip("keras")
-    from train.network import build_network, randomise
+    from train.networks.network import build_network, randomise
 
     network = build_network("convnext_tiny", height_px=64, width_px=32, labels=3)
     randomise(network, seed=0)

@@ -64,6 +64,14 @@ def test_nothing_below_the_command_line_prints_or_exits() -> None:
             assert not (isinstance(name, ast.Attribute) and ast.unparse(name) == "sys.exit"), path
 
 
+def test_experiments_lead_nowhere() -> None:
+    """``train/research`` imports what it needs; the command line alone knows of it, by name."""
+    for tree in ("train", "export", "benchmarks"):
+        for path in modules_of(tree):
+            if (ROOT / "train/research") not in path.parents:
+                assert not [name for name in modules_imported(path, "train") if name.startswith("train.research")], path
+
+
 # Rooms of the runtime -> what stands above them and is none of their business.
 ABOVE = {
     "images": {"finder", "engines", "decision", "predictor", "prediction", "reports", "benchmark", "cli"},
@@ -85,10 +93,12 @@ def test_arrows_within_the_runtime_point_downwards(room: str) -> None:
         assert not {name.split(".")[1] for name in modules_imported(path) if name.count(".")} & above, path
 
 
-def modules_imported(path: Path) -> Iterator[str]:
-    """Modules of the runtime that a file imports, ``from osteo_edge.images import reader`` as ``osteo_edge.images.reader``."""
+def modules_imported(path: Path, tree: str = "osteo_edge") -> Iterator[str]:
+    """Modules of a tree that a file imports, ``from osteo_edge.images import reader`` as ``osteo_edge.images.reader``."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "osteo_edge":
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == tree)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == tree:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 

@@ -55,7 +55,7 @@ def network() -> Any:
 def made_network(labels: int) -> Any:
     keras = pytest.importorskip("keras")
     from export.parity import run_network
-    from train.network import build_network, round_to_float16, set_head
+    from train.networks.network import build_network, round_to_float16, set_head
 
     keras.utils.set_random_seed(7)
     built = build_network(BACKBONE, height_px=96, width_px=64, labels=labels)
@@ -112,8 +112,8 @@ def finder_bytes(finder_file: Path) -> bytes:
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory, network: Any, radiographs: Path, finder_bytes: bytes) -> Path:
     """What a training run leaves; it was trained on all pictures but the first, in two folds of one and the same network."""
-    from train.fold_networks import write_fold_networks
-    from train.network import weights_of
+    from train.fitting.fold_networks import write_fold_networks
+    from train.networks.network import weights_of
 
     folder = tmp_path_factory.mktemp("runs") / "knee-tiny"
     folder.mkdir()

@@ -25,7 +25,7 @@ from osteo_edge.records import to_plain
 from osteo_edge.selftest import EXPECTED, require_self_test
 from tests.answers import GRADES
 from tests.making import fusion
-from train.run import RunError
+from train.runs.folder import RunError
 
 DATA_CARD = Path(__file__).resolve().parents[2] / "export/data_cards/knee-xray-osteoporosis-database.toml"
 KERNEL = [[0.6 * (row % 3 == column) for column in range(3)] for row in range(6)]

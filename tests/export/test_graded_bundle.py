@@ -23,7 +23,7 @@ from osteo_edge.manifest import Conformal
 from osteo_edge.predictor import OsteoPredictor
 from osteo_edge.records import to_plain
 from tests.export.conftest import BACKBONE, INPUT, REGION, ROOT, made_network
-from train.run import Calibration, CalibrationFile, RunError, write_digests
+from train.runs.folder import Calibration, CalibrationFile, RunError, write_digests
 
 DATA_CARD = ROOT / "export/data_cards/knee-osteoarthritis-severity-grading.toml"
 SIDE_PX = 320
@@ -59,7 +59,7 @@ def graded_knees(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def graded_run(tmp_path_factory: pytest.TempPathFactory, graded_knees: Path) -> Path:
     """What judging leaves of a network of five grades."""
     from train.grading.question import LABELS, QUESTION
-    from train.network import weights_of
+    from train.networks.network import weights_of
 
     folder = tmp_path_factory.mktemp("runs") / "knee-grades"
     folder.mkdir()
@@ -127,7 +127,7 @@ def test_the_manifest_asks_its_question_with_a_threshold_a_grade(graded_bundle: 
 def test_files_give_logits_divided_by_the_temperature(graded_bundle: Any, graded_run: Path) -> None:
     from export.parity import run_file
     from osteo_edge.decision.scores import softmax
-    from train.run import load_network, load_run
+    from train.runs.folder import load_network, load_run
 
     run = load_run(graded_run)
     views = np.random.default_rng(1).uniform(0, 255, (2, 96, 64, 1)).astype(np.float32)
@@ -199,7 +199,7 @@ def test_a_question_without_a_card_gets_neutral_words(graded_material: Any, tmp_
 def stacked_run(graded_run: Path) -> Path:
     """What stacking leaves of two runs of grades: the second one's logits are half of the first one's."""
     from osteo_edge.manifest import DenseLayer, Ensemble
-    from train.run import digest_of_members
+    from train.runs.folder import digest_of_members
 
     other, folder = graded_run.parent / "knee-grades-too", graded_run.parent / "knee-stacked"
     for made in (other, folder):

@@ -23,7 +23,7 @@ from export.quantization import Budget, Exact, Recipe, representative_set, searc
 from export.radiographs import View
 from tests.export.test_graded_bundle import graded_bundle, graded_knees, graded_material, graded_run  # noqa: F401 (fixtures)
 from train.grading.knees import GradedKnee, read_index
-from train.run import Run, load_run
+from train.runs.folder import Run, load_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # so few knees
 

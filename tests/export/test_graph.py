@@ -22,7 +22,7 @@ from export.to_litert import to_litert
 from export.to_onnx import to_onnx
 from osteo_edge.manifest import InputSpec
 from osteo_edge.records import parse_record
-from train.backbones import BACKBONES
+from train.networks.backbones import BACKBONES
 
 INPUT = {"dtype": "float32", "layout": "NHWC", "value_range": [0.0, 255.0], "low_percentile": 1.0, "high_percentile": 99.0}
 
@@ -68,7 +68,7 @@ def trained_alike(name: str, side_px: int, seen: NDArray[np.float32]) -> Any:
     """A network whose norms have something to fold, as training leaves it, and whose answers depend on the picture."""
     import keras
 
-    from train.network import build_network, randomise, round_to_float16, set_head
+    from train.networks.network import build_network, randomise, round_to_float16, set_head
 
     network = build_network(name, height_px=side_px, width_px=side_px, labels=3)
     randomise(network, seed=0)
@@ -129,7 +129,7 @@ def test_layer_norms_keep_what_no_single_convolution_can_take() -> None:
 
 
 def test_an_unfolded_kernel_is_not_rounded() -> None:
-    from train.network import build_network, randomise
+    from train.networks.network import build_network, randomise
 
     network = build_network("small_cnn", height_px=64, width_px=64, labels=3)
     randomise(network, seed=0)

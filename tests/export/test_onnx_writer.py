@@ -18,7 +18,7 @@ from export.onnx_writer import IR_VERSION, OPSET
 from export.parity import run_file, run_network
 from export.to_onnx import to_onnx
 from osteo_edge.manifest import InputSpec
-from train.network import build_network, randomise, round_to_float16, set_head
+from train.networks.network import build_network, randomise, round_to_float16, set_head
 
 
 def spec_of(height_px: int, width_px: int) -> InputSpec:

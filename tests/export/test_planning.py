@@ -25,7 +25,7 @@ from export.report.material import read_material
 from export.report.page import as_html
 from export.source import load_source
 from osteo_edge.manifest import DeviceChoice
-from train.fold_networks import load_fold_networks
+from train.fitting.fold_networks import load_fold_networks
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from train.command_line import quieten_tensorflow, told_in_one_line
+from train.runs.command_line import quieten_tensorflow, told_in_one_line
 
 
 @click.command()
@@ -17,15 +17,15 @@ def ensemble(config_file: Path, data: Path | None, output: Path | None) -> None:
     """Combine finished runs, of classes or of grades, and judge what comes of it."""
     quieten_tensorflow()
     with told_in_one_line():
-        from train.config import from_project, read_toml
         from train.grading.stacking import is_of_grades
+        from train.runs.config import from_project, read_toml
 
         if is_of_grades(read_toml(config_file).get("members", ())):
             _stack_grades(config_file, data, output)
             return
-        from train.dataset import read_dataset
+        from train.data.dataset import read_dataset
         from train.ensembles.run import read_ensemble_config, run_ensemble
-        from train.reports.writing import write_reports
+        from train.judging.pages.writing import write_reports
 
         config = read_ensemble_config(config_file)
         dataset = read_dataset(data or from_project(config.data))
@@ -36,9 +36,9 @@ def ensemble(config_file: Path, data: Path | None, output: Path | None) -> None:
 
 
 def _stack_grades(config_file: Path, data: Path | None, output: Path | None) -> None:
-    from train.config import from_project
     from train.grading.knees import read_index
     from train.grading.stacking import read_stacking_config, run_stacking
+    from train.runs.config import from_project
 
     config = read_stacking_config(config_file)
     folder = output or from_project(config.output)

@@ -23,12 +23,12 @@ from threadpoolctl import threadpool_limits
 from osteo_edge.decision.ensemble import combine, is_sure
 from osteo_edge.decision.scores import softmax
 from osteo_edge.manifest import DenseLayer, Ensemble, Tree
-from train.config import ConfigError
-from train.dataset import LABELS, DatasetError
-from train.evaluate import NORMAL
-from train.linear import balanced_log_loss
-from train.split import Groups, label_folds
-from train.targets import OSTEOPOROSIS, require_every_label, require_finite
+from train.data.dataset import LABELS, DatasetError
+from train.data.split import Groups, label_folds
+from train.judging.evaluate import NORMAL
+from train.networks.linear import balanced_log_loss
+from train.networks.targets import OSTEOPOROSIS, require_every_label, require_finite
+from train.runs.config import ConfigError
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

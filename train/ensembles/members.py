@@ -16,9 +16,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from train.config import ConfigError, Linear
-from train.split import Groups
-from train.targets import Doubles, Floats, Integers, TargetKind, fit_target, require_every_label, require_finite
+from train.data.split import Groups
+from train.networks.targets import Doubles, Floats, Integers, TargetKind, fit_target, require_every_label, require_finite
+from train.runs.config import ConfigError, Linear
 
 # (training indices, test indices) -> logits (test, labels).
 Member = Callable[[Integers, Integers], Doubles]
@@ -52,7 +52,7 @@ def linear_member(
     t_scores: Floats | None = None,
     ages: Floats | None = None,
 ) -> Member:
-    """``train.targets.fit_target`` on (pictures, features)."""
+    """``train.networks.targets.fit_target`` on (pictures, features)."""
     patients = np.asarray(groups)
 
     def score(training: Integers, test: Integers) -> Doubles:

@@ -11,7 +11,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from train.dataset import LABELS, DatasetError
+from train.data.dataset import LABELS, DatasetError
+from train.data.split import Groups, label_folds
 from train.ensembles.fit import (
     EnsembleName,
     Fitted,
@@ -21,8 +22,7 @@ from train.ensembles.fit import (
     members_run,
 )
 from train.ensembles.members import Members
-from train.split import Groups, label_folds
-from train.targets import require_every_label, require_finite
+from train.networks.targets import require_every_label, require_finite
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

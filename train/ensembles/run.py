@@ -15,19 +15,19 @@ import numpy as np
 from osteo_edge.decision.scores import softmax
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.manifest import Ensemble
-from train import cache
-from train.baselines import baseline_scores
-from train.config import ConfigError, Evaluation, FusionConfig, Linear, Rule, from_project, read_settings, rules_of_fusion
-from train.dataset import LABELS, Dataset
+from train.data.dataset import LABELS, Dataset
+from train.data.split import SPLIT_FILE, write_split
 from train.ensembles.fit import KINDS, EnsembleName, Hierarchical, fit_ensemble
 from train.ensembles.nested import NestedLogits, as_one_member, nested_scores
-from train.fused import fuse_run
-from train.nested_scores import read_nested, together, write_nested
-from train.report import as_scores, judge
-from train.run import CONFIG_FILE, METRICS_FILE, RUN_FILE, RunError
-from train.scores import MODEL, read_json, read_scores, write_scores
-from train.split import SPLIT_FILE, write_split
-from train.versions import versions
+from train.ensembles.nested_file import read_nested, together, write_nested
+from train.ensembles.with_covariates import fuse_run
+from train.fitting.record import as_scores, judge
+from train.judging.baselines import baseline_scores
+from train.runs import cache
+from train.runs.config import ConfigError, Evaluation, FusionConfig, Linear, Rule, from_project, read_settings, rules_of_fusion
+from train.runs.folder import CONFIG_FILE, METRICS_FILE, RUN_FILE, RunError
+from train.runs.scores import MODEL, read_json, read_scores, write_scores
+from train.runs.versions import versions
 
 ENSEMBLE_FILE = "ensemble.json"
 SCHEMA_VERSION = 1

@@ -1,7 +1,7 @@
 """Fit the finder's weights.
 
 Everything is linear and solved in closed form (ridge regression), from the 'tune' half of
-`train/annotations/knee_joints.json`: a template against windows of the same radiographs and of pictures
+`train/finder/knee_joints.json`: a template against windows of the same radiographs and of pictures
 without a knee, in rounds that add what the template wrongly hits (Felzenszwalb et al., PAMI 2010); three
 regressions from close-ups at jittered poses to the joint; and what tells a knee from anything else and one side
 from the other. Single knees take the side that the template learned from the pairs gives them.

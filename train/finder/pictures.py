@@ -23,9 +23,9 @@ from osteo_edge.errors import InputError
 from osteo_edge.finder.copies import halvings, pixel_size, shrink
 from osteo_edge.finder.poses import Pose
 from osteo_edge.images import reader
-from train.dataset import LABELS_FILE, DatasetError, read_dataset
+from train.data.dataset import LABELS_FILE, DatasetError, read_dataset
 
-ANNOTATIONS = Path(__file__).parents[1] / "annotations" / "knee_joints.json"
+ANNOTATIONS = Path(__file__).parent / "knee_joints.json"
 
 Half = Literal["tune", "report"]
 

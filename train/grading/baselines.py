@@ -14,8 +14,8 @@ from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import make_pipeline
 
-from train.baselines import logistic, outer_ring
 from train.grading.knees import TRAINING, VALIDATION, GradedKnee
+from train.judging.baselines import logistic, outer_ring
 
 Floats = NDArray[np.float64]
 

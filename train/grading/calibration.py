@@ -18,11 +18,11 @@ from scipy.optimize import minimize_scalar
 from osteo_edge.decision.conformal import label_set
 from osteo_edge.decision.scores import softmax
 from osteo_edge.manifest import Conformal
+from train.data.split import label_folds
 from train.grading.judgement import interval
 from train.grading.knees import GRADES
 from train.grading.question import FIRST_DEFINITE, LABELS, QUESTION
-from train.run import Calibration
-from train.split import label_folds
+from train.runs.folder import Calibration
 
 Grades = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from train.command_line import quieten_tensorflow
-from train.config import from_project
+from train.data.places import open_configured
 from train.grading.config import read_grading_config
 from train.grading.knees import read_index
-from train.places import open_configured
+from train.runs.command_line import quieten_tensorflow
+from train.runs.config import from_project
 
 
 def fit_grades(config_file: Path, data: Path | None, output: Path | None, finder: Path | None, *, keep_cache: bool) -> None:
@@ -19,8 +19,8 @@ def fit_grades(config_file: Path, data: Path | None, output: Path | None, finder
     knees = read_index(data or from_project(config.data))
 
     quieten_tensorflow()
-    from train import cache
     from train.grading.run import grade
+    from train.runs import cache
 
     folder = output or from_project(config.output)
     grade(config, knees, opened, digest, output=folder, config_text=config_file.read_text(encoding="utf-8"))

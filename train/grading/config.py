@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from train.config import Candidate, Rule, read_settings, read_toml
+from train.runs.config import Candidate, Rule, read_settings, read_toml
 
 _SIDE_STEP_PX = 32
 

@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 
 from osteo_edge.decision.scores import softmax
 from osteo_edge.integrity import sha256_hex
-from train import cache
-from train.checkpoint import read_state, restore, save_checkpoint
-from train.config import RANDOM_WEIGHTS
-from train.folding import unfold
+from train.fitting.material import open_network, say, weights_digest
 from train.grading.config import Fitting, GradingConfig, Precision
 from train.grading.judgement import figures_of
 from train.grading.knees import GRADES, GradedPart
 from train.grading.views import Place, plain_views, random_view
-from train.material import open_network, say, weights_digest
-from train.network import LOGITS, apply, set_batch_norm_training, settle_batch_norm
+from train.networks.network import LOGITS, apply, set_batch_norm_training, settle_batch_norm
+from train.networks.norms import unfold
+from train.runs import cache
+from train.runs.checkpoint import read_state, restore, save_checkpoint
+from train.runs.config import RANDOM_WEIGHTS
 
 Grades = NDArray[np.int64]
 Shares = NDArray[np.float32]

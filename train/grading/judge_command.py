@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from train.command_line import quieten_tensorflow, told_in_one_line
+from train.runs.command_line import quieten_tensorflow, told_in_one_line
 
 
 @click.command("judge-grades")
@@ -16,11 +16,11 @@ from train.command_line import quieten_tensorflow, told_in_one_line
 def judge_grades(folder: Path, data: Path | None, finder: Path | None) -> None:
     """Calibrate and judge trained weights, and write what a bundle is made of beside them."""
     with told_in_one_line():
-        from train.config import from_project
+        from train.data.places import open_configured
         from train.grading.config import read_grading_config
         from train.grading.knees import read_index
-        from train.places import open_configured
-        from train.run import CONFIG_FILE
+        from train.runs.config import from_project
+        from train.runs.folder import CONFIG_FILE
 
         config = read_grading_config(folder / CONFIG_FILE)
         opened, digest = open_configured(config.finder, finder)

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from train.evaluate import INTERVAL_PERCENT, quadratic_kappa, weighted_auc
 from train.grading.knees import GRADES
 from train.grading.question import FIRST_DEFINITE
+from train.judging.evaluate import INTERVAL_PERCENT, quadratic_kappa, weighted_auc
 
 Grades = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.integrity import sha256_hex
-from train.dataset import DatasetError
+from train.data.dataset import DatasetError
 
 INDEX_FILE = "index.csv"
 GRADES = 5

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.decision.scores import softmax
+from train.fitting.material import say
 from train.grading.calibration import COVERAGE, FitScorer, Sets, cross_fit, fit_network, set_figures, told_by_grade
 from train.grading.judgement import confusion, differences, resampled_weights, with_intervals
 from train.grading.knees import GRADES, VALIDATION, GradedKnee
 from train.grading.question import LABELS
-from train.material import say
 
 # Of a baseline that gives every knee nearly the same shares it says nothing.
 _NOT_OF_BASELINES = "ece"

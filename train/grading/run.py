@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.storage import write_file
-from train import cache
-from train.config import from_project
-from train.crops import Finder
+from train.data.crops import Finder
+from train.fitting.material import weights_digest
 from train.grading.baselines import baseline_scores
 from train.grading.calibration import calibrate
 from train.grading.config import GradingConfig
@@ -24,9 +23,10 @@ from train.grading.metrics import Judged, metrics_of, scores_text, tell, uncalib
 from train.grading.question import LABELS, QUESTION
 from train.grading.teachers import taught_shares
 from train.grading.views import Place, find_places, negative, plain_views
-from train.material import weights_digest
-from train.network import LOGITS, apply, round_to_float16, weights_of
-from train.run import (
+from train.networks.network import LOGITS, apply, round_to_float16, weights_of
+from train.runs import cache
+from train.runs.config import from_project
+from train.runs.folder import (
     CALIBRATION_FILE,
     CONFIG_FILE,
     CURVES_FILE,
@@ -41,7 +41,7 @@ from train.run import (
     read_json,
     write_digests,
 )
-from train.versions import versions
+from train.runs.versions import versions
 
 
 def grade(

@@ -19,8 +19,7 @@ from osteo_edge.decision.ensemble import stack
 from osteo_edge.decision.scores import softmax
 from osteo_edge.manifest import Conformal, DenseLayer, Ensemble
 from osteo_edge.storage import write_file
-from train import cache
-from train.config import Rule, from_project, read_settings
+from train.data.split import label_folds
 from train.ensembles.fit import CHOICE_FOLDS, logistic_layer, side_by_side
 from train.ensembles.run import ENSEMBLE_FILE, SCHEMA_VERSION, require_folder
 from train.grading.baselines import baseline_scores
@@ -29,7 +28,9 @@ from train.grading.judgement import resampled_weights, with_intervals
 from train.grading.knees import GRADES, TRAINING, VALIDATION, GradedKnee, read_part
 from train.grading.metrics import Judged, metrics_of, scores_text, tell
 from train.grading.question import LABELS, QUESTION
-from train.run import (
+from train.runs import cache
+from train.runs.config import Rule, from_project, read_settings
+from train.runs.folder import (
     CALIBRATION_FILE,
     CONFIG_FILE,
     JUDGED_FILE,
@@ -44,8 +45,7 @@ from train.run import (
     read_calibration,
     read_json,
 )
-from train.split import label_folds
-from train.versions import versions
+from train.runs.versions import versions
 
 # Inverse penalties of the regression.
 CHOICES = (1e-3, 1e-2, 1e-1, 1.0)

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteo_edge.decision.scores import softmax
-from train import cache
-from train.config import ConfigError, from_project
+from train.fitting.material import say, weights_digest
 from train.grading.config import GradingConfig, read_grading_config
 from train.grading.fitting import PlacedPart, computing_in
 from train.grading.knees import GRADES
 from train.grading.views import plain_views, random_view
-from train.material import say, weights_digest
-from train.network import LOGITS, apply, assign_weights, build_network
-from train.run import CONFIG_FILE, WEIGHTS_FILE
+from train.networks.network import LOGITS, apply, assign_weights, build_network
+from train.runs import cache
+from train.runs.config import ConfigError, from_project
+from train.runs.folder import CONFIG_FILE, WEIGHTS_FILE
 
 Shares = NDArray[np.float32]
 

@@ -17,10 +17,10 @@ from osteo_edge.images.preprocess import is_mirrored, prepare_knee
 from osteo_edge.joints import Joint
 from osteo_edge.labels import Laterality
 from osteo_edge.manifest import InputSpec
-from train.config import Candidate
-from train.crops import Finder
-from train.dataset import DatasetError
+from train.data.crops import Finder
+from train.data.dataset import DatasetError
 from train.grading.config import Variation
+from train.runs.config import Candidate
 
 Pictures = NDArray[np.uint8]
 Views = NDArray[np.float32]

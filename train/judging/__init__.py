@@ -1,0 +1,1 @@
+"""What a fitted model is worth: figures with intervals, what must be beaten, label sets, comparisons."""

@@ -1,0 +1,1 @@
+"""What is fitted: the table of backbones, networks, and the linear classifiers on their features."""
