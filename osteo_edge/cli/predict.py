@@ -14,6 +14,7 @@ from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Command
 from osteo_edge.cli.inputs import STDIN, Input, Inputs, find_inputs
 from osteo_edge.cli.options import asked_bundles, asked_options, engine_options, verbose_option
+from osteo_edge.cli.pages import make_folder, open_pages, page_options, tell_fault, tell_written
 from osteo_edge.cli.person import check_people, person_options, read_people
 from osteo_edge.cli.terminal import clear_line, tell
 from osteo_edge.cli.writers import Answer, CsvWriter, JsonLinesWriter, JsonWriter, TextWriter, Writer
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from osteo_edge.covariates import Given
     from osteo_edge.prediction import Prediction
     from osteo_edge.predictor import OsteoPredictor
+    from osteo_edge.reports.pages.writing import Pages
 
 _FORMATS = ("text", "json", "jsonl", "csv")
 _EPILOG = """\b
@@ -35,6 +37,7 @@ Examples:
   osteo-edge predict --question all image.png
   osteo-edge predict --format json --explain --output answers radiographs/
   osteo-edge predict --age 67 --sex female --weight 58 image.png
+  osteo-edge predict --report pages --language en --language ar radiographs/
   cat image.png | osteo-edge predict -
 
 Exit codes: 0 answered, 2 usage, 3 unreadable, 4 rejected or referred, 5 bundle, 6 too large, 7 output, 8 engine, 9 memory.
@@ -54,6 +57,13 @@ For several pictures: the gravest, in the order 7, 3, 6, 4, 0."""
 @click.option("--recursive", is_flag=True, help="Also read the folders inside a folder; links to folders are not followed.")
 @click.option("--explain", is_flag=True, help="Write an overlay picture for each answer.")
 @click.option("--output", "folder", type=click.Path(file_okay=False, path_type=Path), help="Folder for overlays [default: .].")
+@click.option(
+    "--report",
+    "report_folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for a page of each answer, a PDF and an HTML file.",
+)
+@page_options
 @person_options
 @engine_options
 @asked_options
@@ -64,6 +74,10 @@ def command(
     recursive: bool,
     explain: bool,
     folder: Path | None,
+    report_folder: Path | None,
+    languages: tuple[str, ...],
+    html_only: bool,
+    with_names: bool,
     age_years: float | None,
     sex: str | None,
     weight_kg: str | None,
@@ -88,6 +102,8 @@ def command(
     """
     if folder is not None and not explain:
         raise click.UsageError("--output is the folder for overlays and needs --explain")
+    if report_folder is None and (languages or html_only or with_names):
+        raise click.UsageError("--language, --html-only and --names are of pages and need --report")
     inputs = find_inputs(paths, recursive=recursive)
     count = len(inputs.pictures)
     threads = threads or available_threads()
@@ -98,12 +114,13 @@ def command(
 
     names = [picture.name for picture in inputs.pictures]
     people = read_people(age_years, sex, weight_kg, covariates, table, names)
-    overlays = _made(folder or Path()) if explain else None
+    overlays = (folder or Path()) if explain and make_folder(folder or Path(), "overlay") else None
     codes = [exit_codes.OUTPUT] if explain and overlays is None else []
+    reports = _Reports(report_folder, count, languages, html_only=html_only, with_names=with_names)
     with OsteoPredictor(models) as predictor:
         check_people(people, predictor, names)
         given = [people.of(name) for name in names]
-        predictions = _predictions(predictor, inputs.pictures, given, explain=explain)
+        predictions = _predictions(predictor, inputs.pictures, given, reports, explain=explain)
         with _writer(style, inputs, is_verbose=is_verbose) as writer:
             for prediction, bar in _with_progress(predictions, count):
                 answer = _answer(prediction, overlays)
@@ -112,6 +129,8 @@ def command(
                 bar.clear()
                 writer.write(answer)
                 codes.append(answer.exit_code)
+                reports.add(prediction)
+    codes += reports.finish()
     if inputs.passed_over and style != "text":
         tell(f"osteo-edge: {counted(inputs.passed_over, 'other file')} passed over", err=True)
     return exit_codes.gravest(codes)
@@ -155,14 +174,55 @@ def _with_progress(predictions: Iterable[Prediction], count: int) -> Iterator[tu
 
 
 def _predictions(
-    predictor: OsteoPredictor, inputs: Sequence[Input], given: Sequence[Given], *, explain: bool
+    predictor: OsteoPredictor, inputs: Sequence[Input], given: Sequence[Given], reports: _Reports, *, explain: bool
 ) -> Iterator[Prediction]:
     """In the inputs' order; files are read ahead, standard input when its turn comes."""
     files = [(picture.name, person) for picture, person in zip(inputs, given, strict=True) if picture.is_file]
     of_files = predictor.predict_files(files, explain=explain)
     with closing(of_files):
         for picture, person in zip(inputs, given, strict=True):
-            yield next(of_files) if picture.is_file else _predict(predictor, picture, person, explain=explain)
+            yield next(of_files) if picture.is_file else _predict(predictor, picture, person, reports, explain=explain)
+
+
+class _Reports:
+    """The pages of a run; without a folder, none."""
+
+    def __init__(self, folder: Path | None, count: int, languages: Sequence[str], *, html_only: bool, with_names: bool) -> None:
+        self._folder, self._written, self._codes = folder, 0, list[int]()
+        self._kept: dict[str, bytes] = {}
+        self._pages: Pages | None = None
+        if folder is None:
+            return
+        self._pages = open_pages(folder, count, languages, html_only=html_only, with_names=with_names)
+        if not make_folder(folder, "page"):
+            self._pages, self._codes = None, [exit_codes.OUTPUT]
+
+    def keep(self, name: str, data: bytes) -> None:
+        """A picture that cannot be read a second time, until its page is written."""
+        if self._pages is not None:
+            self._kept[name] = data
+
+    def add(self, prediction: Prediction) -> None:
+        if self._pages is None:
+            return
+        from osteo_edge.reports.pages.answers import as_answered
+
+        image = self._kept.pop(prediction.source, prediction.source)
+        try:
+            self._pages.add(as_answered(prediction.to_dict()), image)
+            self._written += 1
+        except ReportError as error:
+            self._codes.append(tell_fault(error))
+
+    def finish(self) -> list[int]:
+        """Write the summary; returns the exit codes that the pages ask for."""
+        if self._pages is None or self._folder is None:
+            return self._codes
+        try:
+            tell_written(self._written, self._folder, self._pages.finish())
+        except ReportError as error:
+            self._codes.append(tell_fault(error))
+        return self._codes
 
 
 def _answer(prediction: Prediction, overlays: Path | None) -> Answer:
@@ -180,7 +240,7 @@ def _answer(prediction: Prediction, overlays: Path | None) -> Answer:
         return Answer(prediction, None, exit_codes.OUTPUT)
 
 
-def _predict(predictor: OsteoPredictor, picture: Input, person: Given, *, explain: bool) -> Prediction:
+def _predict(predictor: OsteoPredictor, picture: Input, person: Given, reports: _Reports, *, explain: bool) -> Prediction:
     """For standard input, and for what was found faulty before it was opened."""
     try:
         if picture.fault:
@@ -189,17 +249,8 @@ def _predict(predictor: OsteoPredictor, picture: Input, person: Given, *, explai
 
         if sys.stdin is None:
             raise UnreadableImageError("standard input is closed", code="unreadable")
-        return predictor.predict(read_stream(sys.stdin.buffer), explain=explain, source=STDIN, covariates=person)
+        data = read_stream(sys.stdin.buffer)
+        reports.keep(picture.name, data)
+        return predictor.predict(data, explain=explain, source=STDIN, covariates=person)
     except InputError as error:
         return predictor.reject(picture.name, error, person)
-
-
-def _made(folder: Path) -> Path | None:
-    """The folder for overlays; None, which is told, where it cannot be: the answers are worth having without them."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # ValueError: characters that no folder's name can have
-        reason = error.strerror if isinstance(error, OSError) else error
-        tell(f"osteo-edge: the folder {folder} cannot be made: {reason}; no overlay is written", err=True)
-        return None
-    return folder

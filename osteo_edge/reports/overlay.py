@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
@@ -10,28 +9,25 @@ import numpy as np
 
 from osteo_edge.decision.scores import likeliest
 from osteo_edge.errors import ReportError
-from osteo_edge.images.greys import grey_range
-from osteo_edge.integrity import sha256_hex
 from osteo_edge.joints import Box
-from osteo_edge.labels import Laterality, Mode, Status
+from osteo_edge.labels import Mode, Status
 from osteo_edge.prediction import Answer, Knee, Prediction
 from osteo_edge.radiograph import Radiograph
+from osteo_edge.reports.film import SIDES, as_picture, clipped, draw_box, entitle, scaled
 from osteo_edge.reports.lettering import BACKGROUND_BGR, Colour, Letters, Picture
+from osteo_edge.reports.naming import name_of
 from osteo_edge.reports.text import known, scores
 from osteo_edge.reports.wording import BURNED_IN, degrees_told, told_apart
 from osteo_edge.storage import write_file
 
 MAX_SIDE_PX = 1600
-_MAX_STEM_BYTES = 100
 _ENLARGED_WIDTH_PX = 900
 # A narrower film gets a margin, so that the caption keeps to a few lines.
 _MIN_WIDTH_PX = 640
 _STRONGEST_TINT = 0.55
 _FOR_BGR = (40, 140, 255)
 _AGAINST_BGR = (255, 150, 60)
-_BOX_BGR = (80, 220, 120)
 _TEXT_BGR = (235, 235, 235)
-_SIDES = {Laterality.RIGHT: "R?", Laterality.LEFT: "L?"}
 
 
 def save_overlay(prediction: Prediction, path: Path, *, question: str | None = None) -> Path:
@@ -53,23 +49,8 @@ def save_overlay(prediction: Prediction, path: Path, *, question: str | None = N
 
 
 def overlay_name(prediction: Prediction) -> str:
-    """A file name for the picture's overlay: the picture's own name, harmless and cut to 100 bytes, and what tells it apart.
-
-    The twelve digits come from where the picture lies and from its bytes: pictures of one name in different folders, and the
-    same bytes in two places, have overlays of their own, and an answer given again replaces its older overlay. What a terminal
-    or a file manager does not show as it is (line ends, escapes, marks that turn the direction of writing) is ``_``.
-    """
-    stem = Path(prediction.source).stem.strip("-. ") or "stdin"
-    shown = "".join(character if character.isprintable() else "_" for character in stem)
-    place = f"{_place(prediction.source)}\0{prediction.digest}".encode(errors="surrogatepass")
-    return f"{shown.encode()[:_MAX_STEM_BYTES].decode(errors='ignore')}-{sha256_hex(place)[:12]}.overlay.png"
-
-
-def _place(source: str) -> str:
-    try:
-        return os.path.abspath(source)
-    except OSError:  # the working folder was removed
-        return source
+    """A file name for the picture's overlay, as ``naming.name_of`` makes it."""
+    return f"{name_of(prediction.source, prediction.digest)}.overlay.png"
 
 
 def draw_overlay(prediction: Prediction, *, question: str | None = None) -> Picture:
@@ -87,19 +68,19 @@ def draw_overlay(prediction: Prediction, *, question: str | None = None) -> Pict
     if answer.status is Status.REJECTED or radiograph is None:
         raise ReportError("there is nothing to draw: the picture was rejected, or predicted without explain=True")
     scale = _scale(radiograph)
-    canvas = _as_picture(radiograph, scale)
+    canvas = as_picture(radiograph, scale)
     strongest = max((float(np.abs(knee.saliency).max()) for knee in answer.knees if knee.saliency is not None), default=0)
-    boxes = [_scaled(knee.box, scale) for knee in answer.knees]
+    boxes = [scaled(knee.box, scale) for knee in answer.knees]
     for knee, box in zip(answer.knees, boxes, strict=True):
         _tint(canvas, knee, box, strongest)
-    seen = [_clipped(box, canvas) for box in boxes]
+    seen = [clipped(box, canvas) for box in boxes]
     for box in seen:
-        cv2.rectangle(canvas, (box.x0 + 1, box.y0 + 1), (box.x1 - 2, box.y1 - 2), _BOX_BGR, 2)
+        draw_box(canvas, box)
     film, margin_px = _with_margins(canvas)
     letters = Letters(min(max(film.shape[1] / 1600, 0.55), 0.85))
     for number, (knee, box) in enumerate(zip(answer.knees, seen, strict=True), start=1):
         shifted = Box(box.x0 + margin_px, box.y0, box.x1 + margin_px, box.y1)
-        _entitle(film, shifted, _title(number, knee, answer), letters)
+        entitle(film, shifted, _title(number, knee, answer), letters)
     return np.vstack([film, _caption(prediction, answer, film.shape[1], letters)])
 
 
@@ -123,21 +104,12 @@ def _with_margins(canvas: Picture) -> tuple[Picture, int]:
     return wide, left
 
 
-def _as_picture(radiograph: Radiograph, scale: float) -> Picture:
-    size = (max(1, round(radiograph.width_px * scale)), max(1, round(radiograph.height_px * scale)))
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = cv2.resize(radiograph.pixels, size, interpolation=interpolation)
-    low, high = grey_range(small, 0.5, 99.5)
-    grey = np.clip((small.astype(np.float32) - low) * (255 / max(high - low, 1)), 0, 255).astype(np.uint8)
-    return np.repeat(grey[..., np.newaxis], 3, axis=2)
-
-
 def _tint(canvas: Picture, knee: Knee, box: Box, strongest: float) -> None:
     """Blend orange where the score speaks for the class, blue where it speaks against it, in place."""
     if knee.saliency is None or strongest <= 0:
         return
     full = cv2.resize(knee.saliency, (box.width, box.height), interpolation=cv2.INTER_CUBIC) / strongest
-    seen = _clipped(box, canvas)
+    seen = clipped(box, canvas)
     share = np.clip(full[seen.y0 - box.y0 : seen.y1 - box.y0, seen.x0 - box.x0 : seen.x1 - box.x0], -1, 1)[..., np.newaxis]
     colour = np.where(share > 0, np.array(_FOR_BGR, np.float32), np.array(_AGAINST_BGR, np.float32))
     weight = np.abs(share) * _STRONGEST_TINT
@@ -145,23 +117,10 @@ def _tint(canvas: Picture, knee: Knee, box: Box, strongest: float) -> None:
     inside[:] = (inside * (1 - weight) + colour * weight).astype(np.uint8)
 
 
-def _entitle(film: Picture, box: Box, title: str, letters: Letters) -> None:
-    """A title below the box, or inside where there is no room below: markers of the side usually stand above a knee."""
-    lines = letters.wrap(title, max(box.width, film.shape[1] // 4) - 16)
-    height = letters.line_px * len(lines) + 6
-    width = max(map(letters.width_px, lines)) + 16
-    has_room = box.y1 + height <= film.shape[0]
-    top = box.y1 if has_room else max(0, box.y1 - height - 3)
-    left = max(0, min(box.x0 + (0 if has_room else 3), film.shape[1] - width))
-    plate = film[top : top + height, left : left + width]
-    plate[:] = (plate * 0.4).astype(np.uint8)
-    letters.draw(film, lines, left + 8, top + 3, _BOX_BGR)
-
-
 def _title(number: int, knee: Knee, answer: Answer) -> str:
     """The knee's number, its side, and the degrees that remain of it where people are told them."""
     side, degrees = knee.joint.laterality, degrees_told(knee, answer)
-    named = f"knee {number}: {f'{_SIDES[side]} (from the fibula)' if side else 'side not known'}"
+    named = f"knee {number}: {f'{SIDES[side]} (from the fibula)' if side else 'side not known'}"
     return f"{named}, {degrees}" if degrees else named
 
 
@@ -198,18 +157,6 @@ def _scores(answer: Answer) -> list[str]:
     if answer.mode is not Mode.FUSED:
         return [alone]
     return [alone, f"Together with {known(answer)}: {scores(answer.probabilities)}."]
-
-
-def _clipped(box: Box, canvas: Picture) -> Box:
-    """The part of the box that lies on the canvas, never empty."""
-    height, width = canvas.shape[:2]
-    x0, y0 = min(max(box.x0, 0), width - 1), min(max(box.y0, 0), height - 1)
-    return Box(x0, y0, max(min(box.x1, width), x0 + 1), max(min(box.y1, height), y0 + 1))
-
-
-def _scaled(box: Box, scale: float) -> Box:
-    x0, y0 = round(box.x0 * scale), round(box.y0 * scale)
-    return Box(x0, y0, max(round(box.x1 * scale), x0 + 1), max(round(box.y1 * scale), y0 + 1))
 
 
 def _encode(picture: Picture, path: Path) -> bytes:

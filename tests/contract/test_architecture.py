@@ -17,9 +17,10 @@ ALLOWED = {
     "export": {"osteo_edge", "train", "export"},
     "benchmarks": {"osteo_edge", "train", "export", "benchmarks"},
 }
-# cryptography is an extra, loaded when a signature is checked; pydicom and imagecodecs are another, loaded for a DICOM file.
+# cryptography is an extra, loaded when a signature is checked; pydicom and imagecodecs are another, loaded for a DICOM file;
+# typst is a third, loaded for a PDF.
 RUNTIME_LIBRARIES = {"numpy", "cv2", "onnxruntime", "simplejpeg", "click", "ai_edge_litert", "tflite_runtime", "cryptography"}
-RUNTIME_LIBRARIES |= {"pydicom", "imagecodecs"}
+RUNTIME_LIBRARIES |= {"pydicom", "imagecodecs", "typst"}
 # PyInstaller itself imports its hook, and nobody else does.
 ALSO_IN = {"_pyinstaller": {"PyInstaller"}}
 
@@ -79,6 +80,7 @@ ABOVE = {
     "decision": {"finder", "engines", "predictor", "prediction", "reports", "benchmark", "cli"},
     "engines": {"decision", "reports", "benchmark", "cli"},
     "reports": {"engines", "predictor", "benchmark", "cli"},
+    "reports/pages": {"engines", "decision", "predictor", "benchmark", "cli"},
     "clinical": {"images", "engines", "decision", "predictor", "prediction", "reports", "benchmark", "cli"},
     "benchmark": {"cli"},
 }
@@ -106,7 +108,7 @@ def test_every_module_of_the_runtime_stands_in_the_table() -> None:
     """Commands do not: each is a file named after itself."""
     table = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## Rooms")[2].partition("\n## ")[0]
     named = {word.removeprefix("osteo_edge/").removesuffix(".py") for word in re.findall(r"`([^`]+)`", table)}
-    commands = {"predict", "bundles", "tune", "bench", "doctor", "risk"}
+    commands = {"predict", "report", "bundles", "tune", "bench", "doctor", "risk"}
     modules = {path.stem for path in modules_of("osteo_edge") if path.parent.name != "_pyinstaller"}
     assert modules - named - commands == {"__init__", "__main__"}
 

@@ -14,7 +14,7 @@ from osteo_edge.engines.stored import SCHEMA_VERSION, Tuning, circumstances, sto
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("numpy", "cv2", "simplejpeg", "onnxruntime", "ai_edge_litert", "tflite_runtime", "tensorflow", "keras", "cryptography")
-HEAVY += ("pydicom", "imagecodecs")
+HEAVY += ("pydicom", "imagecodecs", "typst")
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -32,6 +32,7 @@ def loaded_after(statement: str) -> set[str]:
         "from osteo_edge.cli.main import _run; assert _run(['--help']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['--version']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['predict', '--help']) == 0",
+        "from osteo_edge.cli.main import _run; assert _run(['report', '--help']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['tune', '--help']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['tune', '--forget']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['bench', '--help']) == 0",

@@ -15,13 +15,13 @@ from osteo_edge.joints import Box
 from osteo_edge.labels import Laterality
 from osteo_edge.prediction import Prediction
 from osteo_edge.radiograph import Radiograph
-from osteo_edge.reports import overlay
+from osteo_edge.reports import film
 from osteo_edge.reports.lettering import BACKGROUND_BGR, Letters, drawable
 from osteo_edge.reports.overlay import MAX_SIDE_PX, draw_overlay
 from tests.answers import with_first
 from tests.bundles import DENSITY
 
-GREEN = np.array(overlay._BOX_BGR)
+GREEN = np.array(film.BOX_BGR)
 SHAPES = [(1600, 256), (3000, 300), (400, 4000), (256, 256), (256, 700), (2660, 2180), (20, 20), (9000, 12)]
 
 
