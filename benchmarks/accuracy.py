@@ -28,7 +28,7 @@ from osteo_edge.manifest import ENGINE_NAMES, Metric
 from osteo_edge.records import to_plain
 
 if TYPE_CHECKING:
-    from export.folds import FoldFigures
+    from export.plans import FoldFigures
     from export.report.material import BundleMaterial, PackedFile
     from osteo_edge.bundle import Bundle
 

@@ -117,7 +117,8 @@ def make_files(run_folder: Path, finder: Path, data: Path, folder: Path, knees: 
 
     from benchmarks.ncnn_writer import write_ncnn
     from export.graph import inference_form
-    from export.quantization import Exact, Recipe, make, representative_set
+    from export.plans import Recipe
+    from export.quantization import Exact, make, representative_set
     from export.radiographs import View, read_cases
     from export.radiographs import knees as of_all
     from osteo_edge.finder.joint_finder import JointFinder

@@ -92,8 +92,8 @@ def plan(
 ) -> None:
     """Find the int8 files that a bundle may hold: measure each layer group's damage, search, and judge fold by fold."""
     with _told_in_one_line():
-        from export.planning import Task, make_plan, write_plan
-        from export.quantization import Budget
+        from export.planning import Task, make_plan
+        from export.plans import Budget, write_plan
         from export.source import load_source
         from osteo_edge.finder.joint_finder import JointFinder
         from osteo_edge.manifest import ENGINE_NAMES
@@ -120,7 +120,7 @@ def plans(files: tuple[Path, ...]) -> None:
     """Print several plan.json side by side, as a Markdown table."""
     with _told_in_one_line():
         from export.plan_table import plan_table
-        from export.planning import read_any_plan
+        from export.plans import read_any_plan
 
         click.echo(plan_table([read_any_plan(file) for file in files]))
 
@@ -135,7 +135,7 @@ def measure(run_folder: Path, finder: Path, data: Path, plan_file: Path, output:
     """Keep what a plan's int8 files take from training radiographs, so that they are made again, to the byte, without any."""
     with _told_in_one_line():
         from export.measured import measure_source, write_measured
-        from export.planning import read_plan
+        from export.plans import read_plan
         from export.source import load_source
         from osteo_edge.finder.joint_finder import JointFinder
 
@@ -207,7 +207,7 @@ def bundle(
         from export.evidence import read_evidence
         from export.measured import read_measured
         from export.pipeline import Material, export_bundle
-        from export.planning import read_plan
+        from export.plans import read_plan
         from export.reference import draw_reference
         from export.source import load_source
         from osteo_edge.finder.joint_finder import JointFinder
@@ -293,7 +293,7 @@ def _member_summary(member: Any) -> Iterator[str]:
 
 
 def _plan_summary(made: Any) -> Iterator[str]:
-    from export.quantization.records import LOST
+    from export.plans import LOST
 
     for name, member in made.members.items():
         yield name

@@ -10,9 +10,9 @@ from export.card_commands import commands_section
 from export.card_files import Pictures, files_section, precision_section
 from export.card_grades import sections_of_grades
 from export.data_card import DataCard
-from export.folds import FoldFigures
 from export.members import ExportedMember
 from export.origin import Origin
+from export.plans import FoldFigures
 from export.question_card import QuestionCard
 from export.source import Source
 from export.stability import read_stability, stability_section

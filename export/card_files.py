@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from export.folds import FoldFigures
 from export.members import ExportedMember, ModelFile
-from export.planning import MemberPlan, Reduced
-from export.quantization.records import LOST
+from export.plans import LOST, FoldFigures, MemberPlan, Reduced
 from osteo_edge.manifest import Metric
 
 _HELD_BACK = {

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from export.errors import ExportError
 from export.graph import inference_form
 from export.parity import run_file
-from export.quantization.records import LOST, Lost
+from export.plans import FoldFigures
 from export.radiographs import Case, View
 from export.to_onnx import to_onnx
 from osteo_edge.decision.scores import mean_logits, softmax
-from osteo_edge.manifest import EngineName, InputSpec, Metric
+from osteo_edge.manifest import EngineName, InputSpec
 from train.fitting.fold_networks import FoldNetwork, load_fold_networks
 from train.judging.evaluate import compare
 from train.runs.scores import MODEL, Scores, read_scores
@@ -58,30 +58,6 @@ class FoldScores:
     @property
     def probabilities(self) -> Floats:
         return softmax(self.logits)
-
-
-@dataclass(frozen=True)
-class FoldFigures:
-    """Figures of fp32 and of the reduced form on the same held-back radiographs, with 95 % intervals by patient.
-
-    Attributes:
-        difference: reduced less fp32, paired.
-    """
-
-    fp32: Mapping[str, Metric]
-    reduced: Mapping[str, Metric]
-    difference: Mapping[str, Metric]
-
-    @property
-    def figure(self) -> Lost:
-        """By which what is lost is judged."""
-        return next(name for name in LOST if name in self.difference)
-
-    @property
-    def drop(self) -> Metric:
-        """What is lost of it."""
-        lost = self.difference[self.figure]
-        return Metric(-lost.value, -lost.high, -lost.low)
 
 
 class FoldBench:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import ExportError
-from export.folds import MOVED_TOLERANCE, RECORD_TOLERANCE, RESAMPLES, SEED, FoldFigures, FoldScores, MakeFile
+from export.folds import MOVED_TOLERANCE, RECORD_TOLERANCE, RESAMPLES, SEED, FoldScores, MakeFile
 from export.parity import run_file
+from export.plans import FoldFigures
 from export.quantization import Exact
 from export.radiographs import Case
 from osteo_edge.decision.ensemble import combine

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from export.errors import ExportError
 from export.graded_knees import read_source_cases
 from export.graph import inference_form
-from export.planning import MemberPlan, SourcePlan, digest_of
-from export.quantization import Exact, Maker, Measured, Recipe, RepresentativeSet, integers, representative_set
+from export.plans import MemberPlan, Recipe, SourcePlan, digest_of
+from export.quantization import Exact, Maker, Measured, RepresentativeSet, integers, representative_set
 from export.quantization.records import Floats, Limits
 from export.radiographs import Case, View
 from export.source import Source

@@ -23,8 +23,9 @@ from export.parity import (
     run_file,
     run_network,
 )
-from export.planning import MemberPlan, Reduced, knees_of_training
-from export.quantization import Agreement, AgreementBench, Exact, Maker, RepresentativeSet, representative_set
+from export.planning import knees_of_training
+from export.plans import Agreement, MemberPlan, Reduced
+from export.quantization import AgreementBench, Exact, Maker, RepresentativeSet, representative_set
 from export.radiographs import Case, knees
 from export.to_litert import to_litert
 from osteo_edge.decision.scores import mean_logits, softmax

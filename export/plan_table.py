@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from export.planning import MemberPlan, Reduced, SourcePlan
+from export.plans import MemberPlan, Reduced, SourcePlan
 from osteo_edge.manifest import Metric
 
 _ENGINES = {"onnxruntime": "ONNX Runtime", "litert": "LiteRT"}

@@ -6,47 +6,42 @@ The search is long; what it found is a file of its own (``plan.json``), from whi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.bundle_writer import to_json
-from export.errors import ExportError
-from export.folds import FoldBench, FoldFigures, FoldScores, MakeFile, compare_forms, views_of
+from export.folds import FoldBench, FoldScores, MakeFile, compare_forms, views_of
 from export.graded_bench import GradedBench, judge_together
 from export.graded_knees import read_source_cases
 from export.graph import inference_form
-from export.quantization import (
+from export.plans import (
+    SCHEMA_VERSION,
     Agreement,
-    AgreementBench,
+    Bin,
     Budget,
     EnginePlan,
-    Exact,
-    Maker,
+    FoldFigures,
+    MemberPlan,
     Plan,
     Preference,
     Recipe,
-    make,
-    representative_set,
-    search,
+    Reduced,
+    SourcePlan,
+    digest_of,
 )
+from export.quantization import AgreementBench, Exact, Maker, make, representative_set, search
 from export.radiographs import Case, View, knees, read_cases
 from export.source import Source
 from export.to_litert import to_litert
-from osteo_edge.errors import ManifestError
 from osteo_edge.finder.joint_finder import JointFinder
-from osteo_edge.integrity import sha256_hex
 from osteo_edge.manifest import ENGINE_NAMES, EngineName, InputSpec, Metric
-from osteo_edge.records import parse_json, parse_record
-from osteo_edge.storage import write_file
 from train.data.dataset import Dataset, read_dataset
 from train.fitting.fold_networks import FoldNetwork, load_fold_networks
 from train.grading.knees import read_index
 from train.judging.evaluate import reliability
-from train.runs.folder import WEIGHTS_FILE
 from train.runs.scores import MODEL, read_scores
 
 if TYPE_CHECKING:
@@ -54,86 +49,8 @@ if TYPE_CHECKING:
 
     from train.runs.folder import Run
 
-SCHEMA_VERSION = 1
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
-
-
-@dataclass(frozen=True)
-class Bin:
-    """Of a reliability diagram: share of the radiographs, mean confidence, share that is right."""
-
-    share: float
-    confidence: float
-    right: float
-
-
-@dataclass(frozen=True)
-class Reduced:
-    """One reduced file of a member, judged.
-
-    Attributes:
-        recipe: None for half precision, which needs none.
-        agreement: with fp32 on unlabelled knees.
-        figures: fold by fold, against fp32.
-        reliability: of its out-of-fold scores.
-        is_accepted: it meets the budget.
-    """
-
-    engine: EngineName
-    precision: Literal["fp16", "int8"]
-    recipe: Recipe | None
-    bytes: int
-    agreement: Agreement
-    figures: FoldFigures
-    reliability: tuple[Bin, ...]
-    is_accepted: bool
-
-    @property
-    def is_tuned(self) -> bool:
-        """Whether the weights are fine-tuned for it, on training radiographs."""
-        return self.recipe is not None and self.recipe.tuning_epochs > 0
-
-
-@dataclass(frozen=True)
-class MemberPlan:
-    """What was found for one member.
-
-    Attributes:
-        weights_sha256: of the run's weights.
-        int8: the search.
-        reduced: the files that came out of it, and half precision.
-        reliability: of the fp32 out-of-fold scores.
-    """
-
-    run: str
-    weights_sha256: str
-    int8: Plan
-    reduced: tuple[Reduced, ...]
-    reliability: tuple[Bin, ...]
-
-    def accepted(self) -> tuple[Reduced, ...]:
-        return tuple(one for one in self.reduced if one.is_accepted)
-
-
-@dataclass(frozen=True)
-class SourcePlan:
-    """``plan.json``.
-
-    Attributes:
-        radiographs, unlabelled: pictures with a knee that fold by fold judging and agreement stand on.
-        members: by name.
-        together: engine -> figures of the whole ensemble with all members' int8 files, where every member has one.
-    """
-
-    schema_version: Literal[1]
-    source: str
-    budget: Budget
-    preference: Preference
-    radiographs: int
-    unlabelled: int
-    members: Mapping[str, MemberPlan]
-    together: Mapping[str, FoldFigures] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -180,51 +97,6 @@ def make_plan(task: Task, track: Track) -> SourcePlan:
         members[name], scores[name] = _plan_member(task, run, exact, benches[name], cases[view], unlabelled, track)
     together = _judge_together(task, benches, scores) if len(source.runs) > 1 else {}
     return SourcePlan(SCHEMA_VERSION, source.folder.name, task.budget, task.preference, counts[0], counts[1], members, together)
-
-
-def write_plan(plan: SourcePlan, path: Path) -> None:
-    """Write ``plan.json``.
-
-    Raises:
-        ExportError: the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, to_json(plan))
-    except OSError as error:
-        raise ExportError(f"{path} cannot be written ({error.strerror}); choose another --output") from error
-
-
-def read_plan(path: Path, source: Source) -> SourcePlan:
-    """Read ``plan.json``, which must be of just these runs.
-
-    Raises:
-        ExportError: it cannot be read, or is of other weights.
-    """
-    plan = read_any_plan(path)
-    digests = {name: digest_of(run) for name, run in zip(source.names, source.runs, strict=True)}
-    if digests != {name: member.weights_sha256 for name, member in plan.members.items()}:
-        raise ExportError(f"{path}: was made for other weights than those of {source.folder}; make it again")
-    return plan
-
-
-def read_any_plan(path: Path) -> SourcePlan:
-    """Read ``plan.json``, whatever it is of.
-
-    Raises:
-        ExportError: it cannot be read.
-    """
-    try:
-        return parse_record(SourcePlan, parse_json(path.read_bytes(), what=path.name), where=path.name)
-    except OSError as error:
-        raise ExportError(f"{path} cannot be read ({error.strerror}); make it with 'python -m export plan'") from error
-    except ManifestError as error:
-        raise ExportError(f"{path}: is not a plan that this version writes ({error}); make it again") from error
-
-
-def digest_of(run: Run) -> str:
-    """SHA-256 of a run's file of weights."""
-    return sha256_hex((run.folder / WEIGHTS_FILE).read_bytes())
 
 
 class Bench(Protocol):

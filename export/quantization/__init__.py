@@ -11,45 +11,18 @@ from export.quantization.damage import group_damages
 from export.quantization.groups import groups_of
 from export.quantization.integers import require_seven_bits
 from export.quantization.making import Maker, make
-from export.quantization.records import (
-    Agreement,
-    Budget,
-    EnginePlan,
-    Exact,
-    Flip,
-    Found,
-    GroupDamage,
-    Measured,
-    Method,
-    Plan,
-    Preference,
-    Ranges,
-    Recipe,
-    RepresentativeSet,
-    Tried,
-)
+from export.quantization.records import Exact, Found, Measured, RepresentativeSet
 from export.quantization.representative import representative_set
 from export.quantization.searching import search
 from export.quantization.speed import paired_speed
 
 __all__ = [
-    "Agreement",
     "AgreementBench",
-    "Budget",
-    "EnginePlan",
     "Exact",
-    "Flip",
     "Found",
-    "GroupDamage",
     "Maker",
     "Measured",
-    "Method",
-    "Plan",
-    "Preference",
-    "Ranges",
-    "Recipe",
     "RepresentativeSet",
-    "Tried",
     "agreement_of",
     "group_damages",
     "groups_of",

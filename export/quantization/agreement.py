@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from export.errors import ExportError
 from export.parity import MIN_MARGIN, run_file
-from export.quantization.records import Agreement, Exact, Flip, Floats
+from export.plans import Agreement, Flip
+from export.quantization.records import Exact, Floats
 from export.radiographs import Case
 from osteo_edge.manifest import EngineName
 

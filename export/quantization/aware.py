@@ -17,10 +17,11 @@ import onnx
 
 from export.errors import ExportError
 from export.graph import FEATURES, LOGITS, find_head
+from export.plans import Ranges, Recipe
 from export.quantization import integers, litert
 from export.quantization.groups import quantizable
 from export.quantization.ranges import BINS, LEVELS, Histogram, Limits
-from export.quantization.records import Exact, Floats, Ranges, Recipe
+from export.quantization.records import Exact, Floats
 from export.quantization.rounding import layers_of
 
 if TYPE_CHECKING:

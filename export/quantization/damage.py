@@ -7,9 +7,9 @@ from typing import Any
 
 import onnx
 
+from export.plans import GroupDamage, Method, Recipe
 from export.quantization.agreement import AgreementBench
 from export.quantization.making import Maker
-from export.quantization.records import GroupDamage, Method, Recipe
 from export.quantization.wiring import Wiring
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]

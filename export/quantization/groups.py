@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import onnx
 
 from export.graph import FEATURES
-from export.quantization.records import Method
+from export.plans import Method
 from export.quantization.wiring import Wiring, attribute, sides
 
 STEM, HEAD, RESIDUAL = "stem", "head", "residual"

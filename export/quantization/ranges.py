@@ -15,7 +15,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from export.graph import INPUT_NAME
-from export.quantization.records import Floats, Limits, Ranges
+from export.plans import Ranges
+from export.quantization.records import Floats, Limits
 from export.quantization.wiring import Wiring
 
 BINS = 2048

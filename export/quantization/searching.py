@@ -10,24 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
+from export.plans import LOST, Agreement, Budget, EnginePlan, GroupDamage, Method, Plan, Preference, Ranges, Recipe, Tried
 from export.quantization.agreement import AgreementBench
 from export.quantization.damage import group_damages
 from export.quantization.groups import ALWAYS_FLOAT
 from export.quantization.making import Maker
-from export.quantization.records import (
-    LOST,
-    Agreement,
-    Budget,
-    EnginePlan,
-    Found,
-    GroupDamage,
-    Method,
-    Plan,
-    Preference,
-    Ranges,
-    Recipe,
-    Tried,
-)
+from export.quantization.records import Found
 from export.quantization.speed import paired_speed
 from osteo_edge.manifest import ENGINE_NAMES, EngineName, Metric
 

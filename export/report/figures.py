@@ -8,8 +8,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from export.planning import Bin
-from export.quantization import GroupDamage
+from export.plans import Bin, GroupDamage
 from osteo_edge.manifest import Metric
 from train.judging.pages.figures import COLOURS, tidy
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from export.planning import MemberPlan, Reduced
-from export.quantization.records import LOST
+from export.plans import LOST, MemberPlan, Reduced
 from export.report.material import BundleMaterial
 from osteo_edge.manifest import Metric
 

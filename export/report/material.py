@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from export.errors import ExportError
-from export.folds import FoldFigures
-from export.planning import MemberPlan, Reduced
-from export.quantization import Agreement
+from export.plans import Agreement, FoldFigures, MemberPlan, Reduced
 from osteo_edge.bundle import Bundle
 from osteo_edge.errors import ManifestError
 from osteo_edge.manifest import Manifest, Member

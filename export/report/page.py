@@ -9,9 +9,7 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from export.planning import Reduced
-from export.quantization import Agreement, Flip
-from export.quantization.records import LOST, Lost
+from export.plans import LOST, Agreement, Flip, Lost, Reduced
 from export.report import figures
 from export.report.findings import ENGINES, findings, signed
 from export.report.material import BundleMaterial, PackedFile

@@ -200,7 +200,8 @@ def finder(finder_bytes: bytes) -> Any:
 def plan(run_folder: Path, radiographs: Path, unlabelled: Path, finder: Any, track: Any) -> Any:
     """What a search finds within a budget that nearly anything keeps to; of the ways it starts from, one an engine."""
     from export.planning import Task, make_plan
-    from export.quantization import Budget, Recipe, search
+    from export.plans import Budget, Recipe
+    from export.quantization import search
     from export.source import load_source
 
     task = Task(load_source(run_folder), finder, radiographs, unlabelled, Budget(0.5, 0.9), "size")

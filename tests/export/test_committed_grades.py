@@ -22,7 +22,7 @@ def test_it_comes_out_as_it_is_embedded(
 ) -> None:
     from export.evidence import read_evidence
     from export.measured import read_measured
-    from export.planning import read_plan
+    from export.plans import read_plan
 
     embedded = open_bundle("knee-osteoarthritis")
     source = load_source(ROOT / "train/results" / embedded.manifest.provenance["training_run"])

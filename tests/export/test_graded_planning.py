@@ -18,8 +18,9 @@ from export.graded_bench import GradedBench
 from export.graded_knees import read_graded_cases
 from export.graph import inference_form
 from export.plan_table import plan_table
-from export.planning import Task, make_plan, read_plan, write_plan
-from export.quantization import Budget, Exact, Recipe, representative_set, search
+from export.planning import Task, make_plan
+from export.plans import Budget, Recipe, read_plan, write_plan
+from export.quantization import Exact, representative_set, search
 from export.radiographs import View
 from tests.export.test_graded_bundle import graded_bundle, graded_knees, graded_material, graded_run  # noqa: F401 (fixtures)
 from train.grading.knees import GradedKnee, read_index

@@ -16,7 +16,8 @@ from export.__main__ import main
 from export.errors import ExportError
 from export.measured import MeasuredMember, measure_source, read_measured, write_measured
 from export.pipeline import export_bundle
-from export.quantization import Exact, Maker, Recipe, RepresentativeSet
+from export.plans import Recipe
+from export.quantization import Exact, Maker, RepresentativeSet
 from osteo_edge.predictor import OsteoPredictor
 
 NOBODY = RepresentativeSet(1, 6, "0" * 64)
@@ -144,7 +145,7 @@ def test_neither_radiographs_nor_measurements_is_said(material: Any, track: Any,
 def test_the_commands_do_both(
     run_folder: Path, plan: Any, finder_file: Path, radiographs: Path, material: Any, exported: Any, tmp_path: Path
 ) -> None:
-    from export.planning import write_plan
+    from export.plans import write_plan
 
     write_plan(plan, tmp_path / "plan.json")
     common = ["--run", run_folder, "--finder", finder_file, "--plan", tmp_path / "plan.json"]

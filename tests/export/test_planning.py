@@ -19,7 +19,7 @@ from export.folds import FoldBench, FoldScores, views_of
 from export.members import _reduced
 from export.pipeline import export_bundle, self_test_tolerance
 from export.plan_table import plan_table
-from export.planning import read_any_plan, read_plan, write_plan
+from export.plans import read_any_plan, read_plan, write_plan
 from export.radiographs import read_cases
 from export.report.material import read_material
 from export.report.page import as_html

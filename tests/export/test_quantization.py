@@ -15,10 +15,10 @@ from onnx import helper, numpy_helper
 from export import parity
 from export.errors import ExportError
 from export.graph import FEATURES, INPUT_NAME, LOGITS, head_weights
+from export.plans import Recipe
 from export.quantization import (
     Exact,
     Maker,
-    Recipe,
     RepresentativeSet,
     groups_of,
     integers,

@@ -12,13 +12,11 @@ import pytest
 
 from export.errors import ExportError
 from export.parity import run_network
+from export.plans import Budget, Plan, Recipe
 from export.quantization import (
     AgreementBench,
-    Budget,
     Exact,
     Maker,
-    Plan,
-    Recipe,
     RepresentativeSet,
     agreement_of,
     group_damages,
