@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import pytest
 import typst
-from osteo_edge.mapping import FrozenMapping
 
 from osteo_edge.clinical.advice import risk_of
 from osteo_edge.errors import ReportError
@@ -22,6 +21,7 @@ from osteo_edge.integrity import sha256_hex
 from osteo_edge.labels import Laterality, Status
 from osteo_edge.prediction import Prediction
 from osteo_edge.questions import BONE_DENSITY
+from osteo_edge.records import FrozenMapping
 from osteo_edge.reports.pages import captions, pdf
 from osteo_edge.reports.pages.answers import Answered, as_answered, read_answers
 from osteo_edge.reports.pages.catalogue import catalogue_of
