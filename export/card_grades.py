@@ -7,7 +7,7 @@ from typing import Any
 
 from export.card_tables import enough, shown, table
 from osteo_edge.decision.conformal import TIE
-from osteo_edge.manifest import Manifest, Metric
+from osteo_edge.manifest import Conformal, Manifest, Metric
 
 _FIGURES = {
     "quadratic_kappa": "Quadratic kappa",
@@ -58,6 +58,12 @@ def _results(manifest: Manifest, metrics: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _score(conformal: Conformal) -> str:
+    if conformal.by_answer:
+        return "the geometric mean of its probability and of that of the answer in which it lies"
+    return "its probability"
+
+
 def _missed(manifest: Manifest, metrics: Mapping[str, Any]) -> str:
     counts = zip(manifest.labels, metrics["not_found_by_grade"], strict=True)
     return ", ".join(f"{count} {label}" for label, count in counts if count) or "none"
@@ -76,7 +82,7 @@ def _label_sets(manifest: Manifest, metrics: Mapping[str, Any]) -> list[str]:
     lines = [
         "## When it does not answer",
         "",
-        f"A grade stays in a knee's set when its probability is at least {enough(conformal, manifest.labels)}; these are "
+        f"A grade stays in a knee's set when {_score(conformal)} is at least {enough(conformal, manifest.labels)}; these are "
         f"fitted so that the sets of {conformal.coverage:.0%} of the patients of each grade hold it. A grade within {TIE:g} of "
         "the likeliest stays too, and what lies between two that stay. A set whose grades do not all lie in one of the answers "
         "is 'referred'.",

@@ -98,11 +98,14 @@ class Conformal:
             where the thresholds are equal (LAC), of each class where each was fitted on those of its class.
         min_probabilities: one a label, in the labels' order: a class with at least this probability is in the set.
         calibration_size: number of held-back radiographs or knees that the thresholds were fitted on.
+        by_answer: whether what is compared with these is the geometric mean of the class's probability and that of the answer
+            in which it lies, so that sets part between two answers rather than within one.
     """
 
     coverage: float
     min_probabilities: tuple[float, ...]
     calibration_size: int
+    by_answer: bool = False
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def decide(manifest: Manifest, logits: NDArray[np.floating], person: Person) -> 
     image = _named(manifest, softmax(logits))
     fusion = manifest.fusion
     if fusion is None or not person.values or person.missing:
-        labels = label_set(image, manifest.conformal)
+        labels = label_set(image, manifest.conformal, manifest.question)
         unsure = _not_sure(manifest.question, labels, manifest.conformal.coverage)
         findings = (*_unproven(manifest.is_proven), *unsure)
         return Verdict(Mode.IMAGE, labels, image, image, _NOTHING, findings, tuple(_left_out(person)))
@@ -76,7 +76,8 @@ def _decide_with(
 
     values = person.values
     fused = _named(manifest, softmax(fuse(fusion, logits, values)))
-    told_apart, unsupported = label_set(fused, fusion.conformal), outside_support(fusion, values)
+    told_apart = label_set(fused, fusion.conformal, manifest.question)
+    unsupported = outside_support(fusion, values)
     # What training never saw for such a person cannot be ruled out either.
     labels = without_gap({*told_apart, *(label for _, label in unsupported)}, manifest.labels)
     by_name = {covariate.name: covariate for covariate in fusion.covariates}

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from osteo_edge import BoneStatus, open_bundle
-from osteo_edge.decision.conformal import TIE, label_set, without_gap
+from osteo_edge.decision.conformal import TIE, label_set, standings, without_gap
 from osteo_edge.decision.explanation import read_head_weights, saliency
 from osteo_edge.decision.scores import mean_logits, softmax
 from osteo_edge.errors import ManifestError
 from osteo_edge.manifest import Conformal
+from osteo_edge.questions import BONE_DENSITY
 from tests.bundles import DENSITY
 
 LABELS = ("normal", "osteopenia", "osteoporosis")
@@ -44,7 +45,7 @@ def test_the_picture_is_the_mean_of_its_knees() -> None:
     ],
 )
 def test_label_set_holds_what_cannot_be_ruled_out(probabilities: tuple[float, ...], expected: tuple[str, ...]) -> None:
-    assert label_set(named(probabilities), Conformal(0.9, (0.2,) * 3, 100)) == expected
+    assert label_set(named(probabilities), Conformal(0.9, (0.2,) * 3, 100), BONE_DENSITY) == expected
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_label_set_holds_what_cannot_be_ruled_out(probabilities: tuple[float, ..
 def test_what_cannot_be_told_from_the_likeliest_class_remains_whatever_the_threshold(
     probabilities: tuple[float, ...], expected: tuple[str, ...]
 ) -> None:
-    assert label_set(named(probabilities), Conformal(0.5, (0.99,) * 3, 10)) == expected
+    assert label_set(named(probabilities), Conformal(0.5, (0.99,) * 3, 10), BONE_DENSITY) == expected
 
 
 @pytest.mark.parametrize(
@@ -76,11 +77,20 @@ def test_what_cannot_be_told_from_the_likeliest_class_remains_whatever_the_thres
     ],
 )
 def test_each_class_has_a_threshold_of_its_own(probabilities: tuple[float, ...], expected: tuple[str, ...]) -> None:
-    assert label_set(named(probabilities), Conformal(0.9, (0.5, 0.4, 0.2), 100)) == expected
+    assert label_set(named(probabilities), Conformal(0.9, (0.5, 0.4, 0.2), 100), BONE_DENSITY) == expected
 
 
 def test_what_lies_between_two_remaining_classes_remains() -> None:
-    assert label_set(named((0.5, 0.1, 0.4)), Conformal(0.9, (0.3,) * 3, 100)) == LABELS
+    assert label_set(named((0.5, 0.1, 0.4)), Conformal(0.9, (0.3,) * 3, 100), BONE_DENSITY) == LABELS
+
+
+def test_by_answer_a_class_stands_with_the_answer_that_holds_it() -> None:
+    """Normal is an answer, and the other two together are one."""
+    shares = named((0.36, 0.04, 0.60))
+    assert list(standings(shares, BONE_DENSITY).values()) == pytest.approx([0.36, (0.04 * 0.64) ** 0.5, (0.60 * 0.64) ** 0.5])
+    for by_answer, expected in ((False, LABELS), (True, ("osteopenia", "osteoporosis"))):
+        conformal = Conformal(0.9, (0.361 if by_answer else 0.36, 0.15, 0.5), 100, by_answer=by_answer)
+        assert label_set(shares, conformal, BONE_DENSITY) == expected
 
 
 scores = st.lists(st.floats(0, 1), min_size=3, max_size=3).filter(lambda numbers: sum(numbers) > 1e-6)
@@ -91,13 +101,13 @@ def test_a_label_set_is_never_empty_has_no_gap_and_leaves_ties_in(
     numbers: list[float], thresholds: list[float], spread: float
 ) -> None:
     shares = tuple(number / sum(numbers) for number in numbers)
-    kept = label_set(named(shares), Conformal(0.9, tuple(thresholds), 100))
+    kept = label_set(named(shares), Conformal(0.9, tuple(thresholds), 100), BONE_DENSITY)
     places = [LABELS.index(label) for label in kept]
     assert places == list(range(places[0], places[-1] + 1))
     for (label, share), enough in zip(named(shares).items(), thresholds, strict=True):
         assert label in kept or (share < enough and share < max(shares) - TIE)
     nearly_flat = named(tuple(0.3 + spread * number for number in numbers))
-    assert label_set(nearly_flat, Conformal(0.9, tuple(thresholds), 100)) == LABELS
+    assert label_set(nearly_flat, Conformal(0.9, tuple(thresholds), 100), BONE_DENSITY) == LABELS
 
 
 def test_a_gap_is_filled_in_the_order_of_the_labels() -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from osteo_edge.decision.conformal import label_set
 from osteo_edge.manifest import Conformal
+from osteo_edge.questions import BONE_DENSITY
 from osteo_edge.reports.wording import HIGHER_CHANCE, NO_SIGN, NOT_SURE, sentence_of
 from train.data.dataset import LABELS
 
@@ -38,7 +39,7 @@ def fit_threshold(true_probabilities: NDArray[np.float64], coverage: float) -> C
 def describe(labels: NDArray[np.int64], probabilities: NDArray[np.float64], coverage: float) -> dict[str, Any]:
     """The threshold and what it does to these same pictures: single answers and coverage, whole and by class."""
     fitted = fit_threshold(probabilities[np.arange(len(labels)), labels], coverage)
-    sets = [label_set(dict(zip(LABELS, row, strict=True)), fitted) for row in probabilities.tolist()]
+    sets = [label_set(dict(zip(LABELS, row, strict=True)), fitted, BONE_DENSITY) for row in probabilities.tolist()]
     covered = np.array([LABELS[label] in labels_shown for label, labels_shown in zip(labels, sets, strict=True)])
     return {
         "coverage": coverage,
