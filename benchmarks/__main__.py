@@ -10,14 +10,12 @@ from benchmarks import (
     devices,
     engines,
     growth,
-    one_graph,
     peers,
     questions,
     reduced_decode,
     roofline,
     saliency,
     stability,
-    winograd,
 )
 from benchmarks.graded import command as graded
 
@@ -34,14 +32,12 @@ main.add_command(engines.command)
 main.add_command(graded.external)
 main.add_command(graded.grades)
 main.add_command(growth.command)
-main.add_command(one_graph.command)
 main.add_command(peers.command)
 main.add_command(questions.command)
 main.add_command(reduced_decode.command)
 main.add_command(roofline.command)
 main.add_command(saliency.command)
 main.add_command(stability.command)
-main.add_command(winograd.command)
 
 if __name__ == "__main__":
     main(prog_name="python -m benchmarks")

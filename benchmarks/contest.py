@@ -35,7 +35,6 @@ class Entry:
         engine: as ``benchmarks.worker`` names it.
         models: files that run in turn, as one.
         inputs: one ``.npy`` of knees a model.
-        options: of the engine.
     """
 
     name: str
@@ -45,7 +44,6 @@ class Entry:
     models: tuple[Path, ...]
     inputs: tuple[Path, ...]
     threads: int
-    options: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,6 @@ class Worker(Conversation):
             "models": [str(path) for path in entry.models],
             "inputs": [str(path) for path in entry.inputs],
             "threads": entry.threads,
-            "options": dict(entry.options or {}),
         }
         super().__init__(entry.name, [*entry.command, "-m", "benchmarks.worker"], entry.environment, job)
 

@@ -35,7 +35,6 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "onnxruntime": ("onnxruntime", OPENCV),
     "litert": ("ai-edge-litert", OPENCV),
     "openvino": ("openvino", OPENCV),
-    "ncnn": ("ncnn", OPENCV),
 }
 _OPENVINO_FP32 = "OpenVINO fp32, of the onnx file"
 # The fastest of those that `benchmarks engines` makes, where the network has no LayerNorm and where it has.
@@ -208,23 +207,21 @@ def _of_openvino(
 
 
 def _of_runs(runs: Sequence[Run], folder: Path, left_out: dict[str, str]) -> Iterator[Entrant]:
-    """The trained networks as Keras has them, and for ncnn."""
+    """The trained networks as Keras has them."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for run in runs:
         try:
-            yield from _of_run(run, folder, left_out)
+            yield from _of_run(run, folder)
         except ImportError as error:
             why = f"{error.name} is not installed here, which makes their files"
-            left_out[f"Keras, TensorFlow, PyTorch and ncnn, {run.folder.name}"] = why
+            left_out[f"Keras, TensorFlow and PyTorch, {run.folder.name}"] = why
 
 
-def _of_run(run: Run, folder: Path, left_out: dict[str, str]) -> Iterator[Entrant]:
-    from benchmarks.ncnn_writer import write_ncnn
-    from export.graph import inference_form
+def _of_run(run: Run, folder: Path) -> Iterator[Entrant]:
     from train.networks.backbones import find_backbone
 
     name, network = run.folder.name, run.network()
-    plain, chain = folder / f"{name}.keras", folder / f"ncnn-{name}"
+    plain = folder / f"{name}.keras"
     as_user_has_it(network).save(plain)
     form = ""
     if find_backbone(run.backbone).family == _GROUPED_FAMILY:
@@ -235,13 +232,6 @@ def _of_run(run: Run, folder: Path, left_out: dict[str, str]) -> Iterator[Entran
         yield Entrant(told, name, "keras", "fp32", grouped, 3, run.region, run.input)
     for engine, way in (("keras", "Keras predict"), ("tensorflow", "TensorFlow graph"), ("torch", "PyTorch by Keras")):
         yield Entrant(f"{way}, {name}{form}", name, engine, "fp32", plain, 1, run.region, run.input)
-    chain.mkdir()
-    try:
-        yield Entrant(
-            f"ncnn script, {name}", name, "ncnn", "fp32", write_ncnn(inference_form(network), chain), 1, run.region, run.input
-        )
-    except click.ClickException as error:
-        left_out[f"ncnn script, {name}"] = error.message
 
 
 def as_user_has_it(network: keras.Model) -> keras.Model:

@@ -254,24 +254,6 @@ def _open_openvino(model: str, threads: int | None) -> Run:
     return lambda knees: compiled({0: knees})[logits]
 
 
-def _open_ncnn(model: str, threads: int | None) -> Run:
-    import ncnn
-    import numpy as np
-
-    net = ncnn.Net()
-    if threads:
-        net.opt.num_threads = threads
-    if net.load_param(model) or net.load_model(str(Path(model).with_suffix(".bin"))):
-        raise SystemExit(f"ncnn does not take {Path(model).name}")
-
-    def run(knees: Any) -> Any:
-        extractor = net.create_extractor()
-        extractor.input("image", ncnn.Mat(np.ascontiguousarray(knees[0].transpose(2, 0, 1))))
-        return np.array(extractor.extract("logits")[1]).reshape(1, -1)
-
-    return run
-
-
 _OPENERS: Mapping[str, Callable[[str, int | None], Run]] = {
     "keras": _open_keras,
     "tensorflow": _open_tensorflow,
@@ -279,7 +261,6 @@ _OPENERS: Mapping[str, Callable[[str, int | None], Run]] = {
     "onnxruntime": _open_onnxruntime,
     "litert": _open_litert,
     "openvino": _open_openvino,
-    "ncnn": _open_ncnn,
 }
 
 if __name__ == "__main__":

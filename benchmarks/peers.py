@@ -1,7 +1,7 @@
 """The same radiographs through what a user would pick instead of osteo-edge, in interleaved rounds.
 
 The peers are Keras as the papers use it, the same network with depthwise convolutions, TensorFlow as a graph, PyTorch, and
-plain scripts on ONNX Runtime, LiteRT, OpenVINO and ncnn. Every one does the same job: a picture file in, probabilities out. The
+plain scripts on ONNX Runtime, LiteRT and OpenVINO. Every one does the same job: a picture file in, probabilities out. The
 peers are given the boxes of the knees, which osteo-edge finds itself; that favours them.
 """
 
@@ -201,7 +201,7 @@ def command(
     chart: Path | None,
     again: Path | None,
 ) -> None:
-    """Keras, TensorFlow, PyTorch, ONNX Runtime, LiteRT, OpenVINO and ncnn against osteo-edge, on the same picture files."""
+    """Keras, TensorFlow, PyTorch, ONNX Runtime, LiteRT and OpenVINO against osteo-edge, on the same picture files."""
     from osteo_edge.bundle import open_bundle
     from osteo_edge.errors import OsteoEdgeError
     from train.runs.folder import load_run

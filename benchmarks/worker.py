@@ -1,7 +1,7 @@
 """One configuration in a process of its own: loads its model files once, then runs them as often as it is told.
 
 It needs the standard library, numpy and one engine, so that any interpreter can be measured. It reads one JSON object a line
-from standard input and answers each with one: first the job ``{"engine", "models", "inputs", "threads", "options"}``, where
+from standard input and answers each with one: first the job ``{"engine", "models", "inputs", "threads"}``, where
 ``inputs`` is one ``.npy`` of knees (N, H, W, 1) a model, then any number of ``{"seconds": s}`` (run all models in turn for
 about so long) and ``{"answers": path, "model": index}`` (write that model's logits of every knee, (N, labels), to a ``.npy``).
 """
@@ -22,7 +22,7 @@ from typing import Any
 Run = Callable[[Any], Any]  # one knee (1, H, W, 1) -> logits (labels,)
 
 _MIN_RUNS = 3
-_DISTRIBUTIONS = {"onnxruntime": "onnxruntime", "litert": "ai-edge-litert", "openvino": "openvino", "ncnn": "ncnn"}
+_DISTRIBUTIONS = {"onnxruntime": "onnxruntime", "litert": "ai-edge-litert", "openvino": "openvino"}
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ class _Worker:
         load_ms, rss_mb = [], [_resident_mb()]
         for model, knees in zip(job["models"], self._knees, strict=True):
             start = time.perf_counter()
-            self._runs.append(open_model(Path(model), job["threads"], job.get("options", {})))
+            self._runs.append(open_model(Path(model), job["threads"]))
             load_ms.append((time.perf_counter() - start) * 1000)
             self._runs[-1](np.ascontiguousarray(knees[:1]))
             rss_mb.append(_resident_mb())
@@ -84,41 +84,13 @@ class _Worker:
         return {"knees": len(logits)}
 
 
-def _open_onnxruntime(model: Path, threads: int, options: Mapping[str, Any]) -> Run:
-    if options:
-        return _open_session(model, threads, options)
+def _open_onnxruntime(model: Path, threads: int) -> Run:
     from osteo_edge.engines.onnx import OnnxEngine
 
     return _by_name(OnnxEngine(model.read_bytes(), threads=threads))
 
 
-def _open_session(model: Path, threads: int, options: Mapping[str, Any]) -> Run:
-    """Several members in one graph, each with an output "<n>/logits"; opened as the runtime opens one, but for the branches.
-
-    Options: ``branches`` that run side by side; ``feeds``, input -> ``.npy`` of knees, of which the first is shown.
-    """
-    import numpy as np
-    import onnxruntime as ort
-
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads = threads
-    settings.inter_op_num_threads = options.get("branches", 1)
-    if options.get("branches", 1) > 1:
-        settings.execution_mode = ort.ExecutionMode.ORT_PARALLEL
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    settings.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    session = ort.InferenceSession(model.read_bytes(), settings, providers=["CPUExecutionProvider"])
-    shown = {one.name: np.load(options["feeds"][one.name])[:1] for one in session.get_inputs()}
-    places = [index for index, one in enumerate(session.get_outputs()) if one.name.endswith("logits")]
-
-    def run(_: Any) -> Any:
-        outputs = session.run(None, shown)
-        return np.concatenate([outputs[place][0] for place in places])
-
-    return run
-
-
-def _open_litert(model: Path, threads: int, options: Mapping[str, Any]) -> Run:
+def _open_litert(model: Path, threads: int) -> Run:
     from osteo_edge.engines.litert import LitertEngine
 
     return _by_name(LitertEngine(model.read_bytes(), threads=threads))
@@ -129,7 +101,7 @@ def _by_name(engine: Any) -> Run:
     return lambda knee: engine.run({name: knee})["logits"][0]
 
 
-def _open_openvino(model: Path, threads: int, options: Mapping[str, Any]) -> Run:
+def _open_openvino(model: Path, threads: int) -> Run:
     import openvino
 
     # Without the hint OpenVINO computes in bfloat16 on processors that have it.
@@ -145,30 +117,7 @@ def _open_openvino(model: Path, threads: int, options: Mapping[str, Any]) -> Run
     return lambda knee: request.infer({0: knee}, share_inputs=True)[logits][0]
 
 
-def _open_ncnn(model: Path, threads: int, options: Mapping[str, Any]) -> Run:
-    import ncnn
-    import numpy as np
-
-    net = ncnn.Net()
-    net.opt.num_threads = threads
-    net.opt.use_winograd_convolution = options.get("winograd", True)
-    # As the other engines compute: no half precision anywhere.
-    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
-    net.opt.use_bf16_storage = False
-    if net.load_param(str(model)) or net.load_model(str(model.with_suffix(".bin"))):
-        raise SystemExit(f"ncnn does not take {model.name}")
-
-    def run(knee: Any) -> Any:
-        extractor = net.create_extractor()
-        image = ncnn.Mat(np.ascontiguousarray(knee[0].transpose(2, 0, 1)))  # channels, rows, columns; it keeps no copy
-        extractor.input("image", image)
-        _, logits = extractor.extract("logits")
-        return np.array(logits).reshape(-1)
-
-    return run
-
-
-_OPENERS = {"onnxruntime": _open_onnxruntime, "litert": _open_litert, "openvino": _open_openvino, "ncnn": _open_ncnn}
+_OPENERS = {"onnxruntime": _open_onnxruntime, "litert": _open_litert, "openvino": _open_openvino}
 
 
 def _resident_mb() -> float:

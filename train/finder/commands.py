@@ -34,7 +34,6 @@ from train.finder.judgement import (
     windows,
 )
 from train.finder.pictures import Example, read_half, read_others
-from train.finder.rivals import judge_rivals
 from train.finder.sheet import contact_sheet
 
 RESULTS = Path(__file__).parents[1] / "results" / "knee-finder"
@@ -88,9 +87,8 @@ def fit(data: Path, output: Path) -> None:
 @data_option
 @output_option
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw the found knees into this PNG.")
-@click.option("--with-rivals", is_flag=True, help="Fit and judge the plain template and the network too (minutes).")
-def judge(data: Path, output: Path, sheet: Path | None, with_rivals: bool) -> None:
-    """Judge finder.npz on the report half; write evaluation.json. Its part on the rivals stays unless they are judged again."""
+def judge(data: Path, output: Path, sheet: Path | None) -> None:
+    """Judge finder.npz on the report half; write evaluation.json. What it says of the rivals, of which none is left, stays."""
     made = read_finder(output / "finder.npz")
     cross_validation = read_json(output / "cross_validation.json")
     radiographs = read_half(data, "report")
@@ -109,9 +107,7 @@ def judge(data: Path, output: Path, sheet: Path | None, with_rivals: bool) -> No
         "more_hits": many_hits(made, data),
         "tune_cross_validation": cross_validation,
     }
-    if with_rivals:
-        evaluation["rivals"] = judge_rivals(read_half(data, "tune"), radiographs)
-    elif (output / "evaluation.json").is_file():
+    if (output / "evaluation.json").is_file():
         evaluation |= {name: told for name, told in read_json(output / "evaluation.json").items() if name == "rivals"}
     write_json(output / "evaluation.json", evaluation)
     if sheet is not None:

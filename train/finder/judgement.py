@@ -24,7 +24,7 @@ from train.finder.pictures import Example, Half, pose_of, read_annotations, read
 from train.grading.knees import GRADES, VALIDATION, read_index, read_part
 
 FOUND_WITHIN = 0.10
-# As many as fitting and the rivals take of a picture; more than the finder follows.
+# As many as fitting takes of a picture; more than the finder follows.
 MANY_HITS = 6
 # Random parts of each picture without a knee, of the size of a joint's crop.
 WINDOWS_A_PICTURE, WINDOWS_SEED, CROP_SIDE_PX = 24, 0, 224
