@@ -19,6 +19,7 @@ OsteoEdgeError
 |- EngineError
 |  |- EngineUnavailableError   names the extra to install
 |  `- InferenceError
+|- DecoderError                no process can be started to decode untrusted pictures in
 |- OutOfMemoryError            too little memory or address space
 |- TuningError                 a measurement of this device could not be stored or removed
 `- ReportError                 an answer could not be written
@@ -137,6 +138,10 @@ class EngineUnavailableError(EngineError):
 
 class InferenceError(EngineError):
     """The engine refused the model or failed while running it."""
+
+
+class DecoderError(OsteoEdgeError):
+    """No process can be started to decode untrusted pictures in."""
 
 
 class OutOfMemoryError(OsteoEdgeError):

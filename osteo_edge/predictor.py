@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn
-
-import numpy as np
 
 from osteo_edge.bundle import Bundle, bundles_asked
 from osteo_edge.covariates import WEIGHT, Given, Person, gather
@@ -18,7 +16,7 @@ from osteo_edge.decision.verdict import refuse
 from osteo_edge.errors import CovariateError, ImageTooLargeError, InputError
 from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.findings import PERSON_NOT_UNDERSTOOD, Finding
-from osteo_edge.headroom import out_of_memory_told
+from osteo_edge.headroom import keep_freed_memory, out_of_memory_told
 from osteo_edge.images import quality, reader
 from osteo_edge.images.reader import ImageSource
 from osteo_edge.joints import Joint
@@ -34,6 +32,7 @@ from osteo_edge.respondent import Case, Respondent
 
 if TYPE_CHECKING:
     from osteo_edge.clinical.assessment import Assessment
+    from osteo_edge.images.untrusted import UntrustedReader
     from osteo_edge.respondent import Tensors
     from osteo_edge.tags import Tags
 
@@ -57,6 +56,7 @@ class OsteoPredictor:
         precision: str = "auto",
         threads: int | None = None,
         workers: int = 1,
+        untrusted: bool = False,
     ) -> None:
         """Open, verify and load a bundle, or several: a picture is then read, checked and searched once for all.
 
@@ -73,16 +73,20 @@ class OsteoPredictor:
                 and by the time that its container allows it.
             workers: pictures that ``predict_many`` answers side by side, among which the engine's threads are shared out. As
                 many as threads get through a list soonest; with one, a single picture is answered soonest.
+            untrusted: decode files in processes of their own, with limits of memory and time: a file that makes its decoder
+                crash or hang is a picture that cannot be read. Linux and macOS.
 
         Raises:
             BundleError: missing, damaged or incompatible; two answer one question, or are of different body parts; none answers
                 a question.
             EngineError: the engine is not installed or does not take the model.
+            DecoderError: no process to decode in can be started.
             OutOfMemoryError: memory runs out, or a limit of this process leaves too little.
             ValueError: threads or workers is not 1 to 256, or no bundle was named.
             TypeError: an argument of another kind.
         """
         asked = () if bundle is None else _as_several(bundle)
+        self._untrusted = _untrusted_reader() if untrusted else None
         models = tuple(one for one in asked if isinstance(one, LoadingModel))
         if models:
             if len(models) < len(asked):
@@ -247,7 +251,8 @@ class OsteoPredictor:
         clock = _Stopwatch()
         with clock.stage("read"):
             try:
-                radiograph = reader.read(request.image, source=request.source, take=part.take)
+                read = self._untrusted.read if self._untrusted else reader.read
+                radiograph = read(request.image, source=request.source, take=part.take)
             except ImageTooLargeError as error:
                 name = request.source or reader.name_of(request.image)
                 return _Look(request, name, None, clock, self._refused(request, _as_finding(error)))
@@ -333,7 +338,7 @@ class OsteoPredictor:
             ]
         if not self._keeps_freed_memory:  # not before the models are loaded: what that took is given back
             self._keeps_freed_memory = True
-            _keep_freed_memory()
+            keep_freed_memory()
         with look.clock.stage("decide"):
             answers = [
                 respondent.reject(case.findings) if run is None else respondent.answer(case, run, explain=look.request.explain)
@@ -370,6 +375,8 @@ class OsteoPredictor:
         """
         for model in self._models:
             model.close()
+        if self._untrusted:
+            self._untrusted.close()
 
     def __reduce__(self) -> NoReturn:
         self._models[0].__reduce__()
@@ -379,6 +386,12 @@ class OsteoPredictor:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _untrusted_reader() -> UntrustedReader:
+    from osteo_edge.images.untrusted import UntrustedReader  # most pictures are one's own
+
+    return UntrustedReader()
 
 
 def _as_several(bundle: Asked | Sequence[Asked]) -> tuple[Asked, ...]:
@@ -492,17 +505,6 @@ class _Stopwatch:
     def read(self) -> FrozenMapping[float]:
         """Stage -> milliseconds of those that are over."""
         return FrozenMapping(self._timings_ms)
-
-
-def _keep_freed_memory() -> None:
-    """Let the next picture have the last one's memory.
-
-    glibc gives freed memory back to the system above a limit that follows the largest block that was ever freed, and at
-    first every picture's pages would come and go: a fifth of the work beside decoding. A block of which no page is
-    touched moves the limit up to 64 MiB. Nothing happens elsewhere.
-    """
-    with suppress(MemoryError):  # it is a matter of speed alone
-        np.empty(31 << 20, np.uint8)
 
 
 def _held_bytes(prediction: Prediction) -> int:

@@ -6,6 +6,7 @@ import json
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from enum import StrEnum
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -120,6 +121,8 @@ def _parse_value(hint: Any, value: Any, where: str) -> Any:
         return _parse_mapping(get_args(hint)[1], value, where)
     if isinstance(hint, type) and is_dataclass(hint):
         return parse_record(hint, value, where=where)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return hint(_parse_value(Literal[*hint], value, where))
     return _parse_scalar(hint, value, where)
 
 

@@ -13,7 +13,7 @@ code meaning
 5    the bundle is missing, damaged, incompatible, or fails its self-test
 6    a picture is over the limits of pixels, bytes or parts
 7    an output could not be written; the answers were still printed
-8    the inference engine is missing or failed
+8    the inference engine is missing or failed, or the process that decodes untrusted pictures cannot be started
 9    too little memory or address space
 70   a fault of osteo-edge itself
 130  interrupted
@@ -29,6 +29,7 @@ from osteo_edge import findings
 from osteo_edge.errors import (
     BundleError,
     CovariateError,
+    DecoderError,
     EngineError,
     InputError,
     OsteoEdgeError,
@@ -65,6 +66,7 @@ def of_class(kind: type[OsteoEdgeError]) -> int:
         (InputError, UNREADABLE),
         (BundleError, BUNDLE),
         (EngineError, ENGINE),
+        (DecoderError, ENGINE),
         (OutOfMemoryError, MEMORY),
         (ReportError, OUTPUT),
         (TuningError, OUTPUT),

@@ -58,6 +58,12 @@ For several pictures: the gravest, in the order 7, 3, 6, 4, 0."""
 @click.option("--explain", is_flag=True, help="Write an overlay picture for each answer.")
 @click.option("--output", "folder", type=click.Path(file_okay=False, path_type=Path), help="Folder for overlays [default: .].")
 @click.option(
+    "--untrusted",
+    "is_untrusted",
+    is_flag=True,
+    help="Decode files in a process of its own, with limits of memory and time, as strangers' files should be.",
+)
+@click.option(
     "--report",
     "report_folder",
     type=click.Path(file_okay=False, path_type=Path),
@@ -78,6 +84,7 @@ def command(
     languages: tuple[str, ...],
     html_only: bool,
     with_names: bool,
+    is_untrusted: bool,
     age_years: float | None,
     sex: str | None,
     weight_kg: str | None,
@@ -117,7 +124,7 @@ def command(
     overlays = (folder or Path()) if explain and make_folder(folder or Path(), "overlay") else None
     codes = [exit_codes.OUTPUT] if explain and overlays is None else []
     reports = _Reports(report_folder, count, languages, html_only=html_only, with_names=with_names)
-    with OsteoPredictor(models) as predictor:
+    with OsteoPredictor(models, untrusted=is_untrusted) as predictor:
         check_people(people, predictor, names)
         given = [people.of(name) for name in names]
         predictions = _predictions(predictor, inputs.pictures, given, reports, explain=explain)

@@ -6,8 +6,8 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import replace
-from typing import BinaryIO, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import cv2
 import numpy as np
@@ -21,6 +21,9 @@ from osteo_edge.images.header import ImageHeader
 from osteo_edge.images.tail import require_no_cut
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.radiograph import Radiograph
+
+if TYPE_CHECKING:
+    from osteo_edge.tags import Tags
 
 MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 40_000_000
@@ -37,11 +40,24 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Pixels
 
 
-def _take_no_account(_: int) -> None:
+def take_no_account(_: int) -> None:
     """Of memory."""
 
 
-def read(image: ImageSource, *, source: str | None = None, take: Callable[[int], None] = _take_no_account) -> Radiograph:
+@dataclass(frozen=True)
+class Decoded:
+    """What the bytes of a picture file hold; see ``Radiograph`` for the fields."""
+
+    pixels: Pixels
+    coloured_share: float = 0.0
+    tags: Tags | None = None
+
+    def named(self, source: str, digest: str) -> Radiograph:
+        self.pixels.setflags(write=False)
+        return Radiograph(self.pixels, source, digest, self.coloured_share, self.tags)
+
+
+def read(image: ImageSource, *, source: str | None = None, take: Callable[[int], None] = take_no_account) -> Radiograph:
     """Read one radiograph.
 
     Args:
@@ -57,8 +73,8 @@ def read(image: ImageSource, *, source: str | None = None, take: Callable[[int],
         TypeError: none of these kinds.
     """
     if isinstance(image, np.ndarray):
-        return _from_array(image, source or name_of(image), take)
-    return decode(_bytes_of(image, take), source=source or name_of(image), take=take)
+        return from_array(image, source or name_of(image), take)
+    return decode(bytes_of(image, take), source=source or name_of(image), take=take)
 
 
 def name_of(image: ImageSource) -> str:
@@ -105,16 +121,25 @@ def read_stream(stream: BinaryIO) -> bytes:
     return _require_size(b"".join(parts))
 
 
-def decode(data: bytes, *, source: str, take: Callable[[int], None] = _take_no_account) -> Radiograph:
+def decode(data: bytes, *, source: str, take: Callable[[int], None] = take_no_account) -> Radiograph:
     """Decode the bytes of a picture file; the orientation that it records is applied. See ``read`` for the arguments.
 
     Raises:
         InputError: as ``read``.
     """
+    return decode_pixels(data, take).named(source, sha256_hex(data))
+
+
+def decode_pixels(data: bytes, take: Callable[[int], None] = take_no_account) -> Decoded:
+    """As ``decode``, without a name or digest.
+
+    Raises:
+        InputError: as ``read``.
+    """
     if is_dicom(_require_size(data)):
-        return _decode_dicom(data, source, take)
+        return _decode_dicom(data, take)
     header = read_header(data)
-    _require_pixels(header.pixels)
+    require_pixels(header.pixels)
     _require_memory(header.memory_bytes)
     take(header.memory_bytes)
     if header.format == "TIFF":
@@ -127,22 +152,23 @@ def decode(data: bytes, *, source: str, take: Callable[[int], None] = _take_no_a
     pixels, share = decode_pixels(data, header)
     if pixels.size != header.pixels:
         raise UnreadableImageError("the picture's data and its header do not agree", code="damaged")
-    return _radiograph(pixels, source, sha256_hex(data), share)
+    return Decoded(pixels, share)
 
 
-def _decode_dicom(data: bytes, source: str, take: Callable[[int], None]) -> Radiograph:
+def _decode_dicom(data: bytes, take: Callable[[int], None]) -> Decoded:
     from osteo_edge.images import dicom
 
     picture = dicom.open_picture(data, take)
-    _require_pixels(picture.header.pixels)
+    require_pixels(picture.header.pixels)
     _require_memory(picture.header.memory_bytes)
     take(picture.header.memory_bytes)
     pixels = picture.decode()
     grey, share = (pixels, 0.0) if pixels.ndim == 2 else _grey_of(pixels)
-    return replace(_radiograph(grey, source, sha256_hex(data), share), tags=picture.tags)
+    return Decoded(grey, share, picture.tags)
 
 
-def _bytes_of(image: ImageSource, take: Callable[[int], None]) -> bytes:
+def bytes_of(image: ImageSource, take: Callable[[int], None]) -> bytes:
+    """The bytes of a picture file; of an array there are none. See ``read`` for the arguments and errors."""
     if isinstance(image, bytes):
         return image
     if isinstance(image, (bytearray, memoryview)):
@@ -262,7 +288,8 @@ def _is_opaque(pixels: NDArray[np.generic]) -> bool:
     return bool(pixels[..., 3].min() == (255 if pixels.dtype.itemsize == 1 else 65535))
 
 
-def _from_array(array: NDArray[np.generic], source: str, take: Callable[[int], None]) -> Radiograph:
+def from_array(array: NDArray[np.generic], source: str, take: Callable[[int], None]) -> Radiograph:
+    """The radiograph in an array; see ``read``."""
     array = np.asarray(array)  # a matrix or masked array as what it holds
     if array.dtype.kind != "u" or array.dtype.itemsize > 2:
         raise UnsupportedImageError(
@@ -272,13 +299,13 @@ def _from_array(array: NDArray[np.generic], source: str, take: Callable[[int], N
         raise UnsupportedImageError(
             f"an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) is read, not {array.shape}", code="unsupported_shape"
         )
-    _require_pixels(array.shape[0] * array.shape[1])
+    require_pixels(array.shape[0] * array.shape[1])
     take(array.nbytes)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.ndim == 3 and array.shape[2] == 4 and not _is_opaque(array):
         raise UnsupportedImageError("the picture is partly transparent; give it without transparency", code="transparent")
     grey, share = _grey_of(array)
-    return _radiograph(grey, source, sha256_hex(f"{grey.dtype}{grey.shape}".encode() + grey.tobytes()), share)
+    return Decoded(grey, share).named(source, sha256_hex(f"{grey.dtype}{grey.shape}".encode() + grey.tobytes()))
 
 
 def _grey_of(array: NDArray[np.generic]) -> tuple[Pixels, float]:
@@ -298,18 +325,18 @@ def _conversion(kind: np.dtype[np.generic]) -> str:
     return "give array.astype(np.uint16) if no number is below 0 or above 65535"
 
 
-def _radiograph(pixels: Pixels, source: str, digest: str, share: float) -> Radiograph:
-    pixels.setflags(write=False)
-    return Radiograph(pixels=pixels, source=source, digest=digest, coloured_share=share)
-
-
 def _require_size(data: bytes) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise ImageTooLargeError(f"the file is larger than {MAX_FILE_BYTES >> 20} MiB", code=TOO_MANY_BYTES)
     return data
 
 
-def _require_pixels(pixels: int) -> None:
+def require_pixels(pixels: int) -> None:
+    """Of one picture.
+
+    Raises:
+        ImageTooLargeError: more than are read.
+    """
     if pixels > MAX_PIXELS:
         raise ImageTooLargeError(
             f"the picture has {pixels / 1e6:.1f} megapixels; at most {MAX_PIXELS // 1_000_000} are read", code=TOO_MANY_PIXELS
