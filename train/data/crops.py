@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.errors import InputError
 from osteo_edge.images.preprocess import prepare_knee
 from osteo_edge.images.reader import read
 from train.data.dataset import Dataset, DatasetError
+from train.runs.arrays import Floats, Integers, Pixels
 from train.runs.cache import save_arrays
 from train.runs.config import Candidate
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Finder(Protocol):
     """What is needed of ``osteo_edge.finder.joint_finder.JointFinder``."""
 
-    def find(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> tuple[Joint, ...]: ...
+    def find(self, pixels: Pixels) -> tuple[Joint, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Crops:
         images: region name -> (knees, height, width) float32 in 0 to 255.
     """
 
-    owner: NDArray[np.int64]
-    images: Mapping[str, NDArray[np.float32]]
+    owner: Integers
+    images: Mapping[str, Floats]
 
-    def with_knees(self) -> NDArray[np.int64]:
+    def with_knees(self) -> Integers:
         """Indices of the radiographs in which a knee was found."""
         return np.unique(self.owner)
 
@@ -67,7 +67,7 @@ def make_crops(dataset: Dataset, finder: Finder, candidates: Sequence[Candidate]
         DatasetError: a radiograph cannot be read.
     """
     owner: list[int] = []
-    images: dict[str, list[NDArray[np.float32]]] = {candidate.name: [] for candidate in candidates}
+    images: dict[str, list[Floats]] = {candidate.name: [] for candidate in candidates}
     with click.progressbar(dataset.radiographs, label="Finding knees", file=sys.stderr) as rows:
         for index, row in enumerate(rows):
             radiograph = _read(row.path)
@@ -87,10 +87,10 @@ def _read(path: Path) -> Radiograph:
         raise DatasetError(f"{path}: {error}") from error
 
 
-def _cut(radiograph: Radiograph, joint: Joint, candidate: Candidate) -> NDArray[np.float32]:
+def _cut(radiograph: Radiograph, joint: Joint, candidate: Candidate) -> Floats:
     return prepare_knee(radiograph.pixels, joint, candidate.region, candidate.input)[0, :, :, 0]
 
 
-def _stack(images: Iterable[NDArray[np.float32]], candidate: Candidate) -> NDArray[np.float32]:
+def _stack(images: Iterable[Floats], candidate: Candidate) -> Floats:
     empty = np.empty((0, candidate.height_px, candidate.width_px), np.float32)
     return np.concatenate([empty, *(image[np.newaxis] for image in images)])

@@ -8,15 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from train.data.dataset import LABELS, Dataset
+from train.runs.arrays import Doubles
 
 # Standardised differences below it leave little bias (Stuart, Statistical Science 25:1-21, 2010).
 LARGEST_DIFFERENCE = 0.25
 AGE, SEX = "age_years", "sex"
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -66,13 +64,13 @@ def balance_of(dataset: Dataset, name: str) -> Balance:
     return Balance(name, means, float(np.max(differences)), share)
 
 
-def _by_patient(dataset: Dataset, label: str, name: str) -> Floats:
+def _by_patient(dataset: Dataset, label: str, name: str) -> Doubles:
     """(patients,), NaN where unknown; the first radiograph of a patient speaks for all."""
     first = {row.patient_group: row for row in reversed(dataset.radiographs) if row.label == label}
     return np.array([row.covariates.get(name, math.nan) for row in first.values()], np.float64)
 
 
-def _difference(one: Floats, other: Floats) -> float:
+def _difference(one: Doubles, other: Doubles) -> float:
     """In pooled standard deviations; NaN where one of the two is of fewer than two patients."""
     if min(one.size, other.size) < 2:
         return math.nan

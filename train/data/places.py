@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.joints import Joint
+from train.runs.arrays import Pixels
 from train.runs.config import from_project
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ WHOLE_PICTURE = "whole"
 class WholePicture:
     """One place in the middle, as wide as the picture: for images that are framed already, as those of the spine are."""
 
-    def find(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> tuple[Joint, ...]:
+    def find(self, pixels: Pixels) -> tuple[Joint, ...]:
         height, width = pixels.shape
         return (Joint(x_px=(width - 1) / 2, y_px=(height - 1) / 2, width_px=float(width), score=1.0, laterality=None),)
 

@@ -13,15 +13,15 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from train.data.dataset import LABELS, Dataset, DatasetError
+from train.runs.arrays import Integers, Words
 
 SPLIT_FILE = "split.json"
 
-Indices = NDArray[np.int64]
-Groups = Sequence[str] | NDArray[np.str_]
+Indices = Integers
+Groups = Sequence[str] | Words
 
 PARTS = ("training", "validation", "test")
 
@@ -35,7 +35,7 @@ class HoldOut:
     test: Indices
 
 
-def make_split(dataset: Dataset, *, folds: int, seed: int) -> NDArray[np.int64]:
+def make_split(dataset: Dataset, *, folds: int, seed: int) -> Integers:
     """Fold of each radiograph, (radiographs,) int64.
 
     Raises:
@@ -176,7 +176,7 @@ def _suffices(groups: int, folds: Sequence[int]) -> bool:
     return groups >= 1
 
 
-def write_split(path: Path, dataset: Dataset, fold_of: NDArray[np.int64], *, seed: int) -> None:
+def write_split(path: Path, dataset: Dataset, fold_of: Integers, *, seed: int) -> None:
     """Write fold numbers by the files' SHA-256, so that no name of a patient's file is told."""
     folds = {row.sha256: int(fold) for row, fold in zip(dataset.radiographs, fold_of, strict=True)}
     plain = {"schema_version": 1, "seed": seed, "folds": dict(sorted(folds.items()))}
@@ -189,7 +189,7 @@ def write_hold_out(path: Path, dataset: Dataset, parts: HoldOut, *, seed: int) -
     path.write_text(json.dumps({"schema_version": 1, "seed": seed, "parts": digests}, indent=1) + "\n", encoding="utf-8")
 
 
-def read_split(path: Path, dataset: Dataset, *, folds: int) -> NDArray[np.int64]:
+def read_split(path: Path, dataset: Dataset, *, folds: int) -> Integers:
     """Fold of each radiograph from the file of an earlier run.
 
     Raises:
@@ -209,14 +209,14 @@ def read_split(path: Path, dataset: Dataset, *, folds: int) -> NDArray[np.int64]
     return fold_of
 
 
-def _refuse_parted_groups(path: Path, dataset: Dataset, fold_of: NDArray[np.int64]) -> None:
+def _refuse_parted_groups(path: Path, dataset: Dataset, fold_of: Integers) -> None:
     home: dict[str, int] = {}
     for group, fold in zip(dataset.groups, fold_of.tolist(), strict=True):
         if home.setdefault(group, fold) != fold:
             raise DatasetError(f"{path}: patient group {group!r} stands in two folds")
 
 
-def _require_every_label(dataset: Dataset, fold_of: NDArray[np.int64], folds: int) -> None:
+def _require_every_label(dataset: Dataset, fold_of: Integers, folds: int) -> None:
     labels = np.array([row.label for row in dataset.radiographs])
     for fold in range(folds):
         for label in LABELS:

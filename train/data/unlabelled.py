@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.errors import InputError
 from osteo_edge.finder.joint_finder import JointFinder
@@ -18,6 +17,7 @@ from osteo_edge.images.preprocess import prepare_knee
 from osteo_edge.images.reader import read
 from osteo_edge.integrity import sha256_hex
 from train.runs import cache
+from train.runs.arrays import Floats
 from train.runs.config import Candidate, ConfigError
 
 INDEX_FILE = "index.csv"
@@ -32,7 +32,7 @@ class UnlabelledKnees:
         rows: of the index, in the same order.
     """
 
-    images: NDArray[np.float32]
+    images: Floats
     rows: tuple[Mapping[str, str], ...]
 
 
@@ -70,7 +70,7 @@ def _index(data: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _find(data: Path, names: Sequence[str], finder: JointFinder, region: Candidate) -> tuple[list[int], NDArray[np.float32]]:
+def _find(data: Path, names: Sequence[str], finder: JointFinder, region: Candidate) -> tuple[list[int], Floats]:
     places, images = [], []
     with click.progressbar(names, label="Finding knees", file=sys.stderr) as progress:
         for place, name in enumerate(progress):

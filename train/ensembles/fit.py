@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import log_expit
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -28,10 +27,8 @@ from train.data.split import Groups, label_folds
 from train.judging.evaluate import NORMAL
 from train.networks.linear import balanced_log_loss
 from train.networks.targets import OSTEOPOROSIS, require_every_label, require_finite
+from train.runs.arrays import Doubles, Integers
 from train.runs.config import ConfigError
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 EnsembleName = Literal[
     "mean", "weighted", "vote", "gompertz", "stacking", "stacking_network", "forest", "hierarchical", "cascade"
@@ -70,7 +67,7 @@ class Hierarchical:
     low: DenseLayer
     porous: DenseLayer
 
-    def apply(self, logits: Floats) -> Floats:
+    def apply(self, logits: Doubles) -> Doubles:
         """Members' logits (pictures, members, labels) to logits (pictures, labels)."""
         inputs = side_by_side(logits)
         low, porous = (_dense(inputs, layer)[:, 0] for layer in (self.low, self.porous))
@@ -82,7 +79,7 @@ Fitted = Ensemble | Hierarchical
 
 def fit_ensemble(
     kind: EnsembleName,
-    inner_logits: Floats,
+    inner_logits: Doubles,
     labels: Integers,
     groups: Groups,
     *,
@@ -115,7 +112,7 @@ def fit_ensemble(
         return _FITS[kind](inner_logits, labels, groups, seed, tolerance)
 
 
-def apply_ensemble(fitted: Fitted, logits: Floats) -> Floats:
+def apply_ensemble(fitted: Fitted, logits: Doubles) -> Doubles:
     """Members' logits (pictures, members, labels) to logits (pictures, labels), picture by picture as the runtime does."""
     if isinstance(fitted, Hierarchical):
         return fitted.apply(logits)
@@ -123,7 +120,7 @@ def apply_ensemble(fitted: Fitted, logits: Floats) -> Floats:
     return np.array([combine(fitted, one[:count]) for one, count in zip(logits, run.tolist(), strict=True)])
 
 
-def members_run(fitted: Fitted, logits: Floats) -> Integers:
+def members_run(fitted: Fitted, logits: Doubles) -> Integers:
     """How many members are run for each picture, (pictures,): all, but for a cascade that is sure before."""
     count = logits.shape[1]
     if isinstance(fitted, Hierarchical):
@@ -132,7 +129,7 @@ def members_run(fitted: Fitted, logits: Floats) -> Integers:
     return np.array([stops[0] if stops else count for stops in sure])
 
 
-def crossfit_ensemble(kind: EnsembleName, logits: Floats, labels: Integers, groups: Groups, *, seed: int) -> Floats:
+def crossfit_ensemble(kind: EnsembleName, logits: Doubles, labels: Integers, groups: Groups, *, seed: int) -> Doubles:
     """Logits (pictures, labels) of ensembles that were fitted on the other folds: what a later model may be fitted on."""
     scores = np.empty((len(labels), len(LABELS)))
     patients = np.asarray(groups)
@@ -142,12 +139,12 @@ def crossfit_ensemble(kind: EnsembleName, logits: Floats, labels: Integers, grou
     return scores
 
 
-def side_by_side(logits: Floats) -> Floats:
+def side_by_side(logits: Doubles) -> Doubles:
     """(pictures, members * labels): each member's logits less their mean, as the runtime's ``stack`` takes them."""
     return (logits - logits.mean(axis=2, keepdims=True)).reshape(len(logits), -1)  # type: ignore[no-any-return]
 
 
-def _check(kind: str, logits: Floats, labels: Integers, groups: Groups) -> None:
+def _check(kind: str, logits: Doubles, labels: Integers, groups: Groups) -> None:
     if kind not in KINDS:
         raise ConfigError(f"there is no ensemble {str(kind)[:40]!r}; known are {', '.join(KINDS)}")
     if logits.ndim != 3 or logits.shape[2] != len(LABELS):
@@ -160,7 +157,7 @@ def _check(kind: str, logits: Floats, labels: Integers, groups: Groups) -> None:
     require_every_label(labels)
 
 
-def _fit_weighted(logits: Floats, labels: Integers, groups: Groups, seed: int, tolerance: float) -> Ensemble:
+def _fit_weighted(logits: Doubles, labels: Integers, groups: Groups, seed: int, tolerance: float) -> Ensemble:
     """Expectation maximisation of the mixture's weights: stays on the simplex, and the optimum is the only one."""
     likelihoods = softmax(logits)[np.arange(len(labels)), :, labels]
     likelihoods /= likelihoods.max(axis=1, keepdims=True)
@@ -175,8 +172,8 @@ def _fit_weighted(logits: Floats, labels: Integers, groups: Groups, seed: int, t
     return Ensemble("weighted", weights=tuple(weights.tolist()))
 
 
-def _fit_stacking(logits: Floats, labels: Integers, groups: Groups, seed: int, tolerance: float) -> Ensemble:
-    def fit(inputs: Floats, truth: Integers, inverse_penalty: float) -> tuple[DenseLayer, ...]:
+def _fit_stacking(logits: Doubles, labels: Integers, groups: Groups, seed: int, tolerance: float) -> Ensemble:
+    def fit(inputs: Doubles, truth: Integers, inverse_penalty: float) -> tuple[DenseLayer, ...]:
         return (logistic_layer(inputs, truth, inverse_penalty, class_weight="balanced"),)
 
     layers = _fit_chosen(fit, STACKING_INVERSE_PENALTIES, side_by_side(logits), labels, groups, seed)
@@ -184,7 +181,7 @@ def _fit_stacking(logits: Floats, labels: Integers, groups: Groups, seed: int, t
 
 
 def logistic_layer(
-    inputs: Floats, truth: Integers, inverse_penalty: float, *, class_weight: Literal["balanced"] | None
+    inputs: Doubles, truth: Integers, inverse_penalty: float, *, class_weight: Literal["balanced"] | None
 ) -> DenseLayer:
     """Multinomial logistic regression on standardised inputs (pictures, members * labels), as a layer of a stacking."""
     scaler = StandardScaler().fit(inputs)
@@ -193,14 +190,14 @@ def logistic_layer(
     return _unscaled(scaler, classifier.coef_.T, classifier.intercept_, "linear")
 
 
-def _fit_network(logits: Floats, labels: Integers, groups: Groups, seed: int, tolerance: float) -> Ensemble:
-    def fit(inputs: Floats, truth: Integers, alpha: float) -> tuple[DenseLayer, ...]:
+def _fit_network(logits: Doubles, labels: Integers, groups: Groups, seed: int, tolerance: float) -> Ensemble:
+    def fit(inputs: Doubles, truth: Integers, alpha: float) -> tuple[DenseLayer, ...]:
         return _network_layers(inputs, truth, alpha, seed)
 
     return Ensemble("stacking", layers=_fit_chosen(fit, NETWORK_ALPHAS, side_by_side(logits), labels, groups, seed))
 
 
-def _network_layers(inputs: Floats, truth: Integers, alpha: float, seed: int) -> tuple[DenseLayer, DenseLayer]:
+def _network_layers(inputs: Doubles, truth: Integers, alpha: float, seed: int) -> tuple[DenseLayer, DenseLayer]:
     """All seeds' networks as one: hidden layers side by side, and the mean of their logits."""
     scaler = StandardScaler().fit(inputs)
     networks = [_one_network(scaler.transform(inputs), truth, alpha, seed + one) for one in range(NETWORK_SEEDS)]
@@ -210,15 +207,15 @@ def _network_layers(inputs: Floats, truth: Integers, alpha: float, seed: int) ->
     return _unscaled(scaler, *hidden, "tanh"), _layer(kernel, bias, "linear")
 
 
-def _one_network(inputs: Floats, truth: Integers, alpha: float, seed: int) -> MLPClassifier:
+def _one_network(inputs: Doubles, truth: Integers, alpha: float, seed: int) -> MLPClassifier:
     network = MLPClassifier((NETWORK_UNITS,), activation="tanh", solver="lbfgs", alpha=alpha, max_iter=2000, random_state=seed)
     return network.fit(inputs, truth, sample_weight=compute_sample_weight("balanced", truth))
 
 
 def _fit_chosen(
-    fit: Callable[[Floats, Integers, float], tuple[DenseLayer, ...]],
+    fit: Callable[[Doubles, Integers, float], tuple[DenseLayer, ...]],
     choices: Sequence[float],
-    inputs: Floats,
+    inputs: Doubles,
     labels: Integers,
     groups: Groups,
     seed: int,
@@ -235,7 +232,7 @@ def _fit_chosen(
     return fit(inputs, labels, choices[int(np.argmin(losses))])
 
 
-def _fit_forest(logits: Floats, labels: Integers, groups: Groups, seed: int, tolerance: float) -> Ensemble:
+def _fit_forest(logits: Doubles, labels: Integers, groups: Groups, seed: int, tolerance: float) -> Ensemble:
     forest = RandomForestClassifier(
         FOREST_TREES,
         max_depth=FOREST_DEPTH,
@@ -271,7 +268,7 @@ def _tree(grown: Any) -> Tree:
     )
 
 
-def _fit_hierarchical(logits: Floats, labels: Integers, groups: Groups, seed: int, tolerance: float) -> Hierarchical:
+def _fit_hierarchical(logits: Doubles, labels: Integers, groups: Groups, seed: int, tolerance: float) -> Hierarchical:
     inputs, patients, low = side_by_side(logits), np.asarray(groups), labels != NORMAL
     first = _fit_step(inputs, low.astype(np.int64), patients, seed)
     second = _fit_step(inputs[low], (labels[low] == OSTEOPOROSIS).astype(np.int64), patients[low], seed)
@@ -279,7 +276,7 @@ def _fit_hierarchical(logits: Floats, labels: Integers, groups: Groups, seed: in
     return Hierarchical(_layer(np.array(first.kernel), np.array(first.bias) + np.log(2.0), "linear"), second)
 
 
-def _fit_step(inputs: Floats, truth: Integers, groups: Groups, seed: int) -> DenseLayer:
+def _fit_step(inputs: Doubles, truth: Integers, groups: Groups, seed: int) -> DenseLayer:
     folds = list(label_folds(truth, groups, folds=CHOICE_FOLDS, seed=seed))
     losses = [
         sum(
@@ -291,16 +288,16 @@ def _fit_step(inputs: Floats, truth: Integers, groups: Groups, seed: int) -> Den
     return _step_layer(inputs, truth, STACKING_INVERSE_PENALTIES[int(np.argmin(losses))])
 
 
-def _step_layer(inputs: Floats, truth: Integers, inverse_penalty: float) -> DenseLayer:
+def _step_layer(inputs: Doubles, truth: Integers, inverse_penalty: float) -> DenseLayer:
     return logistic_layer(inputs, truth, inverse_penalty, class_weight="balanced")
 
 
-def _binary(inputs: Floats, layer: DenseLayer) -> Floats:
+def _binary(inputs: Doubles, layer: DenseLayer) -> Doubles:
     logits = _dense(inputs, layer)
     return softmax(np.hstack([np.zeros_like(logits), logits]))
 
 
-def _fit_cascade(logits: Floats, labels: Integers, groups: Groups, seed: int, tolerance: float) -> Ensemble:
+def _fit_cascade(logits: Doubles, labels: Integers, groups: Groups, seed: int, tolerance: float) -> Ensemble:
     """Exit by exit, the lowest threshold that keeps the balanced accuracy while the later members are always run."""
     floor = _balanced_accuracy(Ensemble("mean"), logits, labels) - tolerance
     exits = [_NEVER] * (logits.shape[1] - 1)
@@ -312,7 +309,7 @@ def _fit_cascade(logits: Floats, labels: Integers, groups: Groups, seed: int, to
     return Ensemble("cascade", exits=tuple(exits))
 
 
-def _balanced_accuracy(ensemble: Ensemble, logits: Floats, labels: Integers) -> float:
+def _balanced_accuracy(ensemble: Ensemble, logits: Doubles, labels: Integers) -> float:
     right = apply_ensemble(ensemble, logits).argmax(axis=1) == labels
     return float(np.mean([right[labels == place].mean() for place in range(len(LABELS))]))
 
@@ -321,7 +318,7 @@ def _unfitted(kind: Literal["mean", "vote", "gompertz"]) -> Callable[..., Ensemb
     return lambda *_: Ensemble(kind)
 
 
-_FITS: dict[str, Callable[[Floats, Integers, Groups, int, float], Fitted]] = {
+_FITS: dict[str, Callable[[Doubles, Integers, Groups, int, float], Fitted]] = {
     "mean": _unfitted("mean"),
     "vote": _unfitted("vote"),
     "gompertz": _unfitted("gompertz"),
@@ -334,17 +331,17 @@ _FITS: dict[str, Callable[[Floats, Integers, Groups, int, float], Fitted]] = {
 }
 
 
-def _unscaled(scaler: StandardScaler, kernel: Floats, bias: Floats, activation: Literal["linear", "tanh"]) -> DenseLayer:
+def _unscaled(scaler: StandardScaler, kernel: Doubles, bias: Doubles, activation: Literal["linear", "tanh"]) -> DenseLayer:
     """The layer on raw inputs that does what ``kernel`` and ``bias`` do on standardised ones."""
     raw = kernel / scaler.scale_[:, np.newaxis]
     return _layer(raw, bias - scaler.mean_ @ raw, activation)
 
 
-def _layer(kernel: Floats, bias: Floats, activation: Literal["linear", "tanh"]) -> DenseLayer:
+def _layer(kernel: Doubles, bias: Doubles, activation: Literal["linear", "tanh"]) -> DenseLayer:
     return DenseLayer(tuple(tuple(row) for row in kernel.tolist()), tuple(bias.tolist()), activation)
 
 
-def _dense(inputs: Floats, *layers: DenseLayer) -> Floats:
+def _dense(inputs: Doubles, *layers: DenseLayer) -> Doubles:
     """The layers on many rows at once; ``test_ensembles`` holds it to the runtime's ``stack``."""
     for layer in layers:
         inputs = inputs @ np.array(layer.kernel) + np.array(layer.bias)

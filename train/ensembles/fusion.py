@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -39,11 +38,10 @@ from train.judging.conformal import fit_threshold
 from train.judging.evaluate import COMPARED, compare, figures_of_merit, interval, resamples, weighted_auc
 from train.networks.linear import balanced_log_loss
 from train.networks.targets import require_every_label, require_finite
+from train.runs.arrays import Booleans, Doubles, Integers
 from train.runs.cache import save_json
 from train.runs.config import ConfigError
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 Table = Sequence[Mapping[str, float]]
 
 FUSION_FILE = "fusion.json"
@@ -91,12 +89,12 @@ class FusionParts:
     image_scale: float
     notes: tuple[str, ...]
 
-    def predict_logits(self, image_logits: Floats, table: Table) -> Floats:
+    def predict_logits(self, image_logits: Doubles, table: Table) -> Doubles:
         """Fused logits (pictures, labels), as the runtime's ``fuse`` gives them."""
-        logits: Floats = _designs(self.covariates, image_logits, table) @ np.array(self.kernel) + np.array(self.bias)
+        logits: Doubles = _designs(self.covariates, image_logits, table) @ np.array(self.kernel) + np.array(self.bias)
         return logits
 
-    def image_share(self, image_logits: Floats, table: Table) -> float:
+    def image_share(self, image_logits: Doubles, table: Table) -> float:
         """Share of the fused logits' variance over these pictures that comes from the image: 0 is nothing, 1 is all.
 
         The covariance of the image's part with the whole, summed over labels, by the whole's variance: the shares of
@@ -111,7 +109,7 @@ class FusionParts:
 
 def fit_fusion(
     names: Sequence[str],
-    image_logits: Floats,
+    image_logits: Doubles,
     table: Table,
     labels: Integers,
     groups: Groups,
@@ -169,7 +167,7 @@ def describe_covariates(names: Sequence[str], table: Table, labels: Integers) ->
     return tuple(covariates), tuple(notes)
 
 
-def _why_useless(name: str, known: Floats) -> str:
+def _why_useless(name: str, known: Doubles) -> str:
     if known.size == 0:
         return "it is known of nobody"
     if np.ptp(known) == 0:
@@ -181,7 +179,7 @@ def _why_useless(name: str, known: Floats) -> str:
     return ""
 
 
-def _covariate(name: str, known: Floats, table: Table, labels: Integers) -> Covariate:
+def _covariate(name: str, known: Doubles, table: Table, labels: Integers) -> Covariate:
     column = COLUMNS[name]
     support = _support(name, table, labels) if name in JUDGED_SUPPORT else {}
     return Covariate(
@@ -198,7 +196,7 @@ def _support(name: str, table: Table, labels: Integers) -> dict[str, tuple[float
 
 
 def _check(
-    names: Sequence[str], image_logits: Floats, table: Table, labels: Integers, groups: Groups, penalties: Penalties
+    names: Sequence[str], image_logits: Doubles, table: Table, labels: Integers, groups: Groups, penalties: Penalties
 ) -> None:
     if not names or len(set(names)) != len(names):
         raise ConfigError("covariates must be named, each once")
@@ -223,7 +221,7 @@ def _check(
 
 def _choose_penalties(
     names: Sequence[str],
-    image_logits: Floats,
+    image_logits: Doubles,
     table: Table,
     labels: Integers,
     groups: Groups,
@@ -243,7 +241,7 @@ def _choose_penalties(
     return choices[int(losses.argmin())]
 
 
-def _scales(covariates: Sequence[Covariate], inputs: Floats, image_scale: float) -> Floats:
+def _scales(covariates: Sequence[Covariate], inputs: Doubles, image_scale: float) -> Doubles:
     """What each input is multiplied by before the fit: a scale of 0 keeps its weight at 0."""
     deviation = math.sqrt(float((inputs[:, : len(LABELS)] ** 2).mean()))
     image = [image_scale / deviation if deviation else 0.0] * len(LABELS)
@@ -251,12 +249,12 @@ def _scales(covariates: Sequence[Covariate], inputs: Floats, image_scale: float)
     return np.array([*image, *[1.0] * len(covariates), *flags])
 
 
-def _fit(inputs: Floats, scales: Floats, labels: Integers, inverse_penalty: float) -> tuple[Floats, Floats]:
+def _fit(inputs: Doubles, scales: Doubles, labels: Integers, inverse_penalty: float) -> tuple[Doubles, Doubles]:
     classifier = LogisticRegression(C=inverse_penalty, class_weight="balanced", max_iter=5000).fit(inputs * scales, labels)
     return scales[:, np.newaxis] * classifier.coef_.T, classifier.intercept_
 
 
-def _designs(covariates: Sequence[Covariate], image_logits: Floats, table: Table) -> Floats:
+def _designs(covariates: Sequence[Covariate], image_logits: Doubles, table: Table) -> Doubles:
     return np.array([design(covariates, logits, row) for logits, row in zip(image_logits, table, strict=True)])
 
 
@@ -264,7 +262,7 @@ def _rows(table: Table, chosen: Integers) -> Table:
     return [table[row] for row in chosen.tolist()]
 
 
-def _centred(logits: Floats) -> Floats:
+def _centred(logits: Doubles) -> Doubles:
     """Less their mean over the labels, which the softmax does not see, and over the pictures."""
     of_labels = logits - logits.mean(axis=1, keepdims=True)
     return of_labels - of_labels.mean(axis=0)  # type: ignore[no-any-return]
@@ -290,7 +288,7 @@ class Judgement:
     """
 
     names: tuple[str, ...]
-    scores: Mapping[str, Floats]
+    scores: Mapping[str, Doubles]
     figures: Mapping[str, Mapping[str, Metric]]
     gains: Mapping[str, Mapping[str, Metric]]
     repeats: Mapping[str, Sequence[Mapping[str, float]]]
@@ -353,7 +351,7 @@ def judge_fusion(
     if not nested or any(one.outer.shape[1] != 1 for one in nested):
         raise ConfigError("a fusion is judged with one image score a repeat; make an ensemble one member first")
     without_image = replace(penalties, image_scales=(0.0,))
-    scores: dict[str, list[Floats]] = {IMAGE: [softmax(one.outer[:, 0]) for one in nested]}
+    scores: dict[str, list[Doubles]] = {IMAGE: [softmax(one.outer[:, 0]) for one in nested]}
     shares: list[float] = []
     scales: list[float] = []
     notes: list[str] = []
@@ -394,7 +392,7 @@ def _judge_once(
     groups: Groups,
     penalties: Penalties,
     seed: int,
-) -> tuple[Floats, list[FusionParts], list[float]]:
+) -> tuple[Doubles, list[FusionParts], list[float]]:
     """Held-back probabilities, what each fold fitted, and the image's share in each fold."""
     scores, parts, shares = np.empty((len(labels), len(LABELS))), [], []
     patients = np.asarray(groups)
@@ -410,7 +408,7 @@ def _judge_once(
     return scores, parts, shares
 
 
-def ost_indices(table: Table) -> Floats:
+def ost_indices(table: Table) -> Doubles:
     """OST of each person, lower for more risk; NaN without age or weight, and where these are outside of the formula's limits.
 
     The Osteoporosis Self-assessment Tool was made for women after menopause; here it is a yardstick for everyone.
@@ -427,7 +425,7 @@ def _ost_index(age_years: float | None, weight_kg: float | None) -> float:
         return math.nan
 
 
-def _ost_scores(repeat: NestedLogits, table: Table, labels: Integers) -> Floats:
+def _ost_scores(repeat: NestedLogits, table: Table, labels: Integers) -> Doubles:
     """OST turned into three probabilities by a logistic regression on the training part."""
     indices = ost_indices(table)[:, np.newaxis]
     scores = np.empty((len(labels), len(LABELS)))
@@ -440,7 +438,7 @@ def _ost_scores(repeat: NestedLogits, table: Table, labels: Integers) -> Floats:
 
 
 def judge_bands(
-    labels: Integers, systems: Mapping[str, Floats], table: Table, groups: Groups, *, count: int, seed: int
+    labels: Integers, systems: Mapping[str, Doubles], table: Table, groups: Groups, *, count: int, seed: int
 ) -> list[dict[str, Any]]:
     """Within bands of age, where age itself says little: how well neighbouring classes are told apart.
 
@@ -468,8 +466,8 @@ def judge_bands(
 def _judge_pair(
     lesser: int,
     labels: Integers,
-    systems: Mapping[str, Floats],
-    inside: NDArray[np.bool_],
+    systems: Mapping[str, Doubles],
+    inside: Booleans,
     groups: Groups,
     *,
     count: int,
@@ -488,15 +486,15 @@ def _judge_pair(
     }
 
 
-def _chance_of_worse(scores: Floats, lesser: int) -> Floats:
+def _chance_of_worse(scores: Doubles, lesser: int) -> Doubles:
     """Probability of the worse class, given that it is one of the two, (repeats, pictures)."""
-    chances: Floats = scores[..., lesser + 1] / (scores[..., lesser] + scores[..., lesser + 1])
+    chances: Doubles = scores[..., lesser + 1] / (scores[..., lesser] + scores[..., lesser + 1])
     return chances
 
 
-def _mean_aucs(truth: NDArray[np.bool_], repeats: Floats, weights: Floats) -> Floats:
+def _mean_aucs(truth: Booleans, repeats: Doubles, weights: Doubles) -> Doubles:
     """(resamples,), the mean over the repeats."""
-    areas: Floats = np.mean([weighted_auc(truth, chances, weights) for chances in repeats], axis=0)
+    areas: Doubles = np.mean([weighted_auc(truth, chances, weights) for chances in repeats], axis=0)
     return areas
 
 

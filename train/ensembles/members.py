@@ -17,7 +17,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from train.data.split import Groups
-from train.networks.targets import Doubles, Floats, Integers, TargetKind, fit_target, require_every_label, require_finite
+from train.networks.targets import TargetKind, fit_target, require_every_label, require_finite
+from train.runs.arrays import Doubles, Integers, Reals
 from train.runs.config import ConfigError, Linear
 
 # (training indices, test indices) -> logits (test, labels).
@@ -42,15 +43,15 @@ def members(each: Sequence[Member]) -> Members:
 
 
 def linear_member(
-    features: Floats,
+    features: Reals,
     labels: Integers,
     groups: Groups,
     settings: Linear,
     *,
     seed: int,
     kind: TargetKind = "classes",
-    t_scores: Floats | None = None,
-    ages: Floats | None = None,
+    t_scores: Reals | None = None,
+    ages: Reals | None = None,
 ) -> Member:
     """``train.networks.targets.fit_target`` on (pictures, features)."""
     patients = np.asarray(groups)
@@ -63,11 +64,11 @@ def linear_member(
     return score
 
 
-def _of(values: Floats | None, rows: Integers) -> Floats | None:
+def _of(values: Reals | None, rows: Integers) -> Reals | None:
     return None if values is None else values[rows]
 
 
-def forest_member(features: Floats, labels: Integers, *, pca_variance: float, seed: int) -> Member:
+def forest_member(features: Reals, labels: Integers, *, pca_variance: float, seed: int) -> Member:
     """``fit_forest`` on (pictures, features)."""
 
     def score(training: Integers, test: Integers) -> Doubles:
@@ -83,17 +84,17 @@ class Forest:
 
     pipeline: Pipeline
 
-    def predict_proba(self, features: Floats) -> Doubles:
+    def predict_proba(self, features: Reals) -> Doubles:
         """Probabilities (pictures, labels)."""
         require_finite(features, "features")
         return self.pipeline.predict_proba(features)  # type: ignore[no-any-return]
 
-    def predict_logits(self, features: Floats) -> Doubles:
+    def predict_logits(self, features: Reals) -> Doubles:
         """Logarithms of the probabilities; a class that no tree names keeps a thousandth."""
         return np.log(np.maximum(self.predict_proba(features), LOWEST_PROBABILITY))
 
 
-def fit_forest(features: Floats, labels: Integers, *, pca_variance: float, seed: int) -> Forest:
+def fit_forest(features: Reals, labels: Integers, *, pca_variance: float, seed: int) -> Forest:
     """Standardise, reduce, and grow trees on balanced samples (Breiman, Machine Learning 2001). Nothing is tuned.
 
     Raises:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
 from train.data.dataset import LABELS, DatasetError
 from train.data.split import Groups, label_folds
@@ -23,9 +22,7 @@ from train.ensembles.fit import (
 )
 from train.ensembles.members import Members
 from train.networks.targets import require_every_label, require_finite
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+from train.runs.arrays import Doubles, Integers
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,8 @@ class NestedLogits:
     """
 
     fold_of: Integers
-    inner: tuple[Floats, ...]
-    outer: Floats
+    inner: tuple[Doubles, ...]
+    outer: Doubles
 
     def parts(self, fold: int) -> tuple[Integers, Integers]:
         """Indices of the training part and of the held-back pictures."""
@@ -63,12 +60,12 @@ class EnsembleScores:
         members_run: kind -> mean number of members run on the held-back pictures; below all for a cascade alone.
     """
 
-    logits: Mapping[str, Floats]
+    logits: Mapping[str, Doubles]
     fitted: Mapping[str, tuple[Fitted, ...]]
     members_run: Mapping[str, float]
 
 
-def inner_logits(score: Members, labels: Integers, groups: Groups, training: Integers, *, folds: int, seed: int) -> Floats:
+def inner_logits(score: Members, labels: Integers, groups: Groups, training: Integers, *, folds: int, seed: int) -> Doubles:
     """Held-back logits (training, members, labels) by grouped cross-validation within the pictures ``training``.
 
     Raises:
@@ -115,7 +112,7 @@ def nested_logits(
     return from_stored(inner, whole, fold_of)
 
 
-def from_stored(inner_by_fold: Sequence[Floats], outer: Floats, fold_of: Integers) -> NestedLogits:
+def from_stored(inner_by_fold: Sequence[Doubles], outer: Doubles, fold_of: Integers) -> NestedLogits:
     """Members' logits that were made and stored earlier, for instance by fine-tuned networks, checked.
 
     Args:
@@ -149,7 +146,7 @@ def nested_scores(
         ConfigError, DatasetError: as ``fit_ensemble``.
     """
     patients = np.asarray(groups)
-    logits: dict[str, Floats] = {kind: np.empty((len(labels), len(LABELS))) for kind in kinds}
+    logits: dict[str, Doubles] = {kind: np.empty((len(labels), len(LABELS))) for kind in kinds}
     fitted: dict[str, list[Fitted]] = {kind: [] for kind in kinds}
     run = {kind: np.empty(len(labels)) for kind in kinds}
     for fold, inner in enumerate(nested.inner):

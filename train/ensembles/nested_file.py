@@ -6,19 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from train.data.dataset import DatasetError
 from train.ensembles.nested import NestedLogits, from_stored
 from train.runs import cache
+from train.runs.arrays import Doubles
 from train.runs.folder import RunError
 from train.runs.scores import read_json
 
 NESTED_FILE = "nested.json"
 SCHEMA_VERSION = 1
 DIGITS = 5
-
-Floats = NDArray[np.float64]
 
 
 def write_nested(folder: Path, digests: Sequence[str], nested: NestedLogits) -> None:
@@ -84,5 +82,5 @@ def together(each: Sequence[NestedLogits]) -> NestedLogits:
     return from_stored(inner, np.concatenate([one.outer for one in each], axis=1), first.fold_of)
 
 
-def _column(rows: Sequence[Sequence[float]]) -> Floats:
+def _column(rows: Sequence[Sequence[float]]) -> Doubles:
     return np.array(rows, np.float64)[:, np.newaxis]

@@ -16,7 +16,6 @@ from typing import Any, Literal
 import click
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.arrays import Floats, Pixels
 from osteo_edge.errors import InputError
@@ -24,6 +23,7 @@ from osteo_edge.finder.copies import halvings, pixel_size, shrink
 from osteo_edge.finder.poses import Pose
 from osteo_edge.images import reader
 from train.data.dataset import LABELS_FILE, DatasetError, read_dataset
+from train.runs.arrays import Doubles
 
 ANNOTATIONS = Path(__file__).parent / "knee_joints.json"
 
@@ -100,7 +100,7 @@ def read_example(folder: Path, path: Path, record: dict[str, Any]) -> Example:
     )
 
 
-def pose_of(line: Sequence[float] | NDArray[np.float64]) -> Pose:
+def pose_of(line: Sequence[float] | Doubles) -> Pose:
     """From [x1, y1, x2, y2] at the tibial plateau's outer edges."""
     x1, y1, x2, y2 = (float(value) for value in line)
     return Pose((x1 + x2) / 2, (y1 + y2) / 2, math.hypot(x2 - x1, y2 - y1))

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.finder.poses import choose
 from osteo_edge.labels import Laterality
 from train.finder.pictures import Example
+from train.runs.arrays import Bytes
 
 
-def contact_sheet(finder: JointFinder, examples: Sequence[Example], columns: int = 10, side_px: int = 240) -> NDArray[np.uint8]:
+def contact_sheet(finder: JointFinder, examples: Sequence[Example], columns: int = 10, side_px: int = 240) -> Bytes:
     """Every picture with its true joint lines (green) and the found knees (orange: right, blue: left)."""
     rows = -(-len(examples) // columns)
     sheet = np.zeros((rows * side_px, columns * side_px, 3), np.uint8)
@@ -26,7 +26,7 @@ def contact_sheet(finder: JointFinder, examples: Sequence[Example], columns: int
     return sheet
 
 
-def drawn(finder: JointFinder, example: Example, side_px: int) -> NDArray[np.uint8]:
+def drawn(finder: JointFinder, example: Example, side_px: int) -> Bytes:
     factor = side_px / max(example.work.shape)
     small = cv2.resize(example.work, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)[:side_px, :side_px]
     grey = cv2.normalize(small, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)

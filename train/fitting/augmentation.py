@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from train.runs.arrays import Floats
 from train.runs.config import Augmentation
 
 WHITE = np.float32(255)
 
 
-def make_views(crop: NDArray[np.float32], settings: Augmentation, rng: np.random.Generator) -> NDArray[np.float32]:
+def make_views(crop: Floats, settings: Augmentation, rng: np.random.Generator) -> Floats:
     """Views of one knee, (views, height, width) float32 in 0 to 255: the plain crop, its mirror image, then random ones."""
     random = [augment(crop, settings, rng) for _ in range(settings.views - 2)]
     return np.stack([crop, crop[:, ::-1], *random])
 
 
-def augment(crop: NDArray[np.float32], settings: Augmentation, rng: np.random.Generator) -> NDArray[np.float32]:
+def augment(crop: Floats, settings: Augmentation, rng: np.random.Generator) -> Floats:
     """One random view: mirrored or not, moved a little, with other grey levels and a little grain.
 
     Args:
@@ -30,7 +30,7 @@ def augment(crop: NDArray[np.float32], settings: Augmentation, rng: np.random.Ge
     return _grain(_grey_levels(_move(mirrored, settings, rng), settings, rng), settings, rng)
 
 
-def _move(crop: NDArray[np.float32], settings: Augmentation, rng: np.random.Generator) -> NDArray[np.float32]:
+def _move(crop: Floats, settings: Augmentation, rng: np.random.Generator) -> Floats:
     """Turn, scale and shift about the centre; what comes in from outside is black, as at the edge of a film."""
     height, width = crop.shape
     angle = rng.uniform(-1, 1) * settings.rotation_degrees
@@ -40,13 +40,13 @@ def _move(crop: NDArray[np.float32], settings: Augmentation, rng: np.random.Gene
     return cv2.warpAffine(np.ascontiguousarray(crop), matrix, (width, height), flags=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
-def _grey_levels(crop: NDArray[np.float32], settings: Augmentation, rng: np.random.Generator) -> NDArray[np.float32]:
+def _grey_levels(crop: Floats, settings: Augmentation, rng: np.random.Generator) -> Floats:
     """Gamma and contrast; black stays black, since it may be the outside of the film."""
     exponent = np.float32(np.exp(rng.uniform(-1, 1) * settings.gamma))
     contrast = np.float32(1 + rng.uniform(-1, 1) * settings.contrast)
     return np.clip((crop / WHITE) ** exponent * WHITE * contrast, 0, WHITE)  # type: ignore[no-any-return]
 
 
-def _grain(crop: NDArray[np.float32], settings: Augmentation, rng: np.random.Generator) -> NDArray[np.float32]:
+def _grain(crop: Floats, settings: Augmentation, rng: np.random.Generator) -> Floats:
     noise = rng.standard_normal(crop.shape, dtype=np.float32) * np.float32(settings.noise)
     return np.clip(crop + noise, 0, WHITE)

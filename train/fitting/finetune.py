@@ -14,7 +14,6 @@ from pathlib import Path
 import click
 import keras
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_sample_weight
 
 from osteo_edge.decision.scores import softmax
@@ -24,14 +23,12 @@ from train.judging.evaluate import class_aucs
 from train.networks.heads import standardise, t_score_auxiliary
 from train.networks.linear import balanced_log_loss
 from train.networks.network import apply, bag_of_two
+from train.runs.arrays import Doubles, Floats, Halves, Integers, Reals
 from train.runs.cache import save_arrays
 from train.runs.config import Augmentation, Training
 
 PLAIN_VIEW = 0
 KNEES_AT_A_TIME = 8
-
-Integers = NDArray[np.int64]
-Halves = NDArray[np.float16]
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ class Epoch:
 
 
 def cached_activations(
-    trunk: keras.Model, images: NDArray[np.float32], owner: Integers, settings: Augmentation, *, seed: int, file: Path
+    trunk: keras.Model, images: Floats, owner: Integers, settings: Augmentation, *, seed: int, file: Path
 ) -> Activations:
     """The trunk's activations, from ``file`` where it exists; otherwise computed and kept there."""
     if not file.exists():
@@ -87,7 +84,7 @@ def cached_activations(
         return Activations(stored["views"], owner)
 
 
-def compute_views(trunk: keras.Model, images: NDArray[np.float32], settings: Augmentation, *, seed: int) -> Halves:
+def compute_views(trunk: keras.Model, images: Floats, settings: Augmentation, *, seed: int) -> Halves:
     """Activations (knees, views, rows, columns, channels) float16 of images (knees, height, width) in 0 to 255."""
     parts = []
     starts = range(0, len(images), KNEES_AT_A_TIME)
@@ -110,7 +107,7 @@ class AuxiliaryTask:
     """
 
     upper: keras.Model
-    t_scores: NDArray[np.floating]
+    t_scores: Reals
 
 
 class Trainer:
@@ -150,7 +147,7 @@ class Trainer:
             self._bag = bag_of_two(auxiliary.upper)
             self._bag.compile(optimizer=self._optimizer, loss=[classes, task.loss], loss_weights=[1.0, task.weight])
         self._optimizer.build(self._bag.trainable_variables)
-        self.best_logits: NDArray[np.float64] | None = None
+        self.best_logits: Doubles | None = None
 
     def run(self, training: Integers, validation: Integers | None, *, epochs: int) -> tuple[Epoch, ...]:
         """Train on the pictures ``training``; with ``validation``, stop when its loss no longer falls.
@@ -237,7 +234,7 @@ def best_epoch(history: list[Epoch] | tuple[Epoch, ...]) -> int:
     return min(history, key=lambda line: line.validation_loss).epoch
 
 
-def picture_logits(model: keras.Model, knees: NDArray[np.floating], owner: Integers) -> NDArray[np.float32]:
+def picture_logits(model: keras.Model, knees: Reals, owner: Integers) -> Floats:
     """Logits (pictures, labels): the mean over each picture's knees, as the runtime takes it.
 
     Args:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.manifest import InputSpec, RegionProfile
+from train.runs.arrays import Reals
 from train.runs.folder import WEIGHTS_FILE, Run, RunError, read_candidates
 from train.runs.scores import MODEL, read_scores
 
@@ -28,7 +29,7 @@ FOLD_NETWORKS_FILE = "fold_networks.npz"
 _REGIONS = "regions"
 _FINAL = "final_weights_sha256"
 
-Weights = Mapping[str, NDArray[np.floating]]
+Weights = Mapping[str, Reals]
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def load_fold_networks(run: Run) -> Iterator[FoldNetwork]:
         )
 
 
-def _read_arrays(path: Path) -> dict[str, NDArray[np.floating]]:
+def _read_arrays(path: Path) -> dict[str, Reals]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return dict(stored)

@@ -10,18 +10,16 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from train.data.dataset import LABELS
 from train.data.split import label_folds
 from train.fitting.finetune import Activations, AuxiliaryTask, Epoch, Trainer, best_epoch, cached_activations, picture_logits
-from train.fitting.material import Integers, Material, new_network, say
+from train.fitting.material import Material, new_network, say
 from train.fitting.regions import choose_region, mean_figures, score_regions
 from train.networks.network import LOGITS, cut, round_to_float16, set_head, weights_of, with_auxiliary
 from train.networks.targets import as_raw_head
 from train.runs import cache
-
-Floats = NDArray[np.float64]
+from train.runs.arrays import Doubles, Floats, Integers, Reals
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Tuned:
     network: keras.Model
     epochs: int
     histories: tuple[tuple[Epoch, ...], ...]
-    inner: Floats
+    inner: Doubles
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def network_file(material: Material, fold: int) -> Path:
     return material.cache / f"network{fold}-{material.key}.npz"
 
 
-def stored_networks(material: Material) -> list[dict[str, NDArray[np.floating]]]:
+def stored_networks(material: Material) -> list[dict[str, Reals]]:
     """The weights of every fold's network, once ``run_folds`` is through."""
     networks = []
     for fold in range(material.config.folds):
@@ -124,7 +122,7 @@ def refit(material: Material, fold: int, epochs: int) -> tuple[str, keras.Model]
     return region, train(material, region, training, None, epochs, f"fold{fold}").network
 
 
-def _score_regions(material: Material, training: Integers) -> dict[str, Floats]:
+def _score_regions(material: Material, training: Integers) -> dict[str, Doubles]:
     features = {name: values[training] for name, values in material.features.items()}
     labels, groups = material.labels[training], material.groups[training]
     return score_regions(features, labels, groups, material.config, material.teaching.of(training))
@@ -165,7 +163,7 @@ class Trained:
 
     network: keras.Model
     history: tuple[Epoch, ...]
-    held_back: Floats | None
+    held_back: Doubles | None
 
 
 def train(material: Material, region: str, training: Integers, validation: Integers | None, epochs: int, name: str) -> Trained:
@@ -211,7 +209,7 @@ def _activations(material: Material, region: str, trunk: keras.Model) -> Activat
     )
 
 
-def score(network: keras.Model, material: Material, region: str, radiographs: Integers) -> NDArray[np.float32]:
+def score(network: keras.Model, material: Material, region: str, radiographs: Integers) -> Floats:
     """Logits (radiographs, labels) from their plain crops through the whole network, as the runtime computes them."""
     knees = np.flatnonzero(np.isin(material.crops.owner, radiographs))
     owner = np.searchsorted(radiographs, material.crops.owner[knees])
@@ -219,7 +217,7 @@ def score(network: keras.Model, material: Material, region: str, radiographs: In
     return picture_logits(to_logits, material.crops.images[region][knees][..., np.newaxis], owner)
 
 
-def in_order(material: Material, by_fold: Sequence[list[list[float]]]) -> Floats:
+def in_order(material: Material, by_fold: Sequence[list[list[float]]]) -> Doubles:
     """(radiographs, labels) from the folds' held-back rows."""
     rows = np.empty((len(material.labels), len(LABELS)))
     for fold, values in enumerate(by_fold):

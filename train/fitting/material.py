@@ -10,7 +10,6 @@ from typing import Any, Literal
 import click
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.records import to_plain
@@ -21,9 +20,8 @@ from train.fitting.regions import frozen_features
 from train.fitting.teaching import Teaching, teaching_of
 from train.networks.network import LINEAR_TARGET, build_network, randomise, round_to_float16
 from train.runs import cache
+from train.runs.arrays import Floats, Integers, Words
 from train.runs.config import IMAGENET_DOWNLOAD, RANDOM_WEIGHTS, Candidate, Config, ConfigError, from_project
-
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -43,11 +41,11 @@ class Material:
     crops: Crops
     labels: Integers
     fold_of: Integers
-    features: Mapping[str, NDArray[np.float32]]
+    features: Mapping[str, Floats]
     teaching: Teaching
 
     @property
-    def groups(self) -> NDArray[np.str_]:
+    def groups(self) -> Words:
         return np.array(self.radiographs.groups)
 
 

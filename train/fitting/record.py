@@ -9,18 +9,18 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.decision.scores import softmax
 from osteo_edge.integrity import sha256_hex
 from train.data.dataset import LABELS, Dataset
 from train.data.split import Groups
-from train.fitting.folds import Floats, FoldResult, in_order
+from train.fitting.folds import FoldResult, in_order
 from train.fitting.material import Material, weights_digest
 from train.fitting.regions import choose_region, score_regions, with_intervals
 from train.judging.baselines import baseline_scores, permuted_macro_auc
 from train.judging.conformal import describe
 from train.judging.evaluate import compare, confusion
+from train.runs.arrays import Doubles, Integers
 from train.runs.config import Evaluation
 from train.runs.scores import MODEL, Scores, group_digests, log_probabilities
 from train.runs.versions import versions
@@ -28,8 +28,8 @@ from train.runs.versions import versions
 FROZEN = "frozen_features"
 SCORE_DIGITS = 5
 
-Integers = NDArray[np.int64]
-Systems = Mapping[str, Floats]
+
+Systems = Mapping[str, Doubles]
 
 
 def choose_final_region(material: Material, folds: Sequence[FoldResult]) -> tuple[dict[str, Any], str]:
@@ -129,7 +129,7 @@ def as_scores(radiographs: Dataset, fold_of: Integers, systems: Systems) -> list
     folds = np.atleast_2d(fold_of)
     shape = (len(folds), len(labels), len(LABELS))
 
-    def one(name: str, scores: Floats) -> Scores:
+    def one(name: str, scores: Doubles) -> Scores:
         logits = np.round(log_probabilities(scores), SCORE_DIGITS)
         return Scores(name, digests, labels, groups, folds, np.broadcast_to(logits, shape))
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.manifest import Metric
 from train.data.dataset import LABELS
@@ -14,13 +13,11 @@ from train.data.split import Groups, label_folds
 from train.fitting.teaching import Teaching, plain_classes
 from train.judging.evaluate import COMPARED, figures_of_merit, interval, resamples
 from train.networks.network import apply
+from train.runs.arrays import Doubles, Floats, Integers, Reals
 from train.runs.config import Choice, Config, Linear
 
-Floats = NDArray[np.floating]
-Integers = NDArray[np.int64]
 
-
-def frozen_features(network: keras.Model, images: NDArray[np.float32], owner: Integers) -> NDArray[np.float32]:
+def frozen_features(network: keras.Model, images: Floats, owner: Integers) -> Floats:
     """Features of each picture before any training: mean over the map, over the mirrored view, and over its knees.
 
     Args:
@@ -36,13 +33,13 @@ def frozen_features(network: keras.Model, images: NDArray[np.float32], owner: In
     return mean_by_owner(knees, owner)
 
 
-def mean_by_owner(values: Floats, owner: Integers) -> NDArray[np.float32]:
+def mean_by_owner(values: Reals, owner: Integers) -> Floats:
     """(pictures, columns) float32, the mean over each picture's knees."""
     return np.stack([values[owner == picture].mean(axis=0) for picture in range(owner.max() + 1)]).astype(np.float32)
 
 
 def cross_validate(
-    features: Floats,
+    features: Reals,
     labels: Integers,
     groups: Groups,
     choice: Choice,
@@ -50,7 +47,7 @@ def cross_validate(
     *,
     seed: int,
     teaching: Teaching | None = None,
-) -> NDArray[np.float64]:
+) -> Doubles:
     """Out-of-fold probabilities of the linear classifier, (repeats, pictures, labels), each repeat with other folds.
 
     Args:
@@ -66,15 +63,15 @@ def cross_validate(
     return scores
 
 
-def mean_figures(scores: NDArray[np.float64], labels: Integers) -> dict[str, float]:
+def mean_figures(scores: Doubles, labels: Integers) -> dict[str, float]:
     """Macro AUC (one against the rest) and balanced accuracy, the mean over the repeats."""
     repeats = [figures_of_merit(labels, repeat) for repeat in scores]
     return {figure: float(np.mean([one[figure] for one in repeats])) for figure in COMPARED}
 
 
 def score_regions(
-    features: Mapping[str, Floats], labels: Integers, groups: Groups, config: Config, teaching: Teaching
-) -> dict[str, NDArray[np.float64]]:
+    features: Mapping[str, Reals], labels: Integers, groups: Groups, config: Config, teaching: Teaching
+) -> dict[str, Doubles]:
     """Cross-validated probabilities of every candidate, (repeats, pictures, labels), by its name."""
     return {
         name: cross_validate(of_region, labels, groups, config.choice, config.linear, seed=config.seed, teaching=teaching)
@@ -82,14 +79,12 @@ def score_regions(
     }
 
 
-def choose_region(scores: Mapping[str, NDArray[np.float64]], labels: Integers) -> str:
+def choose_region(scores: Mapping[str, Doubles], labels: Integers) -> str:
     """The candidate of highest macro AUC; the first in the configuration among equals."""
     return max(scores, key=lambda name: mean_figures(scores[name], labels)["macro_auc"])
 
 
-def with_intervals(
-    scores: NDArray[np.float64], labels: Integers, groups: Groups, *, count: int, seed: int
-) -> dict[str, Metric]:
+def with_intervals(scores: Doubles, labels: Integers, groups: Groups, *, count: int, seed: int) -> dict[str, Metric]:
     """Mean figures of one candidate with 95 % bootstrap intervals by patient."""
     drawn = [
         mean_figures(scores[:, chosen], labels[chosen])

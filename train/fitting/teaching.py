@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from train.data.dataset import Dataset
 from train.data.split import Groups
 from train.networks.targets import KINDS, FittedTarget, TargetKind, fit_target
+from train.runs.arrays import Integers, Reals
 from train.runs.config import ConfigError, Linear
-
-Floats = NDArray[np.floating]
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -25,14 +22,14 @@ class Teaching:
     """
 
     kind: TargetKind
-    t_scores: Floats
-    ages: Floats
+    t_scores: Reals
+    ages: Reals
 
     def of(self, rows: Integers) -> Teaching:
         """The same for some of the radiographs."""
         return Teaching(self.kind, self.t_scores[rows], self.ages[rows])
 
-    def fit(self, features: Floats, labels: Integers, groups: Groups, settings: Linear, *, seed: int) -> FittedTarget:
+    def fit(self, features: Reals, labels: Integers, groups: Groups, settings: Linear, *, seed: int) -> FittedTarget:
         """Fit a linear classifier; see ``train.networks.targets.fit_target``."""
         return fit_target(self.kind, features, labels, groups, settings, seed=seed, t_scores=self.t_scores, ages=self.ages)
 

@@ -22,17 +22,15 @@ from train.data.dataset import LABELS, Dataset, RadiographRow
 from train.data.split import Groups
 from train.fitting.regions import cross_validate, mean_figures
 from train.networks.linear import fit_linear
+from train.runs.arrays import Doubles, Integers, Reals
 from train.runs.config import Choice, Linear
 
 THUMBNAIL_PX = 64
 RING_PX = 4
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
-
-def baseline_scores(dataset: Dataset, fold_of: Integers, linear: Linear, *, seed: int) -> dict[str, Floats]:
+def baseline_scores(dataset: Dataset, fold_of: Integers, linear: Linear, *, seed: int) -> dict[str, Doubles]:
     """Out-of-fold probabilities, (radiographs, labels), by the name of each baseline.
 
     ``age_sex`` is left out where the table gives neither.
@@ -48,7 +46,7 @@ def baseline_scores(dataset: Dataset, fold_of: Integers, linear: Linear, *, seed
     return scores
 
 
-def describe_files(paths: Sequence[Path]) -> tuple[Floats, Floats]:
+def describe_files(paths: Sequence[Path]) -> tuple[Doubles, Doubles]:
     """What files say without their knees.
 
     Returns:
@@ -59,7 +57,7 @@ def describe_files(paths: Sequence[Path]) -> tuple[Floats, Floats]:
     return np.array([metadata for metadata, _ in described]), np.array([ring for _, ring in described])
 
 
-def _describe_file(path: Path) -> tuple[list[float], Floats]:
+def _describe_file(path: Path) -> tuple[list[float], Doubles]:
     data = path.read_bytes()
     header = read_header(data)
     radiograph = decode(data, source=str(path))
@@ -68,7 +66,7 @@ def _describe_file(path: Path) -> tuple[list[float], Floats]:
     return [*size, float(radiograph.bit_depth), *formats], outer_ring(radiograph.pixels)
 
 
-def outer_ring(pixels: NDArray[np.integer]) -> Floats:
+def outer_ring(pixels: NDArray[np.integer]) -> Doubles:
     """The outermost sixteenth of the picture on every side, as a thumbnail's values."""
     small = cv2.resize(pixels, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
     inside = np.zeros(small.shape, bool)
@@ -80,7 +78,7 @@ def _describe_person(row: RadiographRow) -> tuple[float, float]:
     return row.covariates.get("age_years", math.nan), row.covariates.get("sex", math.nan)
 
 
-def _class_shares(labels: Integers) -> Floats:
+def _class_shares(labels: Integers) -> Doubles:
     """The same shares for every picture. Not fold by fold: a constant must not turn into a ranking of folds."""
     nothing = np.zeros((len(labels), 1))
     return DummyClassifier(strategy="prior").fit(nothing, labels).predict_proba(nothing)  # type: ignore[no-any-return]
@@ -92,7 +90,7 @@ def logistic() -> BaseEstimator:
     return make_pipeline(imputer, StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=5000))
 
 
-def _out_of_fold(classifier: BaseEstimator, features: Floats, labels: Integers, fold_of: Integers) -> Floats:
+def _out_of_fold(classifier: BaseEstimator, features: Doubles, labels: Integers, fold_of: Integers) -> Doubles:
     scores = np.empty((len(labels), len(LABELS)))
     for fold in np.unique(fold_of):
         test = fold_of == fold
@@ -101,8 +99,8 @@ def _out_of_fold(classifier: BaseEstimator, features: Floats, labels: Integers, 
 
 
 def _out_of_fold_linear(
-    features: NDArray[np.floating], labels: Integers, groups: Groups, fold_of: Integers, linear: Linear, *, seed: int
-) -> Floats:
+    features: Reals, labels: Integers, groups: Groups, fold_of: Integers, linear: Linear, *, seed: int
+) -> Doubles:
     scores = np.empty((len(labels), len(LABELS)))
     for fold in np.unique(fold_of):
         test = fold_of == fold
@@ -112,7 +110,7 @@ def _out_of_fold_linear(
 
 
 def permuted_macro_auc(
-    features: NDArray[np.floating],
+    features: Reals,
     labels: Integers,
     groups: Groups,
     linear: Linear,

@@ -12,19 +12,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.decision.conformal import label_set
 from osteo_edge.manifest import Conformal
 from osteo_edge.questions import BONE_DENSITY
 from osteo_edge.reports.wording import HIGHER_CHANCE, NO_SIGN, NOT_SURE, sentence_of
 from train.data.dataset import LABELS
+from train.runs.arrays import Doubles, Integers
 
 # More than the rounding of the scores in ``oof.json`` moves a probability.
 SCORES_ROUNDED_BY = 1e-4
 
 
-def fit_threshold(true_probabilities: NDArray[np.float64], coverage: float) -> Conformal:
+def fit_threshold(true_probabilities: Doubles, coverage: float) -> Conformal:
     """The highest threshold that keeps enough true classes: ceil((n + 1) * coverage) of n.
 
     Args:
@@ -36,7 +36,7 @@ def fit_threshold(true_probabilities: NDArray[np.float64], coverage: float) -> C
     return Conformal(coverage=coverage, min_probabilities=(threshold,) * len(LABELS), calibration_size=count)
 
 
-def describe(labels: NDArray[np.int64], probabilities: NDArray[np.float64], coverage: float) -> dict[str, Any]:
+def describe(labels: Integers, probabilities: Doubles, coverage: float) -> dict[str, Any]:
     """The threshold and what it does to these same pictures: single answers and coverage, whole and by class."""
     fitted = fit_threshold(probabilities[np.arange(len(labels)), labels], coverage)
     sets = [label_set(dict(zip(LABELS, row, strict=True)), fitted, BONE_DENSITY) for row in probabilities.tolist()]
@@ -54,9 +54,7 @@ def describe(labels: NDArray[np.int64], probabilities: NDArray[np.float64], cove
     }
 
 
-def describe_again(
-    recorded: Mapping[str, Any], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
-) -> dict[str, Any]:
+def describe_again(recorded: Mapping[str, Any], labels: Integers, probabilities: Doubles) -> dict[str, Any]:
     """What ``describe`` says today of the pictures of an earlier record.
 
     ``oof.json`` rounds its scores, and so would move the threshold, of which a bundle may hold the exact one: the record's
@@ -79,7 +77,7 @@ def one_a_label(recorded: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _sentences_by_label(labels: NDArray[np.int64], sets: Sequence[tuple[str, ...]]) -> dict[str, dict[str, int]]:
+def _sentences_by_label(labels: Integers, sets: Sequence[tuple[str, ...]]) -> dict[str, dict[str, int]]:
     """How many pictures of each class would be told which sentence."""
     told = Counter((LABELS[label], sentence_of(labels_shown)) for label, labels_shown in zip(labels, sets, strict=True))
     return {sentence: {label: told[label, sentence] for label in LABELS} for sentence in (HIGHER_CHANCE, NO_SIGN, NOT_SURE)}

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import binomtest, norm, rankdata
 
 from osteo_edge.manifest import Metric
 from train.data.dataset import LABELS
 from train.data.split import Groups
+from train.runs.arrays import Booleans, Doubles, Integers
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 Method = Literal["percentile", "bca"]
 
 NORMAL = 0
@@ -30,7 +28,7 @@ COMPARED = ("macro_auc", "balanced_accuracy")
 BLOCK_SIZE = 20_000
 
 
-def figures_of_merit(labels: Integers, probabilities: Floats) -> dict[str, float]:
+def figures_of_merit(labels: Integers, probabilities: Doubles) -> dict[str, float]:
     """Every figure of one set of scores.
 
     ``auc_low_density``, of any low bone density against normal, is ``auc_normal`` by another name: the same pairs are
@@ -44,7 +42,7 @@ def figures_of_merit(labels: Integers, probabilities: Floats) -> dict[str, float
     return {name: float(values[0]) for name, values in figures.items()}
 
 
-def weighted_figures(labels: Integers, probabilities: Floats, weights: Floats) -> dict[str, Floats]:
+def weighted_figures(labels: Integers, probabilities: Doubles, weights: Doubles) -> dict[str, Doubles]:
     """Every figure of one set of scores, (resamples,) each.
 
     Args:
@@ -76,17 +74,17 @@ def weighted_figures(labels: Integers, probabilities: Floats, weights: Floats) -
     }
 
 
-def _cells(labels: Integers, probabilities: Floats) -> Integers:
+def _cells(labels: Integers, probabilities: Doubles) -> Integers:
     """Cell of the confusion matrix that each picture falls in, counted row by row."""
     cells: Integers = labels * len(LABELS) + probabilities.argmax(axis=1)
     return cells
 
 
-def _by_label(name: str, values: Floats) -> dict[str, Floats]:
+def _by_label(name: str, values: Doubles) -> dict[str, Doubles]:
     return {f"{name}_{label}": values[:, place] for place, label in enumerate(LABELS)}
 
 
-def quadratic_kappa(counts: Floats) -> Floats:
+def quadratic_kappa(counts: Doubles) -> Doubles:
     """Agreement beyond chance, disagreements weighing their squared distance (Cohen, Psychological Bulletin 1968).
 
     Args:
@@ -96,35 +94,35 @@ def quadratic_kappa(counts: Floats) -> Floats:
     distance = (places[:, np.newaxis] - places) ** 2
     total = counts.sum(axis=(1, 2))
     by_chance = counts.sum(axis=2)[:, :, np.newaxis] * counts.sum(axis=1)[:, np.newaxis] / total[:, np.newaxis, np.newaxis]
-    kappa: Floats = 1 - (counts * distance).sum(axis=(1, 2)) / (by_chance * distance).sum(axis=(1, 2))
+    kappa: Doubles = 1 - (counts * distance).sum(axis=(1, 2)) / (by_chance * distance).sum(axis=(1, 2))
     return kappa
 
 
-def _calibration_error(labels: Integers, probabilities: Floats, weights: Floats) -> Floats:
+def _calibration_error(labels: Integers, probabilities: Doubles, weights: Doubles) -> Doubles:
     confidence, right, bins = _confidence(labels, probabilities)
     gaps = weights @ ((right - confidence)[:, np.newaxis] * np.eye(ECE_BINS)[bins])
-    error: Floats = np.abs(gaps).sum(axis=1) / weights.sum(axis=1)
+    error: Doubles = np.abs(gaps).sum(axis=1) / weights.sum(axis=1)
     return error
 
 
-def _confidence(labels: Integers, probabilities: Floats) -> tuple[Floats, NDArray[np.bool_], Integers]:
+def _confidence(labels: Integers, probabilities: Doubles) -> tuple[Doubles, Booleans, Integers]:
     """Probability of each picture's likeliest class, whether that class is right, and the bin of the probability."""
     confidence = probabilities.max(axis=1)
     bins = np.minimum((confidence * ECE_BINS).astype(np.int64), ECE_BINS - 1)
     return confidence, probabilities.argmax(axis=1) == labels, bins
 
 
-def class_aucs(labels: Integers, probabilities: Floats) -> Floats:
+def class_aucs(labels: Integers, probabilities: Doubles) -> Doubles:
     """Area under the ROC curve of each class against the rest, (labels,)."""
     return np.array([auc(labels == place, probabilities[:, place]) for place in range(len(LABELS))])
 
 
-def auc(truth: NDArray[np.bool_], scores: Floats) -> float:
+def auc(truth: Booleans, scores: Doubles) -> float:
     """Area under the ROC curve: the share of pairs in the right order (Hanley & McNeil, Radiology 1982), ties half."""
     return float(weighted_auc(truth, scores, np.ones((1, len(truth))))[0])
 
 
-def weighted_auc(truth: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
+def weighted_auc(truth: Booleans, scores: Doubles, weights: Doubles) -> Doubles:
     """As ``auc``, (resamples,), where each picture counts ``weights`` (resamples, pictures) times."""
     order = np.argsort(scores, kind="stable")
     ordered, ordered_truth = scores[order], truth[order]
@@ -135,23 +133,23 @@ def weighted_auc(truth: NDArray[np.bool_], scores: Floats, weights: Floats) -> F
     first, last = np.searchsorted(ordered, values, "left"), np.searchsorted(ordered, values, "right")
     positives = drawn[:, ordered_truth]
     pairs = (positives * (below[:, first] + below[:, last])).sum(axis=1) / 2
-    area: Floats = pairs / (positives.sum(axis=1) * negatives.sum(axis=1))
+    area: Doubles = pairs / (positives.sum(axis=1) * negatives.sum(axis=1))
     return area
 
 
-def expected_calibration_error(labels: Integers, probabilities: Floats) -> float:
+def expected_calibration_error(labels: Integers, probabilities: Doubles) -> float:
     """Mean gap between confidence and accuracy over ten equal bins of the confidence (Guo et al., ICML 2017)."""
     return float(_calibration_error(labels, probabilities, np.ones((1, len(labels))))[0])
 
 
-def reliability(labels: Integers, probabilities: Floats) -> list[tuple[float, float, float]]:
+def reliability(labels: Integers, probabilities: Doubles) -> list[tuple[float, float, float]]:
     """Share of the pictures, mean confidence and accuracy of each bin that is not empty."""
     confidence, right, bins = _confidence(labels, probabilities)
     members = [bins == index for index in np.unique(bins)]
     return [(float(m.mean()), float(confidence[m].mean()), float(right[m].mean())) for m in members]
 
 
-def confusion(labels: Integers, probabilities: Floats) -> list[list[int]]:
+def confusion(labels: Integers, probabilities: Doubles) -> list[list[int]]:
     """Counts by true label (rows) and likeliest label (columns)."""
     counts = np.bincount(_cells(labels, probabilities), minlength=len(LABELS) ** 2)
     return counts.reshape(-1, len(LABELS)).tolist()
@@ -165,26 +163,26 @@ def resamples(groups: Groups, *, count: int, seed: int) -> Iterator[Integers]:
         yield np.concatenate([members[index] for index in rng.integers(len(members), size=len(members))])
 
 
-def resample_weights(labels: Integers, groups: Groups, *, count: int, seed: int) -> Floats:
+def resample_weights(labels: Integers, groups: Groups, *, count: int, seed: int) -> Doubles:
     """The draws of ``resamples`` as weights, (resamples, pictures); draws in which a class is missing are left out."""
     drawn = [np.bincount(chosen, minlength=len(labels)) for chosen in resamples(groups, count=count, seed=seed)]
     return _with_every_label(labels, np.array(drawn, np.float64).reshape(-1, len(labels)))
 
 
-def jackknife_weights(labels: Integers, groups: Groups) -> Floats:
+def jackknife_weights(labels: Integers, groups: Groups) -> Doubles:
     """Weights with one patient group left out in turn, (groups, pictures); those that lose a class are left out."""
     _, numbers = np.unique(np.asarray(groups), return_inverse=True)
     return _with_every_label(labels, 1 - np.eye(numbers.max() + 1)[:, numbers])
 
 
-def _with_every_label(labels: Integers, weights: Floats) -> Floats:
-    kept: Floats = weights[(weights @ np.eye(len(LABELS))[labels] > 0).all(axis=1)]
+def _with_every_label(labels: Integers, weights: Doubles) -> Doubles:
+    kept: Doubles = weights[(weights @ np.eye(len(LABELS))[labels] > 0).all(axis=1)]
     return kept
 
 
 def compare(
     labels: Integers,
-    systems: Mapping[str, Floats],
+    systems: Mapping[str, Doubles],
     groups: Groups,
     *,
     model: str,
@@ -216,7 +214,7 @@ def compare(
     ends = np.cumsum([len(weights) for weights in sets])[:-1]
     drawn = {name: mean_over_repeats(labels, scores, np.concatenate(sets)) for name, scores in systems.items()}
 
-    def measured(values: Floats) -> Metric:
+    def measured(values: Doubles) -> Metric:
         whole, boot, *left_out = np.split(values, ends)
         return bca_interval(float(whole[0]), boot, left_out[0]) if left_out else interval(float(whole[0]), boot)
 
@@ -229,7 +227,7 @@ def compare(
     return figures, differences
 
 
-def mean_over_repeats(labels: Integers, scores: Floats, weights: Floats) -> dict[str, Floats]:
+def mean_over_repeats(labels: Integers, scores: Doubles, weights: Doubles) -> dict[str, Doubles]:
     """``weighted_figures`` of (pictures, labels) scores, or their mean over the repeats of (repeats, pictures, labels)."""
     repeats = np.reshape(scores, (-1, *np.shape(scores)[-2:]))
     blocks = np.array_split(weights, max(1, weights.size // BLOCK_SIZE))
@@ -240,13 +238,13 @@ def mean_over_repeats(labels: Integers, scores: Floats, weights: Floats) -> dict
     }
 
 
-def interval(value: float, drawn: Sequence[float] | Floats) -> Metric:
+def interval(value: float, drawn: Sequence[float] | Doubles) -> Metric:
     """A figure and the 2.5th and 97.5th percentile of its bootstrap values."""
     low, high = np.percentile(drawn, INTERVAL_PERCENT) if len(drawn) else (np.nan, np.nan)
     return Metric(value, float(low), float(high))
 
 
-def bca_interval(value: float, drawn: Floats, left_out: Floats) -> Metric:
+def bca_interval(value: float, drawn: Doubles, left_out: Doubles) -> Metric:
     """Bias-corrected and accelerated bootstrap interval (Efron, JASA 1987).
 
     Args:
@@ -287,7 +285,7 @@ def permutation_p_value(value: float, permuted: Sequence[float]) -> float:
     return (1 + sum(one >= value for one in permuted)) / (1 + len(permuted))
 
 
-def delong(truth: NDArray[np.bool_], first: Floats, second: Floats, groups: Groups) -> AucDifference:
+def delong(truth: Booleans, first: Doubles, second: Doubles, groups: Groups) -> AucDifference:
     """Paired comparison of two areas (DeLong, DeLong & Clarke-Pearson, Biometrics 1988).
 
     Placement values are summed over a patient's pictures before their variance is taken (Obuchowski, Biometrics 1997),
@@ -310,7 +308,7 @@ def delong(truth: NDArray[np.bool_], first: Floats, second: Floats, groups: Grou
     return AucDifference(areas[0], areas[1], Metric(difference, difference - reach, difference + reach), p_value)
 
 
-def _placements(truth: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats]:
+def _placements(truth: Booleans, scores: Doubles) -> tuple[Doubles, Doubles]:
     """Share of the negatives below each positive, and of the positives above each negative; ties half."""
     positives, negatives = int(truth.sum()), int((~truth).sum())
     # From ranks, without a matrix of all pairs (Sun & Xu, IEEE Signal Processing Letters 2014).
@@ -320,7 +318,7 @@ def _placements(truth: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Float
     return below.mean(axis=0), above.mean(axis=0)
 
 
-def _variance_of_mean(values: Floats, numbers: Integers) -> float:
+def _variance_of_mean(values: Doubles, numbers: Integers) -> float:
     """Variance of the mean of (pictures,) values that depend on one another inside a patient; 0 with one patient."""
     sums = np.bincount(numbers, weights=values - values.mean())
     patients = len(np.unique(numbers))
@@ -336,7 +334,7 @@ class AccuracyDifference:
     p_value: float
 
 
-def mcnemar(labels: Integers, first: Floats, second: Floats, groups: Groups) -> AccuracyDifference:
+def mcnemar(labels: Integers, first: Doubles, second: Doubles, groups: Groups) -> AccuracyDifference:
     """Exact two-sided test of two accuracies on the same pictures (McNemar, Psychometrika 1947).
 
     A sign test over patients, which is McNemar's where every patient has one picture.
@@ -352,6 +350,6 @@ def mcnemar(labels: Integers, first: Floats, second: Floats, groups: Groups) -> 
     return AccuracyDifference(*counts, p_value)
 
 
-def _mean_probabilities(scores: Floats) -> Floats:
-    mean: Floats = np.reshape(scores, (-1, *np.shape(scores)[-2:])).mean(axis=0)
+def _mean_probabilities(scores: Doubles) -> Doubles:
+    mean: Doubles = np.reshape(scores, (-1, *np.shape(scores)[-2:])).mean(axis=0)
     return mean

@@ -13,17 +13,16 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from numpy.typing import NDArray
 
 from train.data.dataset import LABELS, DatasetError
 from train.judging.evaluate import NORMAL
 from train.networks.targets import OSTEOPOROSIS, low_shares, require_every_label
+from train.runs.arrays import Doubles, Floats, Integers, Reals
 from train.runs.config import ConfigError
 
 LOWEST_PROBABILITY = 1e-7
 
-Doubles = NDArray[np.float64]
-Integers = NDArray[np.int64]
+
 _Tensor = Any
 
 
@@ -124,7 +123,7 @@ def t_score_auxiliary(weight: float) -> Auxiliary:
     return Auxiliary("t_score", weight, _squared_error_where_known)
 
 
-def standardise(values: NDArray[np.floating], training: Integers) -> NDArray[np.float32]:
+def standardise(values: Reals, training: Integers) -> Floats:
     """Targets less their mean over the pictures ``training``, in their deviations; NaN where unknown.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -13,13 +12,11 @@ from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
 
 from train.data.split import Groups, label_folds
+from train.runs.arrays import Integers, Reals
 from train.runs.config import Linear
 
-Floats = NDArray[np.floating]
-Integers = NDArray[np.int64]
 
-
-def fit_linear(features: Floats, labels: Integers, groups: Groups, settings: Linear, *, seed: int) -> Pipeline:
+def fit_linear(features: Reals, labels: Integers, groups: Groups, settings: Linear, *, seed: int) -> Pipeline:
     """Fit on (pictures, features); the penalty is chosen by an inner grouped cross-validation.
 
     Every class weighs the same, in the fit and in the choice.
@@ -32,7 +29,7 @@ def fit_linear(features: Floats, labels: Integers, groups: Groups, settings: Lin
         return Pipeline(steps).fit(features, labels)
 
 
-def _choose_inverse_penalty(features: Floats, labels: Integers, groups: Groups, settings: Linear, *, seed: int) -> float:
+def _choose_inverse_penalty(features: Reals, labels: Integers, groups: Groups, settings: Linear, *, seed: int) -> float:
     """The one of lowest mean loss; components are found once a fold, since they cost more than all classifiers."""
     losses = np.zeros(len(settings.inverse_penalties))
     for training, test in label_folds(labels, groups, folds=settings.inner_folds, seed=seed):
@@ -52,7 +49,7 @@ def _classifier(inverse_penalty: float) -> LogisticRegression:
     return LogisticRegression(C=inverse_penalty, class_weight="balanced", max_iter=5000)
 
 
-def balanced_log_loss(labels: Integers, probabilities: Floats) -> float:
+def balanced_log_loss(labels: Integers, probabilities: Reals) -> float:
     """Cross-entropy in nats in which every class weighs the same, however many pictures it has."""
     weights = compute_sample_weight("balanced", labels)
     return float(log_loss(labels, probabilities, sample_weight=weights, labels=np.arange(probabilities.shape[1])))

@@ -13,7 +13,6 @@ from typing import Literal
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from train.networks.architectures.applications import with_lasting_names
 from train.networks.architectures.files import Weights
@@ -21,6 +20,7 @@ from train.networks.architectures.layers import LayerScale
 from train.networks.backbones import Backbone, Scaling, find_backbone
 from train.networks.heads import keras_target
 from train.networks.norms import fold
+from train.runs.arrays import Floats, Reals
 from train.runs.config import IMAGENET_DOWNLOAD, ConfigError
 
 INPUT = "image"
@@ -145,7 +145,7 @@ def _read_pretrained(record: Backbone, source: Path) -> Weights:
         raise ConfigError(f"{source}: does not hold the weights of {record.name}") from error
 
 
-def _read_own(network: keras.Model, source: Path) -> dict[str, NDArray[np.floating]] | None:
+def _read_own(network: keras.Model, source: Path) -> dict[str, Reals] | None:
     """What ``weights_of`` gave of this backbone, with any head; None where the file is of another kind."""
     if source.suffix != ".npz" or not zipfile.is_zipfile(source):
         return None
@@ -158,7 +158,7 @@ def _without_head(network: keras.Model) -> list[keras.Variable]:
     return [variable for layer in network.layers if layer.name != HEAD for variable in layer.weights]
 
 
-def _for_grey(weights: list[NDArray[np.floating]], layer: str, record: Backbone) -> list[NDArray[np.floating]]:
+def _for_grey(weights: list[Reals], layer: str, record: Backbone) -> list[Reals]:
     """Where the colour channels of a grey picture are equal, the first kernel is summed over them, which is exact."""
     if layer != record.stem or record.scaling.channels > 1:
         return weights
@@ -216,7 +216,7 @@ def with_auxiliary(network: keras.Model, trainable_from: str, outputs: int) -> k
     return keras.Model(border, [network.output[LOGITS], second], name="upper_with_auxiliary")
 
 
-def apply(model: keras.Model, inputs: NDArray[np.floating], *, batch_size: int = 16) -> NDArray[np.float32]:
+def apply(model: keras.Model, inputs: Reals, *, batch_size: int = 16) -> Floats:
     """A model's output on (any number, ...) inputs, in inference mode, batch by batch.
 
     Called directly: a run makes many short-lived models, and compiling each would cost more than it saves.
@@ -226,7 +226,7 @@ def apply(model: keras.Model, inputs: NDArray[np.floating], *, batch_size: int =
     return np.concatenate([keras.ops.convert_to_numpy(model(batch, training=False)) for batch in batches])
 
 
-def set_head(network: keras.Model, kernel: NDArray[np.floating], bias: NDArray[np.floating]) -> None:
+def set_head(network: keras.Model, kernel: Reals, bias: Reals) -> None:
     """Set the head's weights: kernel (features, outputs), bias (outputs,); the ordinal head has one column and two biases."""
     network.get_layer(HEAD).set_weights([kernel, bias])
 
@@ -253,7 +253,7 @@ def randomise(network: keras.Model, *, seed: int) -> None:
     settle_batch_norm(network, [_random_patches(network, rng)])
 
 
-def settle_batch_norm(network: keras.Model, batches: Iterable[NDArray[np.float32]]) -> None:
+def settle_batch_norm(network: keras.Model, batches: Iterable[Floats]) -> None:
     """Set BatchNorm's statistics to their mean over these batches: after a short training, the running ones lag behind."""
     norms = _batch_norms(network)
     if not norms:
@@ -267,7 +267,7 @@ def settle_batch_norm(network: keras.Model, batches: Iterable[NDArray[np.float32
         norm.momentum, norm.trainable = momentum, trainable
 
 
-def _random_patches(network: keras.Model, rng: np.random.Generator) -> NDArray[np.float32]:
+def _random_patches(network: keras.Model, rng: np.random.Generator) -> Floats:
     """Pictures of squares of random grey, of several sizes: noise of single pixels alone would average out."""
     height, width, channels = network.input_shape[1:]
     pictures = []
@@ -293,7 +293,7 @@ def round_to_float16(network: keras.Model) -> None:
         variable.assign(_as_stored(variable).astype(np.float32))
 
 
-def _as_stored(variable: keras.Variable) -> NDArray[np.floating]:
+def _as_stored(variable: keras.Variable) -> Reals:
     """Half precision, but for BatchNorm's few frozen statistics: their rounding would scale every layer, and the
     folded convolutions of the inference form would not have half-precision kernels any more."""
     whole = keras.ops.convert_to_numpy(variable)
@@ -304,12 +304,12 @@ def _as_stored(variable: keras.Variable) -> NDArray[np.floating]:
     return whole.astype(np.float16)  # type: ignore[no-any-return]
 
 
-def weights_of(network: keras.Model) -> dict[str, NDArray[np.floating]]:
+def weights_of(network: keras.Model) -> dict[str, Reals]:
     """Every weight by its Keras path: float16, BatchNorm's statistics float32."""
     return {variable.path: _as_stored(variable) for variable in network.weights}
 
 
-def assign_weights(network: keras.Model, weights: Mapping[str, NDArray[np.floating]]) -> None:
+def assign_weights(network: keras.Model, weights: Mapping[str, Reals]) -> None:
     """The inverse of ``weights_of``.
 
     Raises:
@@ -321,7 +321,7 @@ def assign_weights(network: keras.Model, weights: Mapping[str, NDArray[np.floati
     _assign(network.weights, weights)
 
 
-def _assign(variables: Iterable[keras.Variable], weights: Mapping[str, NDArray[np.floating]]) -> None:
+def _assign(variables: Iterable[keras.Variable], weights: Mapping[str, Reals]) -> None:
     for variable in variables:
         if tuple(variable.shape) != weights[variable.path].shape:
             raise ConfigError(f"the stored weight {variable.path} has another shape")

@@ -11,9 +11,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from train.networks.architectures.layers import LayerScale
+from train.runs.arrays import Doubles, Floats
 
 _TRIVIAL = 1e-6
 
@@ -34,7 +34,7 @@ def fold(network: keras.Model) -> None:
         _fold_layer_norm(norm, convolution)
 
 
-def unfold(network: keras.Model, pictures: NDArray[np.float32]) -> None:
+def unfold(network: keras.Model, pictures: Floats) -> None:
     """Give every BatchNorm the mean and variance that it meets on ``pictures``, in place: the same function outside training.
 
     Published weights are folded (mean 0, variance 1): trained on the statistics of its batches, such a network would be another
@@ -49,7 +49,7 @@ def unfold(network: keras.Model, pictures: NDArray[np.float32]) -> None:
         _take_on(norm, inputs.mean(axis=0), inputs.var(axis=0))
 
 
-def _take_on(norm: keras.layers.BatchNormalization, mean: NDArray[np.float64], variance: NDArray[np.float64]) -> None:
+def _take_on(norm: keras.layers.BatchNormalization, mean: Doubles, variance: Doubles) -> None:
     """Set the statistics, and the factor and offset so that nothing changes."""
     gamma, beta, old_mean, old_variance = (
         keras.ops.convert_to_numpy(one).astype(np.float64)
@@ -93,7 +93,7 @@ def is_convolution(layer: Operation) -> bool:
     return isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D))
 
 
-def factor_and_offset(norm: keras.layers.BatchNormalization) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def factor_and_offset(norm: keras.layers.BatchNormalization) -> tuple[Doubles, Doubles]:
     """What a BatchNorm outside training does: ``x * factor + offset``, one of each a channel."""
     variance = np.asarray(norm.moving_variance, np.float64)
     gamma = np.asarray(norm.gamma, np.float64) if norm.scale else np.ones_like(variance)
@@ -102,7 +102,7 @@ def factor_and_offset(norm: keras.layers.BatchNormalization) -> tuple[NDArray[np
     return factor, beta - np.asarray(norm.moving_mean, np.float64) * factor
 
 
-def scaled_kernel(convolution: keras.Layer, factor: NDArray[np.float64]) -> NDArray[np.float64]:
+def scaled_kernel(convolution: keras.Layer, factor: Doubles) -> Doubles:
     """The kernel as if every output were multiplied by its factor, (rows, columns, in, out or multiplier)."""
     kernel = np.asarray(convolution.kernel, np.float64)
     is_depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)

@@ -12,7 +12,6 @@ from functools import cache
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 from sklearn.linear_model import LogisticRegression
@@ -24,11 +23,8 @@ from train.data.dataset import LABELS, DatasetError
 from train.data.split import Groups, label_folds
 from train.judging.evaluate import NORMAL
 from train.networks.linear import balanced_log_loss
+from train.runs.arrays import Booleans, Doubles, Integers, Reals
 from train.runs.config import ConfigError, Linear
-
-Floats = NDArray[np.floating]
-Doubles = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 TargetKind = Literal["classes", "two_classes", "hierarchical", "ordinal", "t_score", "privileged"]
 KINDS: tuple[TargetKind, ...] = get_args(TargetKind)
@@ -59,12 +55,12 @@ class Reducer:
     mean: Doubles
     kernel: Doubles
 
-    def transform(self, features: Floats) -> Doubles:
+    def transform(self, features: Reals) -> Doubles:
         """Components (pictures, components)."""
         return (features - self.mean) @ self.kernel  # type: ignore[no-any-return]
 
 
-def fit_reducer(features: Floats, variance: float) -> Reducer:
+def fit_reducer(features: Reals, variance: float) -> Reducer:
     """The fewest principal components of standardised features that keep more than this share of their variance.
 
     By the eigenvectors of the smaller of two matrices, pictures or features a side, which takes a fifth of the time of a whole
@@ -99,7 +95,7 @@ class FittedTarget:
     inverse_penalties: tuple[float, ...]
     note: str = ""
 
-    def predict_logits(self, features: Floats) -> Doubles:
+    def predict_logits(self, features: Reals) -> Doubles:
         """Logits (pictures, labels) whose softmax are the probabilities.
 
         Raises:
@@ -108,21 +104,21 @@ class FittedTarget:
         require_finite(features, "features")
         return self.model.logits(self.reducer.transform(features))
 
-    def predict_proba(self, features: Floats) -> Doubles:
+    def predict_proba(self, features: Reals) -> Doubles:
         """Probabilities (pictures, labels)."""
         return softmax(self.predict_logits(features))
 
 
 def fit_target(
     kind: TargetKind,
-    features: Floats,
+    features: Reals,
     labels: Integers,
     groups: Groups,
     settings: Linear,
     *,
     seed: int,
-    t_scores: Floats | None = None,
-    ages: Floats | None = None,
+    t_scores: Reals | None = None,
+    ages: Reals | None = None,
 ) -> FittedTarget:
     """Fit on (pictures, features) as ``train.networks.linear.fit_linear``: standardise, reduce, and choose the penalty by an
     inner grouped cross-validation in which every class weighs the same.
@@ -207,7 +203,7 @@ def as_raw_head(fitted: FittedTarget) -> tuple[Doubles, Doubles]:
     return _on_raw_features(fitted.reducer, affine)
 
 
-def require_finite(values: Floats, name: str) -> None:
+def require_finite(values: Reals, name: str) -> None:
     """Refuse what is not a number.
 
     Raises:
@@ -279,7 +275,7 @@ class _ReducedFold:
     unseen: Doubles
 
 
-def _reduced_folds(features: Floats, labels: Integers, groups: Groups, settings: Linear, *, seed: int) -> list[_ReducedFold]:
+def _reduced_folds(features: Reals, labels: Integers, groups: Groups, settings: Linear, *, seed: int) -> list[_ReducedFold]:
     """Components are found once a fold, since they cost more than all classifiers."""
     folds = []
     for training, test in label_folds(labels, groups, folds=settings.inner_folds, seed=seed):
@@ -318,7 +314,7 @@ def low_shares(labels: Integers) -> Doubles:
     return counts / counts.sum()  # type: ignore[no-any-return]
 
 
-def _fit_binary(components: Doubles, truth: NDArray[np.bool_], inverse_penalty: float, weights: Any = None) -> _Affine:
+def _fit_binary(components: Doubles, truth: Booleans, inverse_penalty: float, weights: Any = None) -> _Affine:
     classifier = LogisticRegression(C=inverse_penalty, class_weight=None if weights is not None else "balanced", max_iter=5000)
     classifier.fit(components, truth, sample_weight=weights)
     return _Affine(classifier.coef_.T, classifier.intercept_)
@@ -347,7 +343,7 @@ def _choose_step(
     labels: Integers,
     folds: Sequence[_ReducedFold],
     settings: Linear,
-    judged: NDArray[np.bool_],
+    judged: Booleans,
 ) -> float:
     """As ``_choose`` for one binary step, on the pictures that it is about."""
     truth = (labels == OSTEOPOROSIS) if fit is _fit_porous else (labels != NORMAL)
@@ -360,7 +356,7 @@ def _choose_step(
     return settings.inverse_penalties[int(np.argmin(losses))]
 
 
-def _binary_loss(model: _Affine, fold: _ReducedFold, truth: NDArray[np.bool_], weights: Doubles) -> float:
+def _binary_loss(model: _Affine, fold: _ReducedFold, truth: Booleans, weights: Doubles) -> float:
     signed = np.where(truth[fold.test], 1, -1) * model.logits(fold.unseen)[:, 0]
     return float(-(weights[fold.test] * log_expit(signed)).sum())
 
@@ -421,7 +417,7 @@ _NOTES = {
 }
 
 
-def _require_known(values: Floats | None, name: str, kind: str, count: int) -> Doubles:
+def _require_known(values: Reals | None, name: str, kind: str, count: int) -> Doubles:
     if values is None or np.shape(values) != (count,):
         raise DatasetError(f"the target {kind!r} needs {name} of each of the {count} radiographs; add the column to the table")
     known = np.isfinite(values).sum()

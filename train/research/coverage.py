@@ -12,15 +12,12 @@ from dataclasses import dataclass
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.decision.scores import softmax
 from osteo_edge.manifest import Metric
 from train.data.dataset import LABELS
 from train.judging.evaluate import Method, compare, figures_of_merit
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+from train.runs.arrays import Doubles, Integers
 
 METHODS: tuple[Method, ...] = ("percentile", "bca")
 POPULATION = 300_000
@@ -68,7 +65,7 @@ def measure_coverage(counts: Sequence[int], *, strength: float, studies: int, re
     }
 
 
-def _draw(rng: np.random.Generator, shares: Floats, size: int, strength: float) -> tuple[Integers, Floats]:
+def _draw(rng: np.random.Generator, shares: Doubles, size: int, strength: float) -> tuple[Integers, Doubles]:
     """Labels and probabilities of ``size`` patients with at least two of every class."""
     labels = rng.choice(len(LABELS), size=size, p=shares)
     while np.bincount(labels, minlength=len(LABELS)).min() < 2:

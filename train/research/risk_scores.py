@@ -14,7 +14,6 @@ from typing import Any
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.clinical.assessment import assess
 from osteo_edge.clinical.instruments import (
@@ -37,6 +36,7 @@ from osteo_edge.records import to_plain
 from osteo_edge.storage import write_file
 from train.data.dataset import LABELS, Dataset, RadiographRow, read_dataset
 from train.judging.evaluate import interval, resamples, weighted_auc
+from train.runs.arrays import Booleans, Doubles, Words
 from train.runs.command_line import told_in_one_line
 from train.runs.scores import MODEL, Scores, read_scores
 
@@ -56,9 +56,6 @@ ASSUMED: Mapping[str, str] = {
     MENOPAUSE: "yes where an age at menopause is given or a woman is 60 and over, else not said",
 }
 
-Floats = NDArray[np.float64]
-Truth = NDArray[np.bool_]
-
 
 @dataclass(frozen=True)
 class Ruler:
@@ -71,8 +68,8 @@ class Ruler:
     """
 
     name: str
-    values: Floats
-    in_range: Truth | None = None
+    values: Doubles
+    in_range: Booleans | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +127,7 @@ def score_rulers(dataset: Dataset) -> Iterator[tuple[str, Ruler]]:
     yield EVERYBODY, Ruler(OST.code, _risk(OST, anybody), below)
 
 
-def _risk(instrument: Instrument, values: Sequence[float]) -> Floats:
+def _risk(instrument: Instrument, values: Sequence[float]) -> Doubles:
     """High for more risk, whichever way the score goes."""
     is_low_worse = instrument.populations[0].referral.at_least is None
     return -np.array(values, np.float64) if is_low_worse else np.array(values, np.float64)
@@ -149,7 +146,7 @@ def compared_rulers(dataset: Dataset, systems: Mapping[str, Scores], target: str
     return rulers
 
 
-def truth_of(dataset: Dataset, target: str) -> Truth:
+def truth_of(dataset: Dataset, target: str) -> Booleans:
     labels = [row.label for row in dataset.radiographs]
     if target == "osteoporosis":
         return np.array([label == BoneStatus.OSTEOPOROSIS for label in labels])
@@ -175,9 +172,9 @@ def _together(
     target: str,
     ruler: Ruler,
     others: Mapping[str, Ruler],
-    truth: Truth,
-    groups: NDArray[np.str_],
-    persons: Truth,
+    truth: Booleans,
+    groups: Words,
+    persons: Booleans,
     *,
     count: int,
     seed: int,
@@ -192,15 +189,17 @@ def _together(
         yield Figures(one.name, ruler.name, group, target, *counts, _metric(areas[one.name]), *rates, less)
 
 
-def _weights(truth: Truth, groups: NDArray[np.str_], *, count: int, seed: int) -> Floats:
+def _weights(truth: Booleans, groups: Words, *, count: int, seed: int) -> Doubles:
     """The persons as they are, then resamples of patients that hold both kinds, (1 + resamples, persons)."""
     drawn = [np.bincount(chosen, minlength=len(truth)) for chosen in resamples(groups.tolist(), count=count, seed=seed)]
     weights = np.array([np.ones(len(truth)), *drawn], np.float64)
-    kept: Floats = weights[(weights[:, truth].sum(axis=1) > 0) & (weights[:, ~truth].sum(axis=1) > 0)]
+    kept: Doubles = weights[(weights[:, truth].sum(axis=1) > 0) & (weights[:, ~truth].sum(axis=1) > 0)]
     return kept
 
 
-def _rates(ruler: Ruler, truth: Truth, persons: Truth, weights: Floats) -> tuple[Metric | None, Metric | None, Metric | None]:
+def _rates(
+    ruler: Ruler, truth: Booleans, persons: Booleans, weights: Doubles
+) -> tuple[Metric | None, Metric | None, Metric | None]:
     if ruler.in_range is None:
         return None, None, None
     referred = ruler.in_range[persons]
@@ -209,11 +208,11 @@ def _rates(ruler: Ruler, truth: Truth, persons: Truth, weights: Floats) -> tuple
     return sensitivity, specificity, _share(weights, referred, np.ones(len(truth), bool))
 
 
-def _share(weights: Floats, part: Truth, whole: Truth) -> Metric:
+def _share(weights: Doubles, part: Booleans, whole: Booleans) -> Metric:
     return _metric(weights[:, part].sum(axis=1) / weights[:, whole].sum(axis=1))
 
 
-def _metric(drawn: Floats) -> Metric:
+def _metric(drawn: Doubles) -> Metric:
     """The first value with the interval of the others."""
     return interval(float(drawn[0]), drawn[1:])
 

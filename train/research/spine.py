@@ -17,12 +17,12 @@ from typing import Final
 import click
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from train.runs.arrays import Booleans, Pixels
 from train.synthetic import attenuation as att
 from train.synthetic import detector
 from train.synthetic.cases import GROUPS, LABEL_COLUMNS, around, between, patients, scaled, write_png
-from train.synthetic.records import Acquisition, BoolImage, FloatImage, Points
+from train.synthetic.records import Acquisition, FloatImage, Points
 from train.synthetic.shapes import Stroke, smooth_curve
 
 VIEW: Final = "lumbar_spine_ap"
@@ -84,8 +84,8 @@ class SpineAnatomy:
 class SyntheticSpine:
     """`pixels` uint8 or uint16 (H, W), bone bright; `masks` bool (H, W) of the vertebral bodies by level."""
 
-    pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-    masks: Mapping[str, BoolImage]
+    pixels: Pixels
+    masks: Mapping[str, Booleans]
 
 
 @dataclass(frozen=True)
@@ -300,7 +300,7 @@ def _body_outline(vertebra: _Vertebra, rng: np.random.Generator) -> Points:
     return smooth_curve(_wobble(knots, rng, 0.012) * vertebra.half, closed=True)
 
 
-def _add_body(total: FloatImage, vertebra: _Vertebra, rng: np.random.Generator) -> BoolImage:
+def _add_body(total: FloatImage, vertebra: _Vertebra, rng: np.random.Generator) -> Booleans:
     """An elliptic drum of sponge in a thin shell, closed by endplates; returns its mask, bool (H, W)."""
     mask = np.zeros(total.shape, np.bool_)
     outline = _body_outline(vertebra, rng)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.decision.scores import softmax
 from osteo_edge.integrity import sha256_hex
 from train.data.dataset import LABELS
 from train.data.split import Groups
+from train.runs.arrays import Doubles, Integers
 from train.runs.folder import SCORES_FILE, RunError, read_json
 
 MODEL = "model"
@@ -23,9 +23,6 @@ SCHEMA_VERSION = 2
 SMALLEST_PROBABILITY = 1e-30
 
 _DIGEST = re.compile("[0-9a-f]{64}")
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -46,10 +43,10 @@ class Scores:
     labels: Integers
     groups: tuple[str, ...]
     fold_of: Integers
-    logits: Floats
+    logits: Doubles
 
     @property
-    def probabilities(self) -> Floats:
+    def probabilities(self) -> Doubles:
         """(repeats, radiographs, labels), summing to one."""
         return softmax(self.logits)
 
@@ -73,9 +70,9 @@ def group_digests(groups: Groups, digests: Sequence[str]) -> tuple[str, ...]:
     return tuple(names[str(group)] for group in groups)
 
 
-def log_probabilities(probabilities: Floats) -> Floats:
+def log_probabilities(probabilities: Doubles) -> Doubles:
     """Logits whose softmax gives the probabilities back; JSON knows no infinity, hence 1e-30 stands for zero."""
-    logits: Floats = np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))
+    logits: Doubles = np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))
     return logits
 
 

@@ -12,9 +12,9 @@ from functools import cached_property
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from train.synthetic.records import BoolImage, FloatImage, KneeAnatomy, Points
+from train.runs.arrays import Booleans, Bytes
+from train.synthetic.records import FloatImage, KneeAnatomy, Points
 from train.synthetic.shapes import Leg, Stroke, smooth_curve
 
 FAT_PER_MM = 0.0165
@@ -65,7 +65,7 @@ class Body:
     """
 
     window: tuple[slice, slice]
-    mask: BoolImage
+    mask: Booleans
     depth: FloatImage
     radius: FloatImage
     across: FloatImage
@@ -107,7 +107,7 @@ def body_of(outline_mm: Points, frame: Frame, shape: tuple[int, int]) -> Body | 
     )
 
 
-def _depth_px(filled: npt.NDArray[np.uint8]) -> FloatImage:
+def _depth_px(filled: Bytes) -> FloatImage:
     """Distance to the edge in px, 0 outside, from an anti-aliased filling 0..255.
 
     A distance transform alone starts from whole pixels, which shows as ripples along oblique bones. Near the
@@ -126,7 +126,7 @@ def _depth_px(filled: npt.NDArray[np.uint8]) -> FloatImage:
     return np.asarray(np.maximum(weight * far + (1 - weight) * near, 0)[16:-16, 16:-16], dtype=np.float32)
 
 
-def _row_extent(inside: BoolImage, spacing_mm: float) -> tuple[FloatImage, FloatImage]:
+def _row_extent(inside: Booleans, spacing_mm: float) -> tuple[FloatImage, FloatImage]:
     """Centre and half width of every row in px, (h, 1), smoothed along the bone."""
     left = inside.argmax(axis=1).astype(np.float32)
     right = (inside.shape[1] - 1 - inside[:, ::-1].argmax(axis=1)).astype(np.float32)
@@ -258,7 +258,7 @@ def add_notch(total: FloatImage, frame: Frame, anatomy: KneeAnatomy, femur: Body
     total[femur.window] -= soft * femur.mask * (8.0 * SPONGY_EXCESS_PER_MM * anatomy.bone_density)
 
 
-def add_stroke(total: FloatImage, stroke: Stroke, frame: Frame, bone: BoolImage, density: float) -> None:
+def add_stroke(total: FloatImage, stroke: Stroke, frame: Frame, bone: Booleans, density: float) -> None:
     """Add a fine dense line that fades out at its ends, in place."""
     px = frame.to_px(stroke.points)
     margin = int(3 + 3 * stroke.width_mm / frame.spacing_mm)
@@ -286,7 +286,7 @@ def add_soft_tissue(
     frame: Frame,
     anatomy: KneeAnatomy,
     rng: np.random.Generator,
-) -> BoolImage:
+) -> Booleans:
     """Add skin, fat and muscles of one leg in place; returns the mask of the leg, bool (H, W)."""
     mask = np.zeros(total.shape, np.bool_)
     skin = body_of(leg.skin, frame, (total.shape[0], total.shape[1]))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from train.runs.arrays import Pixels
 from train.synthetic.records import Acquisition, KneeAnatomy, Laterality, Layout
 from train.synthetic.render import render
 
@@ -199,7 +199,7 @@ def scaled(acquisition: Acquisition, scale: float) -> Acquisition:
     )
 
 
-def write_png(path: Path, pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> None:
+def write_png(path: Path, pixels: Pixels) -> None:
     """Write one picture, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), pixels):

@@ -6,9 +6,9 @@ import math
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from train.synthetic.records import Acquisition, BoolImage, FloatImage, Points
+from train.runs.arrays import Booleans, Pixels
+from train.synthetic.records import Acquisition, FloatImage, Points
 
 DISPLAY_TOP_PERCENTILE = 99.8
 _ANGLES = (0, 0.5, 1, 1.57, 2.1, 2.6, 3.14)
@@ -47,7 +47,7 @@ def expose(attenuation: FloatImage, acquisition: Acquisition, rng: np.random.Gen
     return np.asarray(-np.log(np.maximum(counts, 1.0) / full), np.float32)
 
 
-def display(measured: FloatImage, body: BoolImage, acquisition: Acquisition) -> FloatImage:
+def display(measured: FloatImage, body: Booleans, acquisition: Acquisition) -> FloatImage:
     """Grey levels 0..1, bone bright: local equalisation, gain on fine detail, window on the legs."""
     mm = acquisition.pixel_spacing_mm
     broad = wide_blur(measured, 14.0 / mm)
@@ -65,7 +65,7 @@ def display(measured: FloatImage, body: BoolImage, acquisition: Acquisition) -> 
     return np.asarray(np.where(grey < 0.8, grey, 0.8 + 0.2 * np.tanh((grey - 0.8) / 0.2)), np.float32)
 
 
-def exposed_area(acquisition: Acquisition) -> tuple[FloatImage, BoolImage]:
+def exposed_area(acquisition: Acquisition) -> tuple[FloatImage, Booleans]:
     """Collimator transmission, float32 0..1, and the area left by the electronic shutter, bool; both (H, W).
 
     With a white edge the shutter is square to the picture but the collimator is not, so that unexposed
@@ -91,7 +91,7 @@ def add_marker(
     grey: FloatImage,
     letter: str,
     centre_px: Points,
-    shutter: BoolImage,
+    shutter: Booleans,
     acquisition: Acquisition,
 ) -> None:
     """Draw the side marker in place: a stencil cut from lead, or a plastic plate with a lead letter.
@@ -118,7 +118,7 @@ def add_marker(
     grey[top : top + size, left : left + size] = cv2.GaussianBlur(stamp, (0, 0), 0.6)
 
 
-def quantise(grey: FloatImage, bit_depth: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+def quantise(grey: FloatImage, bit_depth: int) -> Pixels:
     """0..1 to whole grey levels of the chosen depth."""
     if bit_depth == 8:
         return np.round(np.clip(grey, 0, 1) * 255).astype(np.uint8)

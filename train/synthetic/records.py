@@ -9,13 +9,15 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from train.runs.arrays import Booleans, Doubles, Pixels
+
 Laterality = Literal["right", "left"]
 Layout = Literal["one_knee", "two_knees", "long_legs"]
 Border = Literal["none", "black_padding", "white_edge"]
 Marker = Literal["none", "plate", "stencil"]
 FloatImage = npt.NDArray[np.floating[Any]]
-BoolImage = npt.NDArray[np.bool_]
-Points = npt.NDArray[np.float64]
+
+Points = Doubles
 
 KNEES_IN_LAYOUT: Mapping[Layout, int] = {"one_knee": 1, "two_knees": 2, "long_legs": 2}
 
@@ -113,6 +115,6 @@ class KneeTruth:
 class SyntheticRadiograph:
     """`pixels` uint8 or uint16 (H, W), bone bright; `masks` bool (H, W) by structure; one truth per knee."""
 
-    pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-    masks: Mapping[str, BoolImage]
+    pixels: Pixels
+    masks: Mapping[str, Booleans]
     knees: tuple[KneeTruth, ...]

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from train.runs.arrays import Booleans
 from train.synthetic import attenuation as att
 from train.synthetic import detector
 from train.synthetic.records import (
     KNEES_IN_LAYOUT,
     Acquisition,
-    BoolImage,
     FloatImage,
     KneeAnatomy,
     KneeTruth,
@@ -71,7 +71,7 @@ def _frame(anatomy: KneeAnatomy, acquisition: Acquisition) -> att.Frame:
 
 def _draw_leg(
     total: FloatImage,
-    masks: dict[str, BoolImage],
+    masks: dict[str, Booleans],
     anatomy: KneeAnatomy,
     frame: att.Frame,
     rng: np.random.Generator,
@@ -105,8 +105,8 @@ def _draw_leg(
 
 
 def _develop(
-    total: FloatImage, legs: BoolImage, acquisition: Acquisition, rng: np.random.Generator
-) -> tuple[FloatImage, BoolImage]:
+    total: FloatImage, legs: Booleans, acquisition: Acquisition, rng: np.random.Generator
+) -> tuple[FloatImage, Booleans]:
     """Attenuation to grey levels 0..1, and the area the shutter leaves open."""
     beam, shutter = detector.exposed_area(acquisition)
     seen = legs & shutter & (beam > 0.99)

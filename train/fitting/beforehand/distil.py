@@ -26,6 +26,7 @@ from osteo_edge.records import to_plain
 from train.data.unlabelled import unlabelled_knees
 from train.networks.network import FEATURES, HEAD, build_network, randomise, settle_batch_norm, weights_of
 from train.runs import cache
+from train.runs.arrays import Floats, Reals
 from train.runs.config import Candidate, ConfigError, Rule, from_project, read_settings
 from train.runs.versions import versions
 
@@ -36,7 +37,7 @@ SAMPLE_WINDOWS = 64
 SETTLING_BATCHES = 16
 SECONDS_BETWEEN_CHECKPOINTS = 120
 
-Images = NDArray[np.float32]
+
 Rng = np.random.Generator
 
 
@@ -136,7 +137,7 @@ def distil(config: DistilConfig, output: Path, *, time_budget_s: float) -> dict[
     return facts
 
 
-def backbone_weights(network: keras.Model) -> dict[str, NDArray[np.floating]]:
+def backbone_weights(network: keras.Model) -> dict[str, Reals]:
     """Every weight but the head's, by its path, in half precision."""
     return {path: values for path, values in weights_of(network).items() if not path.startswith(f"{HEAD}/")}
 
@@ -144,7 +145,7 @@ def backbone_weights(network: keras.Model) -> dict[str, NDArray[np.floating]]:
 class Pair:
     """Student and teacher, the linear layers between them, and the optimizer's state."""
 
-    def __init__(self, config: DistilConfig, training: Images) -> None:
+    def __init__(self, config: DistilConfig, training: Floats) -> None:
         keras.utils.clear_session()
         keras.utils.set_random_seed(config.seed)
         self._config = config
@@ -168,19 +169,19 @@ class Pair:
         self.fitted.compile(optimizer=self._optimizer, loss=["mse"] * len(config.levels.student))
         self._optimizer.build(self.fitted.trainable_variables)
 
-    def fit(self, windows: Images) -> float:
+    def fit(self, windows: Floats) -> float:
         """One step; the loss before it, summed over the levels (1 a level: nothing explained)."""
         self.step += 1
         losses = self.fitted.train_on_batch(windows, self._targets(windows))
         return float(np.atleast_1d(losses)[0])
 
-    def settle(self, pictures: Images) -> None:
+    def settle(self, pictures: Floats) -> None:
         """Measure BatchNorm's statistics of the final weights."""
         rng = np.random.default_rng([self._config.seed, 4])
         chosen = rng.choice(len(pictures), (SETTLING_BATCHES, self._config.batch_size))
         settle_batch_norm(self.student, (draw_windows(pictures, batch, self._config, rng) for batch in chosen))
 
-    def explained(self, pictures: Images, rng: Rng) -> dict[str, float]:
+    def explained(self, pictures: Floats, rng: Rng) -> dict[str, float]:
         """Share of the teacher's variance that the student explains, by level, on one window of each picture."""
         windows = draw_windows(pictures, np.arange(len(pictures)), self._config, rng)
         residual, total = np.zeros(len(self._scales)), np.zeros(len(self._scales))
@@ -212,7 +213,7 @@ class Pair:
     def _variables(self) -> list[keras.Variable]:
         return [*self.fitted.weights, *self._optimizer.variables]
 
-    def _measure(self, training: Images) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    def _measure(self, training: Floats) -> list[tuple[Floats, Floats]]:
         """Mean and deviation of each of the teacher's channels, over windows of the training pictures."""
         rng = np.random.default_rng([self._config.seed, 2])
         chosen = rng.choice(len(training), SAMPLE_WINDOWS)
@@ -223,10 +224,10 @@ class Pair:
         ]
         return [(values.mean((0, 1, 2)), values.std((0, 1, 2)) + 1e-3) for values in maps]
 
-    def _raw(self, windows: Images) -> list[NDArray[np.float32]]:
+    def _raw(self, windows: Floats) -> list[Floats]:
         return [keras.ops.convert_to_numpy(values) for values in _as_list(self.teacher(windows, training=False))]
 
-    def _targets(self, windows: Images) -> list[NDArray[np.float32]]:
+    def _targets(self, windows: Floats) -> list[Floats]:
         return [(values - mean) / deviation for values, (mean, deviation) in zip(self._raw(windows), self._scales, strict=True)]
 
     def _projected(self) -> keras.Model:
@@ -239,12 +240,12 @@ class Pair:
         return keras.Model(self.student.input, outputs, name="hints")
 
 
-def draw_windows(pictures: Images, chosen: NDArray[np.integer], config: DistilConfig, rng: Rng) -> Images:
+def draw_windows(pictures: Floats, chosen: NDArray[np.integer], config: DistilConfig, rng: Rng) -> Floats:
     """One random square window of each chosen picture, (chosen, side, side, 1) in 0 to 255: placed, scaled, mirrored."""
     return np.stack([_window(pictures[index], config, rng) for index in chosen])[..., np.newaxis]
 
 
-def _window(picture: Images, config: DistilConfig, rng: Rng) -> Images:
+def _window(picture: Floats, config: DistilConfig, rng: Rng) -> Floats:
     height, width = picture.shape
     scale = max(rng.uniform(*config.scale), config.window_px / min(height, width))
     top = rng.uniform(0, height * scale - config.window_px)
@@ -259,7 +260,7 @@ def _window(picture: Images, config: DistilConfig, rng: Rng) -> Images:
     return window[:, ::-1] if rng.random() < 0.5 else window  # type: ignore[no-any-return]
 
 
-def _run_steps(pair: Pair, training: Images, config: DistilConfig, folder: Path, budget_s: float, before_s: float) -> bool:
+def _run_steps(pair: Pair, training: Floats, config: DistilConfig, folder: Path, budget_s: float, before_s: float) -> bool:
     started = saved = time.monotonic()
     with click.progressbar(
         length=config.steps, label=f"Distilling {config.student}", file=sys.stderr, item_show_func=lambda text: text or ""
@@ -280,7 +281,7 @@ def _run_steps(pair: Pair, training: Images, config: DistilConfig, folder: Path,
     return False
 
 
-def _part(knees: Images, config: DistilConfig) -> tuple[Images, Images]:
+def _part(knees: Floats, config: DistilConfig) -> tuple[Floats, Floats]:
     order = np.random.default_rng([config.seed, 0]).permutation(len(knees))
     count = max(1, round(len(knees) * config.held_out))
     return knees[order[count:]], knees[order[:count]]

@@ -17,7 +17,6 @@ from typing import Any
 import click
 import keras
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.model_selection import train_test_split
 
@@ -28,13 +27,11 @@ from train.fitting.beforehand.distil import RUN_FILE, WEIGHTS_FILE, backbone_wei
 from train.fitting.material import open_network, weights_digest
 from train.networks.network import FEATURES, INPUT, apply, round_to_float16
 from train.runs import cache
+from train.runs.arrays import Floats, Integers, Reals
 from train.runs.config import Augmentation, Candidate, ConfigError, Rule, from_project, read_settings
 from train.runs.versions import versions
 
 GRADES = 5
-
-Images = NDArray[np.float32]
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ def grade_model(network: keras.Model, trainable_from: str) -> keras.Model:
     return keras.Model(network.get_layer(INPUT).output, keras.layers.Dense(1, name="grade")(pooled), name="grading")
 
 
-def _train(model: keras.Model, images: Images, grades: Integers, training: Integers, config: PretrainConfig) -> list[float]:
+def _train(model: keras.Model, images: Floats, grades: Integers, training: Integers, config: PretrainConfig) -> list[float]:
     """Mean loss of each epoch; every epoch sees every picture once, newly varied."""
     wanted = ((grades - (GRADES - 1) / 2) / (GRADES / 4)).astype(np.float32)
     steps = config.epochs * -(-len(training) // config.batch_size)
@@ -171,5 +168,5 @@ def _train(model: keras.Model, images: Images, grades: Integers, training: Integ
     return losses
 
 
-def _as_grade(predicted: NDArray[np.floating]) -> NDArray[np.floating]:
+def _as_grade(predicted: Reals) -> Reals:
     return np.clip(np.round(predicted * GRADES / 4 + (GRADES - 1) / 2), 0, GRADES - 1)  # type: ignore[no-any-return]

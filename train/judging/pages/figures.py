@@ -10,12 +10,12 @@ from typing import Protocol
 
 import matplotlib
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from osteo_edge.manifest import Metric
 from train.data.dataset import LABELS
 from train.judging.evaluate import NORMAL, confusion, reliability
+from train.runs.arrays import Booleans, Doubles, Integers
 
 matplotlib.use("Agg")
 
@@ -33,9 +33,6 @@ _PAGE_COLOURS = {
     "#ebebeb": "var(--grid, #ebebeb)",
     "#0072b2": "var(--blue, #0072b2)",
 }
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 class EpochLine(Protocol):
@@ -64,7 +61,7 @@ def draw_figures(
     folder: Path,
     histories: Sequence[Sequence[Sequence[EpochLine]]],
     labels: Integers,
-    probabilities: Floats,
+    probabilities: Doubles,
     figures: Mapping[str, Metric],
 ) -> None:
     """Write ``curves.png``, ``roc.png``, ``confusion.png`` and ``reliability.png``."""
@@ -100,7 +97,7 @@ def _draw_fold(panel: Axes, trainings: Sequence[Sequence[EpochLine]], field: str
         )
 
 
-def roc_curves(labels: Integers, probabilities: Floats, figures: Mapping[str, Metric]) -> Figure:
+def roc_curves(labels: Integers, probabilities: Doubles, figures: Mapping[str, Metric]) -> Figure:
     """Each class against the rest, and any low density against normal, with the areas and their intervals."""
     figure, panel = pyplot.subplots(figsize=(5, 5.8), layout="constrained")
     for place, label in enumerate(LABELS):
@@ -116,9 +113,7 @@ def roc_curves(labels: Integers, probabilities: Floats, figures: Mapping[str, Me
     return figure
 
 
-def _draw_one_roc(
-    panel: Axes, truth: NDArray[np.bool_], scores: Floats, name: str, auc: Metric, colour: str, style: str = "-"
-) -> None:
+def _draw_one_roc(panel: Axes, truth: Booleans, scores: Doubles, name: str, auc: Metric, colour: str, style: str = "-") -> None:
     false_positives, true_positives, _ = roc_curve(truth, scores, drop_intermediate=False)
     label = f"{name}: {auc.value:.2f} ({auc.low:.2f} to {auc.high:.2f})"
     panel.plot(false_positives, true_positives, style, color=colour, linewidth=1.6, label=label)
@@ -143,7 +138,7 @@ def confusion_matrix(matrix: Sequence[Sequence[int]]) -> Figure:
     return figure
 
 
-def reliability_diagram(labels: Integers, probabilities: Floats, figures: Mapping[str, Metric]) -> Figure:
+def reliability_diagram(labels: Integers, probabilities: Doubles, figures: Mapping[str, Metric]) -> Figure:
     """Confidence against accuracy, ten equal bins."""
     shares, confidences, accuracies = zip(*reliability(labels, probabilities), strict=True)
     figure, panel = pyplot.subplots(figsize=(5, 4.8), layout="constrained")

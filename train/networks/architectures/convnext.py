@@ -13,10 +13,10 @@ from typing import Any
 import keras
 import numpy as np
 from keras import layers
-from numpy.typing import NDArray
 
 from train.networks.architectures.files import Weights
 from train.networks.architectures.layers import Gelu, KerasTensor, LayerScale, drop_path
+from train.runs.arrays import Floats
 
 STEM = "stem_conv"
 
@@ -99,7 +99,7 @@ def read_weights(source: Path | str, *, keras_name: str | None, **_: Any) -> Wei
     return dict(_from_keras(donor))
 
 
-def _from_keras(donor: keras.Model) -> Iterator[tuple[str, list[NDArray[np.float32]]]]:
+def _from_keras(donor: keras.Model) -> Iterator[tuple[str, list[Floats]]]:
     for layer in donor._flatten_layers(include_self=False):
         if isinstance(layer, keras.Model) or not layer.weights:
             continue

@@ -8,13 +8,13 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from train.networks.architectures.layers import KerasTensor
 from train.networks.norms import is_convolution, readers_of
+from train.runs.arrays import Floats
 
-Weights = dict[str, list[NDArray[np.float32]]]
-Convolution = tuple[NDArray[np.float32], NDArray[np.float32]]
+Weights = dict[str, list[Floats]]
+Convolution = tuple[Floats, Floats]
 
 _DONOR_SIDE_PX = 224
 
@@ -64,7 +64,7 @@ def read_tflite(source: Path | str) -> list[Convolution]:
     return found
 
 
-def _dequantized(interpreter: Any, detail: Mapping[str, Any]) -> NDArray[np.float32]:
+def _dequantized(interpreter: Any, detail: Mapping[str, Any]) -> Floats:
     quantization = detail["quantization_parameters"]
     values = interpreter.get_tensor(detail["index"]).astype(np.float64)
     if len(quantization["scales"]):

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import click
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from train.research.audit.descriptors import FORMS, Descriptor, Form, in_form
+from train.runs.arrays import Floats, Integers, Reals
 
 # A pair in a form: the first picture, brought into the form, may be the second one.
 Candidate = tuple[int, int, Form]
@@ -51,7 +51,7 @@ def _by_thumbnail(descriptors: Sequence[Descriptor]) -> list[Candidate]:
     return candidates
 
 
-def _thumbnail(descriptor: Descriptor) -> NDArray[np.float32]:
+def _thumbnail(descriptor: Descriptor) -> Floats:
     """Without its frame: a thirtieth on each side, where paddings and edges of films lie."""
     work = descriptor.work
     rim_y, rim_x = work.shape[0] // 30, work.shape[1] // 30
@@ -59,14 +59,14 @@ def _thumbnail(descriptor: Descriptor) -> NDArray[np.float32]:
     return cv2.resize(inside, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
-def _flat(thumbnails: NDArray[np.float32]) -> NDArray[np.float32]:
+def _flat(thumbnails: Floats) -> Floats:
     """Rows of mean 0 and length 1."""
     rows = thumbnails.reshape(len(thumbnails), -1)
     rows = rows - rows.mean(axis=1, keepdims=True)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
 
-def _closest(scores: NDArray[np.floating], count: int, form: Form, *, at_least: float) -> list[Candidate]:
+def _closest(scores: Reals, count: int, form: Form, *, at_least: float) -> list[Candidate]:
     """Each picture's best partners; a pair is named once, its lower number first (every form is its own inverse)."""
     np.fill_diagonal(scores, -np.inf)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
@@ -92,7 +92,7 @@ def _by_votes(descriptors: Sequence[Descriptor]) -> list[Candidate]:
     ]
 
 
-def _search_tree(features: NDArray[np.float32]) -> cv2.FlannBasedMatcher:
+def _search_tree(features: Floats) -> cv2.FlannBasedMatcher:
     """Approximate nearest neighbours (Muja & Lowe, VISAPP 2009)."""
     cv2.setRNGSeed(0)
     matcher = cv2.FlannBasedMatcher({"algorithm": 1, "trees": _TREES}, {"checks": _LEAVES_CHECKED})
@@ -101,9 +101,7 @@ def _search_tree(features: NDArray[np.float32]) -> cv2.FlannBasedMatcher:
     return matcher
 
 
-def _votes_of(
-    number: int, features: NDArray[np.float32], matcher: cv2.FlannBasedMatcher, owner: NDArray[np.int64], pictures: int
-) -> NDArray[np.float32]:
+def _votes_of(number: int, features: Floats, matcher: cv2.FlannBasedMatcher, owner: Integers, pictures: int) -> Floats:
     """How many of the features lie close to one of each other picture."""
     if not len(features):
         return np.zeros(pictures, np.float32)

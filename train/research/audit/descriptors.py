@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from osteo_edge.images.greys import grey_range
 from osteo_edge.integrity import sha256_hex
+from train.runs.arrays import Bytes, Floats, Pixels
 
 WORK_SIDE_PX = 512
 KEYPOINTS = 400
@@ -43,12 +44,12 @@ class Descriptor:
     pixels_sha256: str
     height_px: int
     width_px: int
-    work: NDArray[np.uint8]
-    points: NDArray[np.float32]
-    features: NDArray[np.float32]
+    work: Bytes
+    points: Floats
+    features: Floats
 
 
-def describe(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Descriptor:
+def describe(pixels: Pixels) -> Descriptor:
     """Describe one picture, (height, width).
 
     Local features are SIFT (Lowe, IJCV 2004) as RootSIFT (Arandjelović & Zisserman, CVPR 2012), found after local
@@ -72,7 +73,7 @@ def describe(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Descriptor:
     )
 
 
-def _work_picture(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def _work_picture(pixels: NDArray[Any]) -> Bytes:
     scale = min(1.0, WORK_SIDE_PX / max(pixels.shape))
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -80,12 +81,12 @@ def _work_picture(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     return np.clip((small - low) * (255 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
 
 
-def _root(histograms: NDArray[np.float32]) -> NDArray[np.float32]:
+def _root(histograms: Floats) -> Floats:
     totals = np.maximum(histograms.sum(axis=1, keepdims=True), 1e-6)
     return np.sqrt(histograms / totals, dtype=np.float32)
 
 
-def in_form(descriptor: Descriptor, form: Form) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def in_form(descriptor: Descriptor, form: Form) -> tuple[Floats, Floats]:
     """Points and features as the picture's copy in that form would have them, without describing it anew.
 
     Mirroring turns a SIFT histogram's cells over and its directions round; inverting the greys turns its own
@@ -100,7 +101,7 @@ def in_form(descriptor: Descriptor, form: Form) -> tuple[NDArray[np.float32], ND
     return points, cells.reshape(descriptor.features.shape)
 
 
-def work_in_form(descriptor: Descriptor, form: Form) -> NDArray[np.uint8]:
+def work_in_form(descriptor: Descriptor, form: Form) -> Bytes:
     """The small picture, mirrored and inverted as the form says."""
     work = descriptor.work[:, ::-1] if form.is_mirrored else descriptor.work
     return np.ascontiguousarray(255 - work if form.is_inverted else work)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from train.research.audit.descriptors import Descriptor, work_in_form
 from train.research.audit.duplicates import Twin
+from train.runs.arrays import Bytes, Doubles
 
 SHOWN_PX = 260
 _JPEG_QUALITY = 72
@@ -31,24 +32,24 @@ def draw_twin(first: Descriptor, second: Descriptor, twin: Twin) -> str:
     return _data_uri(_side_by_side([_fitted(panel) for panel in panels]))
 
 
-def _outline(moving: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.int32]:
+def _outline(moving: Bytes, matrix: Doubles) -> NDArray[np.int32]:
     height, width = moving.shape
     corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], np.float64)
     return np.rint(corners @ matrix[:, :2].T + matrix[:, 2]).astype(np.int32)
 
 
-def _laid_on(moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _laid_on(moving: Bytes, fixed: Bytes, matrix: Doubles) -> Bytes:
     warped = cv2.warpAffine(moving, matrix, (fixed.shape[1], fixed.shape[0]))
     return np.dstack([fixed, fixed, warped])
 
 
-def _fitted(panel: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _fitted(panel: Bytes) -> Bytes:
     scale = SHOWN_PX / max(panel.shape[:2])
     size = (max(1, round(panel.shape[1] * scale)), max(1, round(panel.shape[0] * scale)))
     return cv2.resize(panel, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
-def _side_by_side(panels: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def _side_by_side(panels: list[Bytes]) -> Bytes:
     row = np.full((SHOWN_PX, sum(panel.shape[1] + _GAP_PX for panel in panels) - _GAP_PX, 3), 128, np.uint8)
     left = 0
     for panel in panels:
@@ -57,6 +58,6 @@ def _side_by_side(panels: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return row
 
 
-def _data_uri(picture: NDArray[np.uint8]) -> str:
+def _data_uri(picture: Bytes) -> str:
     encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")

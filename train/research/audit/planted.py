@@ -12,7 +12,6 @@ from typing import Any
 import click
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.errors import InputError
 from osteo_edge.images.reader import read
@@ -21,12 +20,12 @@ from train.data.dataset import DatasetError
 from train.finder.judgement import interval, rounded
 from train.research.audit.descriptors import describe
 from train.research.audit.duplicates import find_twins
+from train.runs.arrays import Bytes
 from train.synthetic.cases import sample_case
 from train.synthetic.records import Acquisition, KneeAnatomy
 from train.synthetic.render import render
 
-Pixels = NDArray[np.uint8]
-Change = Callable[[Pixels, np.random.Generator], Pixels]
+Change = Callable[[Bytes, np.random.Generator], Bytes]
 Pair = tuple[int, int]
 
 # One in so many radiographs of a synthetic collection is taken a second time: the same knees, otherwise positioned.
@@ -36,7 +35,7 @@ COPIES = 4  # of each original, each of another kind.
 
 
 def _turn(degrees: float) -> Change:
-    def change(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    def change(pixels: Bytes, rng: np.random.Generator) -> Bytes:
         height, width = pixels.shape
         matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
         return cv2.warpAffine(pixels, matrix, (width, height))  # type: ignore[return-value]
@@ -47,7 +46,7 @@ def _turn(degrees: float) -> Change:
 def _crop(share: float) -> Change:
     """That share of both sides, somewhere."""
 
-    def change(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    def change(pixels: Bytes, rng: np.random.Generator) -> Bytes:
         height, width = (round(side * share) for side in pixels.shape)
         top, left = (int(rng.integers(0, whole - part + 1)) for whole, part in zip(pixels.shape, (height, width), strict=True))
         return pixels[top : top + height, left : left + width]
@@ -61,23 +60,23 @@ def _rescale(factor: float) -> Change:
 
 
 def _jpeg(quality: int) -> Change:
-    def change(pixels: Pixels, _: np.random.Generator) -> Pixels:
+    def change(pixels: Bytes, _: np.random.Generator) -> Bytes:
         encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         return cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE)  # type: ignore[return-value]
 
     return change
 
 
-def _contrast(pixels: Pixels, _: np.random.Generator) -> Pixels:
+def _contrast(pixels: Bytes, _: np.random.Generator) -> Bytes:
     return np.clip(20 + 200 * (pixels / 255.0) ** 1.5, 0, 255).astype(np.uint8)
 
 
-def _equalise(pixels: Pixels, _: np.random.Generator) -> Pixels:
+def _equalise(pixels: Bytes, _: np.random.Generator) -> Bytes:
     return cv2.createCLAHE(4.0, (8, 8)).apply(pixels)  # type: ignore[return-value]
 
 
 def _chain(*changes: Change) -> Change:
-    def change(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    def change(pixels: Bytes, rng: np.random.Generator) -> Bytes:
         for one in changes:
             pixels = one(pixels, rng)
         return pixels
@@ -85,11 +84,11 @@ def _chain(*changes: Change) -> Change:
     return change
 
 
-def _mirror(pixels: Pixels, _: np.random.Generator) -> Pixels:
+def _mirror(pixels: Bytes, _: np.random.Generator) -> Bytes:
     return pixels[:, ::-1]
 
 
-def _invert(pixels: Pixels, _: np.random.Generator) -> Pixels:
+def _invert(pixels: Bytes, _: np.random.Generator) -> Bytes:
     return 255 - pixels
 
 
@@ -116,7 +115,7 @@ CHANGES: Mapping[str, Change] = {
 }
 
 
-def plant(pixels: Pixels, name: str, rng: np.random.Generator) -> Pixels:
+def plant(pixels: Bytes, name: str, rng: np.random.Generator) -> Bytes:
     """A copy of (height, width) uint8, changed as ``CHANGES`` says."""
     return np.ascontiguousarray(CHANGES[name](pixels, rng))
 
@@ -141,9 +140,9 @@ def measure(*, count: int, pictures: Path | None, limit: int, seed: int) -> dict
     return {"schema_version": 1, "seed": seed, "copies_of_each": COPIES, "sources": sources}
 
 
-def _synthetic(count: int, seed: int) -> list[Pixels]:
+def _synthetic(count: int, seed: int) -> list[Bytes]:
     rng = np.random.default_rng(seed)
-    found: list[Pixels] = []
+    found: list[Bytes] = []
     case = sample_case(rng)
     with click.progressbar(range(count), label="Drawing radiographs", file=sys.stderr) as numbers:
         for number in numbers:
@@ -177,7 +176,7 @@ def retake(
     return posed, replace(acquisition, knee_height=acquisition.knee_height + 0.03, photons=0.8 * acquisition.photons)
 
 
-def draw(knees: tuple[KneeAnatomy, ...], acquisition: Acquisition, rng: np.random.Generator) -> Pixels:
+def draw(knees: tuple[KneeAnatomy, ...], acquisition: Acquisition, rng: np.random.Generator) -> Bytes:
     """A radiograph of the knees, (height, width), its longer side ``_SYNTHETIC_PX``: as large as the audit looks at."""
     scale = _SYNTHETIC_PX / max(acquisition.width_px, acquisition.height_px)
     smaller = replace(
@@ -189,7 +188,7 @@ def draw(knees: tuple[KneeAnatomy, ...], acquisition: Acquisition, rng: np.rando
     return render(knees, smaller, seed=int(rng.integers(2**31))).pixels.astype(np.uint8)
 
 
-def _real(folder: Path, limit: int, seed: int) -> list[Pixels]:
+def _real(folder: Path, limit: int, seed: int) -> list[Bytes]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".bmp"))
     if not files:
         raise DatasetError(f"{folder}: holds no picture")
@@ -205,7 +204,7 @@ def _real(folder: Path, limit: int, seed: int) -> list[Pixels]:
     return found
 
 
-def _measure(originals: Sequence[Pixels], seed: int) -> dict[str, Any]:
+def _measure(originals: Sequence[Bytes], seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     kinds = list(CHANGES)
     # Neighbours in the order of kinds are alike (crops, scales): a stride that shares no factor with their number parts them.

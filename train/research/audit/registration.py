@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from train.research.audit.descriptors import Descriptor, Form, in_form, work_in_form
+from train.runs.arrays import Booleans, Bytes, Doubles, Floats
 
 # Different knees agree in up to 33 points on real radiographs and 40 on drawn ones, copies in 22 and more: points alone
 # decide nothing, but pairs with fewer than these are not looked at.
@@ -32,8 +32,6 @@ _FLAT = 3.0  # Grey levels: a block that varies less, in either picture, shows l
 _FINE_SIGMA_PX, _COARSE_SIGMA_PX = 1.0, 5.0
 _REFINING_STEPS = 40
 
-Floats = NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class Registration:
@@ -48,7 +46,7 @@ class Registration:
     """
 
     form: Form
-    matrix: NDArray[np.float64]
+    matrix: Doubles
     inliers: int
     overlap: float
     agreement: float
@@ -93,7 +91,7 @@ def register(first: Descriptor, second: Descriptor, form: Form) -> Registration 
     return Registration(form, refined, inliers, overlap, agreement)
 
 
-def _place(first: Descriptor, second: Descriptor, form: Form) -> tuple[NDArray[np.float64], int] | None:
+def _place(first: Descriptor, second: Descriptor, form: Form) -> tuple[Doubles, int] | None:
     """Affine placement by RANSAC on matched points: a copy may have been squashed to a square."""
     points, features = in_form(first, form)
     if min(len(points), len(second.points)) < FEWEST_INLIERS:
@@ -113,7 +111,7 @@ def _place(first: Descriptor, second: Descriptor, form: Form) -> tuple[NDArray[n
     return matrix, int(inliers.sum())
 
 
-def _is_plausible(matrix: NDArray[np.float64]) -> bool:
+def _is_plausible(matrix: Doubles) -> bool:
     """No mirroring (the form has said that already), no shrinking to nothing, no squashing beyond measure."""
     large, small = np.linalg.svd(matrix[:, :2], compute_uv=False)
     return bool(
@@ -121,18 +119,14 @@ def _is_plausible(matrix: NDArray[np.float64]) -> bool:
     )
 
 
-def _compare(
-    moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], float, float]:
+def _compare(moving: Bytes, fixed: Bytes, matrix: Doubles) -> tuple[Doubles, float, float]:
     matrix = _refine(moving, fixed, matrix)
     warped, inside = _warp(moving, fixed.shape, matrix)
     common = float(inside.sum()) / min(fixed.size, moving.size * abs(np.linalg.det(matrix[:, :2])))
     return matrix, min(common, 1.0), _agreement(_correlations(warped, fixed, inside))
 
 
-def _warp(
-    moving: NDArray[np.uint8], shape: tuple[int, int], matrix: NDArray[np.float64]
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _warp(moving: Bytes, shape: tuple[int, int], matrix: Doubles) -> tuple[Bytes, Booleans]:
     size = (shape[1], shape[0])
     scale = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
     if scale < 0.7:  # Or else fine detail would turn into a false pattern.
@@ -142,7 +136,7 @@ def _warp(
     return warped, inside
 
 
-def _refine(moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+def _refine(moving: Bytes, fixed: Bytes, matrix: Doubles) -> Doubles:
     """To fractions of a pixel by maximising the correlation (Evangelidis & Psarakis, PAMI 2008)."""
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, _REFINING_STEPS, 1e-5)
     inverse = cv2.invertAffineTransform(matrix).astype(np.float32)
@@ -154,7 +148,7 @@ def _refine(moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: NDArray
     return back if _is_plausible(back) else matrix
 
 
-def _agreement(correlations: NDArray[np.float64]) -> float:
+def _agreement(correlations: Doubles) -> float:
     """Mean of lower quartile and median; -1 where blocks are too few."""
     if len(correlations) < _FEWEST_BLOCKS:
         return -1.0
@@ -162,7 +156,7 @@ def _agreement(correlations: NDArray[np.float64]) -> float:
     return float(np.quantile(correlations, (0.25, 0.5)).mean())
 
 
-def _correlations(warped: NDArray[np.uint8], fixed: NDArray[np.uint8], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _correlations(warped: Bytes, fixed: Bytes, inside: Booleans) -> Doubles:
     """Of the fine pattern, in each block that both pictures show and in which both show something."""
     first, second = _fine_pattern(warped), _fine_pattern(fixed)
     whole = cv2.erode(inside.astype(np.uint8), np.ones((9, 9), np.uint8), borderValue=0).astype(bool)
@@ -175,7 +169,7 @@ def _correlations(warped: NDArray[np.uint8], fixed: NDArray[np.uint8], inside: N
     )
 
 
-def _fine_pattern(picture: NDArray[np.uint8]) -> Floats:
+def _fine_pattern(picture: Bytes) -> Floats:
     grey = picture.astype(np.float32)
     return cv2.GaussianBlur(grey, (0, 0), _FINE_SIGMA_PX) - cv2.GaussianBlur(grey, (0, 0), _COARSE_SIGMA_PX)
 

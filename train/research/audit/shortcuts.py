@@ -8,7 +8,6 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.manifest import Metric
 from train.data.dataset import LABELS, Dataset
@@ -17,10 +16,10 @@ from train.judging.baselines import baseline_scores, permuted_macro_auc
 from train.judging.evaluate import figures_of_merit, interval, resamples
 from train.networks.linear import fit_linear
 from train.research.audit.descriptors import Descriptor
+from train.runs.arrays import Bytes, Doubles, Integers
 from train.runs.config import Linear
 
 Verdict = Literal["pass", "warn", "fail"]
-Floats = NDArray[np.float64]
 
 FOLDS = 5
 PERMUTATIONS = 20
@@ -80,7 +79,7 @@ def judge_shortcuts(
     return tuple(found)
 
 
-def _pictures(descriptors: Sequence[Descriptor]) -> dict[str, Floats]:
+def _pictures(descriptors: Sequence[Descriptor]) -> dict[str, Doubles]:
     works = [descriptor.work for descriptor in descriptors]
     background = np.array([_shrunk(work, _BACKGROUND_PX) for work in works])
     rim = _BACKGROUND_PX // 5
@@ -93,13 +92,11 @@ def _pictures(descriptors: Sequence[Descriptor]) -> dict[str, Floats]:
     }
 
 
-def _shrunk(work: NDArray[np.uint8], side_px: int) -> Floats:
+def _shrunk(work: Bytes, side_px: int) -> Doubles:
     return cv2.resize(work, (side_px, side_px), interpolation=cv2.INTER_AREA).astype(np.float64) / 255
 
 
-def _out_of_fold(
-    features: Floats, labels: NDArray[np.int64], groups: Groups, fold_of: NDArray[np.int64], *, seed: int
-) -> Floats:
+def _out_of_fold(features: Doubles, labels: Integers, groups: Groups, fold_of: Integers, *, seed: int) -> Doubles:
     scores = np.empty((len(labels), len(LABELS)))
     for fold in np.unique(fold_of):
         test = fold_of == fold
@@ -108,7 +105,7 @@ def _out_of_fold(
     return scores
 
 
-def _judge(name: str, labels: NDArray[np.int64], scores: Floats, groups: Groups, *, count: int, seed: int) -> Shortcut:
+def _judge(name: str, labels: Integers, scores: Doubles, groups: Groups, *, count: int, seed: int) -> Shortcut:
     whole = figures_of_merit(labels, scores)
     drawn = [
         figures_of_merit(labels[chosen], scores[chosen])
@@ -131,7 +128,7 @@ def verdict_of(name: str, macro_auc: Metric) -> tuple[Verdict, str]:
     return "warn", "better than chance without a knee: report it beside every model"
 
 
-def _judge_permuted(features: Floats, labels: NDArray[np.int64], groups: Groups, permutations: int, *, seed: int) -> Shortcut:
+def _judge_permuted(features: Doubles, labels: Integers, groups: Groups, permutations: int, *, seed: int) -> Shortcut:
     aucs = permuted_macro_auc(features, labels, groups, LINEAR, folds=FOLDS, permutations=permutations, seed=seed)
     macro = interval(float(np.mean(aucs)), aucs)
     # The mean's own spread: with few permutations it strays, and that is no leak.

@@ -6,22 +6,20 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.manifest import Metric
 from train.data.dataset import Dataset, RadiographRow
 from train.data.split import Groups, HoldOut
 from train.judging.baselines import logistic
 from train.judging.evaluate import COMPARED, auc, interval, resamples
+from train.runs.arrays import Doubles, Integers, Reals
 
-Floats = NDArray[np.floating]
-Integers = NDArray[np.int64]
 Figures = dict[str, dict[str, Metric]]
 
 AGE_AND_SEX = ("age_years", "sex")
 
 
-def figures_of(labels: Integers, probabilities: Floats, classes: Sequence[str]) -> dict[str, float]:
+def figures_of(labels: Integers, probabilities: Reals, classes: Sequence[str]) -> dict[str, float]:
     """Accuracy, balanced accuracy, macro AUC, macro F1, and each class's recall and precision.
 
     A class that is never answered has precision 0.
@@ -44,7 +42,7 @@ def figures_of(labels: Integers, probabilities: Floats, classes: Sequence[str]) 
     }
 
 
-def confusion(labels: Integers, probabilities: Floats, classes: int) -> Integers:
+def confusion(labels: Integers, probabilities: Reals, classes: int) -> Integers:
     """Counts by true class (rows) and likeliest class (columns)."""
     cells = labels * classes + probabilities.argmax(axis=1)
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
@@ -52,7 +50,7 @@ def confusion(labels: Integers, probabilities: Floats, classes: int) -> Integers
 
 def judge(
     labels: Integers,
-    systems: Mapping[str, Floats],
+    systems: Mapping[str, Reals],
     groups: Groups,
     classes: Sequence[str],
     *,
@@ -88,7 +86,7 @@ def judge(
     return figures, differences
 
 
-def rival_scores(dataset: Dataset, labels: Integers, metadata: Floats, parts: HoldOut, classes: int) -> dict[str, Floats]:
+def rival_scores(dataset: Dataset, labels: Integers, metadata: Reals, parts: HoldOut, classes: int) -> dict[str, Reals]:
     """Probabilities (test radiographs, classes) of what needs no knee, fitted on the training part alone.
 
     ``majority`` answers the commonest class; ``age_sex`` is left out where the table gives neither.
@@ -97,7 +95,7 @@ def rival_scores(dataset: Dataset, labels: Integers, metadata: Floats, parts: Ho
         metadata: (radiographs, values) of ``train.judging.baselines.describe_files``.
     """
     shares = np.bincount(labels[parts.training], minlength=classes) / len(parts.training)
-    scores: dict[str, Floats] = {"majority": np.tile(shares, (len(parts.test), 1))}
+    scores: dict[str, Reals] = {"majority": np.tile(shares, (len(parts.test), 1))}
     persons = describe_persons(dataset, AGE_AND_SEX)
     if np.isfinite(persons[parts.training]).any():
         scores["age_sex"] = _fit_and_score(persons, labels, parts)
@@ -105,7 +103,7 @@ def rival_scores(dataset: Dataset, labels: Integers, metadata: Floats, parts: Ho
     return scores
 
 
-def describe_persons(dataset: Dataset, columns: Sequence[str]) -> NDArray[np.float64]:
+def describe_persons(dataset: Dataset, columns: Sequence[str]) -> Doubles:
     """(radiographs, columns); NaN where the table does not say."""
     return np.array([_describe(row, columns) for row in dataset.radiographs])
 
@@ -114,6 +112,6 @@ def _describe(row: RadiographRow, columns: Sequence[str]) -> list[float]:
     return [row.covariates.get(column, math.nan) for column in columns]
 
 
-def _fit_and_score(table: Floats, labels: Integers, parts: HoldOut) -> Floats:
+def _fit_and_score(table: Reals, labels: Integers, parts: HoldOut) -> Reals:
     fitted = logistic().fit(table[parts.training], labels[parts.training])
     return fitted.predict_proba(table[parts.test])  # type: ignore[no-any-return]

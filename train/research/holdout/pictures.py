@@ -13,7 +13,6 @@ from pathlib import Path
 import click
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.errors import InputError
 from osteo_edge.images.preprocess import prepare
@@ -27,11 +26,9 @@ from train.research.holdout.config import HoldOutConfig, View
 from train.research.holdout.preparation import Outlier, Preparation, find_outliers, fit_limits, measure_qualities, prepare_crops
 from train.research.segmentation.masking import mask_crops
 from train.research.segmentation.networks import read_segmenter
+from train.runs.arrays import Floats, Integers
 from train.runs.cache import key, save_arrays
 from train.runs.config import Candidate, from_project
-
-Integers = NDArray[np.int64]
-Images = NDArray[np.float32]
 
 SHEAR_DEGREES = 0.2  # Keras' ``shear_range`` is in degrees: the papers' 0.2 hardly moves a pixel.
 ZOOM = 0.2
@@ -49,9 +46,9 @@ class Pictures:
 
     radiographs: Dataset
     owner: Integers
-    images: Images
+    images: Floats
 
-    def of(self, radiographs: Integers) -> tuple[Images, Integers]:
+    def of(self, radiographs: Integers) -> tuple[Floats, Integers]:
         """Pictures of these radiographs, and the place in ``radiographs`` (ascending) that each is of."""
         chosen = np.flatnonzero(np.isin(self.owner, radiographs))
         return self.images[chosen], np.searchsorted(radiographs, self.owner[chosen])
@@ -117,7 +114,7 @@ def prepared_pictures(pictures: Pictures, preparation: Preparation) -> Pictures:
     return replace(pictures, images=prepare_crops(pictures.images, preparation))
 
 
-def _cached_whole(dataset: Dataset, candidate: Candidate, file: Path) -> Images:
+def _cached_whole(dataset: Dataset, candidate: Candidate, file: Path) -> Floats:
     if not file.exists():
         with click.progressbar(dataset.radiographs, label="Reading radiographs", file=sys.stderr) as rows:
             save_arrays(file, {"images": np.stack([_read_whole(row.path, candidate) for row in rows])})
@@ -125,7 +122,7 @@ def _cached_whole(dataset: Dataset, candidate: Candidate, file: Path) -> Images:
         return stored["images"]  # type: ignore[no-any-return]
 
 
-def _read_whole(path: Path, candidate: Candidate) -> Images:
+def _read_whole(path: Path, candidate: Candidate) -> Floats:
     try:
         pixels = read(path).pixels
     except InputError as error:
@@ -134,12 +131,12 @@ def _read_whole(path: Path, candidate: Candidate) -> Images:
     return prepare(pixels, Box(0, 0, width, height), candidate.input)[0, :, :, 0]
 
 
-def random_views(images: Iterable[Images], config: HoldOutConfig, rng: np.random.Generator) -> Images:
+def random_views(images: Iterable[Floats], config: HoldOutConfig, rng: np.random.Generator) -> Floats:
     """One view of each picture as the configured augmentation draws it, (pictures, height, width) float32 in 0 to 255."""
     return np.stack([_random_view(image, config, rng) for image in images])
 
 
-def _random_view(image: Images, config: HoldOutConfig, rng: np.random.Generator) -> Images:
+def _random_view(image: Floats, config: HoldOutConfig, rng: np.random.Generator) -> Floats:
     if config.augmentation == "movement" and config.movement is not None:
         return augment(image, config.movement, rng)
     if config.augmentation == "shear_zoom_flip":
@@ -147,7 +144,7 @@ def _random_view(image: Images, config: HoldOutConfig, rng: np.random.Generator)
     return image
 
 
-def shear_zoom_flip(image: Images, rng: np.random.Generator) -> Images:
+def shear_zoom_flip(image: Floats, rng: np.random.Generator) -> Floats:
     """The published augmentation: what Keras' image generator does with shear 0.2, zoom 0.2 and horizontal flip.
 
     Args:

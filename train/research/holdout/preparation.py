@@ -13,14 +13,13 @@ from typing import Literal, get_args
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.errors import OsteoEdgeError
+from train.runs.arrays import Bytes, Doubles, Floats
 
 Denoise = Literal["none", "median", "nlm"]
 Standardise = Literal["percentile", "zscore", "clahe"]
-Images = NDArray[np.float32]
-Floats = NDArray[np.float64]
+
 
 QUALITIES = ("exposure", "contrast", "sharpness")
 KNEE_SIZE = "knee_size"
@@ -87,7 +86,7 @@ class Outlier:
     reason: str
 
 
-def prepare_crops(images: Images, preparation: Preparation) -> Images:
+def prepare_crops(images: Floats, preparation: Preparation) -> Floats:
     """De-noise and standardise.
 
     Args:
@@ -103,7 +102,7 @@ def prepare_crops(images: Images, preparation: Preparation) -> Images:
     return _STANDARDISERS[preparation.standardise](_DENOISERS[preparation.denoise](images))
 
 
-def measure_qualities(images: Images, knee_widths_px: Sequence[float] | None = None) -> tuple[tuple[str, ...], Floats]:
+def measure_qualities(images: Floats, knee_widths_px: Sequence[float] | None = None) -> tuple[tuple[str, ...], Doubles]:
     """Names and values, (knees, qualities): mean grey, standard deviation, logarithm of the Laplacian's variance.
 
     Args:
@@ -121,7 +120,7 @@ def measure_qualities(images: Images, knee_widths_px: Sequence[float] | None = N
     return (*QUALITIES, KNEE_SIZE), np.column_stack([measured, np.log(np.asarray(knee_widths_px, np.float64))])
 
 
-def fit_limits(qualities: tuple[str, ...], values: Floats) -> Limits:
+def fit_limits(qualities: tuple[str, ...], values: Doubles) -> Limits:
     """Median and 1.4826 times the median absolute deviation, of training knees (knees, qualities).
 
     Raises:
@@ -134,7 +133,7 @@ def fit_limits(qualities: tuple[str, ...], values: Floats) -> Limits:
     return Limits(qualities, tuple(median.tolist()), tuple(deviation.tolist()))
 
 
-def find_outliers(values: Floats, limits: Limits, digests: Sequence[str]) -> tuple[Outlier, ...]:
+def find_outliers(values: Doubles, limits: Limits, digests: Sequence[str]) -> tuple[Outlier, ...]:
     """Knees that lie further than ``OUTLIER_LIMIT`` robust deviations from the median in any quality.
 
     A quality that does not vary (deviation 0) rejects nothing.
@@ -148,44 +147,44 @@ def find_outliers(values: Floats, limits: Limits, digests: Sequence[str]) -> tup
     )
 
 
-def _reason(far: Floats, limits: Limits) -> str:
+def _reason(far: Doubles, limits: Limits) -> str:
     worst = int(np.abs(far).argmax())
     side = "above" if far[worst] > 0 else "below"
     return f"{limits.qualities[worst]} lies {abs(far[worst]):.1f} robust standard deviations {side} the median"
 
 
-def _require_crops(images: Images) -> None:
+def _require_crops(images: Floats) -> None:
     if images.ndim != 3 or images.dtype != np.float32:
         raise PreparationError(f"float32 (knees, height, width) is prepared, not {images.dtype} {images.shape}")
     if images.size and not (images.min() >= 0 and images.max() <= 255):  # Also where one is NaN.
         raise PreparationError("crops must lie in 0 to 255 and hold no NaN")
 
 
-def _each_as_bytes(images: Images, change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Images:
+def _each_as_bytes(images: Floats, change: Callable[[Bytes], Bytes]) -> Floats:
     changed = [change(np.rint(image).astype(np.uint8)) for image in images]
     return np.array(changed, np.float32).reshape(images.shape)
 
 
-def _median(images: Images) -> Images:
+def _median(images: Floats) -> Floats:
     return np.array([cv2.medianBlur(image, _MEDIAN_PX) for image in images], np.float32).reshape(images.shape)
 
 
-def _non_local_means(images: Images) -> Images:
-    def change(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _non_local_means(images: Floats) -> Floats:
+    def change(image: Bytes) -> Bytes:
         return cv2.fastNlMeansDenoising(image, None, _NLM_STRENGTH, _NLM_PATCH_PX, _NLM_SEARCH_PX)  # type: ignore[return-value]
 
     return _each_as_bytes(images, change)
 
 
-def _z_scores(images: Images) -> Images:
+def _z_scores(images: Floats) -> Floats:
     mean, spread = images.mean(axis=(1, 2), keepdims=True), images.std(axis=(1, 2), keepdims=True)
     scores = (images - mean) / np.maximum(spread, 1e-3)
     return np.clip((scores / _DEVIATIONS_SHOWN + 1) * 127.5, 0, 255).astype(np.float32)
 
 
-def _equalised(images: Images) -> Images:
+def _equalised(images: Floats) -> Floats:
     return _each_as_bytes(images, cv2.createCLAHE(_CLAHE_LIMIT, _CLAHE_TILES).apply)
 
 
-_DENOISERS: Mapping[str, Callable[[Images], Images]] = {"none": np.copy, "median": _median, "nlm": _non_local_means}
-_STANDARDISERS: Mapping[str, Callable[[Images], Images]] = {"percentile": np.copy, "zscore": _z_scores, "clahe": _equalised}
+_DENOISERS: Mapping[str, Callable[[Floats], Floats]] = {"none": np.copy, "median": _median, "nlm": _non_local_means}
+_STANDARDISERS: Mapping[str, Callable[[Floats], Floats]] = {"percentile": np.copy, "zscore": _z_scores, "clahe": _equalised}

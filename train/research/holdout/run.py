@@ -11,7 +11,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.decision.scores import softmax
 from osteo_edge.errors import ManifestError
@@ -38,6 +37,7 @@ from train.research.holdout.pictures import (
 from train.research.holdout.preparation import RUNTIME, Outlier
 from train.research.holdout.training import TimedTrainer, Trained, chosen_epoch, prepare_for_training
 from train.runs import cache
+from train.runs.arrays import Doubles, Floats, Integers
 from train.runs.config import ConfigError, from_project
 from train.runs.folder import CONFIG_FILE, CURVES_FILE, METRICS_FILE, RUN_FILE, RunError
 from train.runs.versions import versions
@@ -45,8 +45,6 @@ from train.runs.versions import versions
 SCORES_FILE = "scores.json"
 MODEL = "model"
 RANDOM = "random"
-
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -210,7 +208,7 @@ def read_hold_out_run(folder: Path) -> HoldOutRun:
         raise RunError(f"{folder}: is damaged ({error}); remove it and run it again") from error
 
 
-def cached_metadata(dataset: Dataset, folder: Path) -> NDArray[np.float64]:
+def cached_metadata(dataset: Dataset, folder: Path) -> Doubles:
     """What the files say without their knees, (radiographs, values), from the cache where it is there."""
     file = folder / f"metadata-{cache.key([row.sha256 for row in dataset.radiographs])}.npz"
     if not file.exists():
@@ -273,7 +271,7 @@ def _scores(
 ) -> dict[str, Any]:
     """Labels and logits of the judged epoch by SHA-256; the validation part serves stackers."""
     rows = radiographs.radiographs
-    parts_scored: Sequence[tuple[str, Integers, NDArray[np.float32]]] = (
+    parts_scored: Sequence[tuple[str, Integers, Floats]] = (
         ("validation", parts.validation, trained.validation[chosen]),
         ("test", parts.test, trained.test[chosen]),
     )
@@ -294,7 +292,7 @@ def _metrics(
     config: HoldOutConfig,
     radiographs: Dataset,
     labels: Integers,
-    metadata: NDArray[np.float64],
+    metadata: Doubles,
     parts: HoldOut,
     trained: Trained,
     chosen: int,

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_sample_weight
 
@@ -23,12 +22,9 @@ from train.networks.network import LOGITS
 from train.research.holdout.config import Fitting, HoldOutConfig
 from train.research.holdout.judgement import figures_of
 from train.research.holdout.pictures import Pictures, random_views
+from train.runs.arrays import Doubles, Floats, Integers
 from train.runs.cache import save_arrays
 
-Integers = NDArray[np.int64]
-Logits = NDArray[np.float32]
-
-# A few batches an epoch would leave the running means of new BatchNorm layers at their start with Keras' 0.99.
 BATCH_NORM_MOMENTUM = 0.8
 _BATCHES_TO_TIME = 2
 
@@ -63,8 +59,8 @@ class Trained:
     """
 
     history: tuple[Epoch, ...]
-    validation: Logits
-    test: Logits
+    validation: Floats
+    test: Floats
     stopped_early: bool
     seconds: float
 
@@ -102,8 +98,8 @@ class TimedTrainer:
         self._optimizer.build(self._to_logits.trainable_variables)
         self._next_s = 0.0  # what the next epoch is expected to take; before the first, its own first batches tell
         self._history: list[Epoch] = []
-        self._validation: list[Logits] = []
-        self._test: list[Logits] = []
+        self._validation: list[Floats] = []
+        self._test: list[Floats] = []
 
     def run(self) -> Trained:
         """Train until the epochs, the patience or the seconds are used up."""
@@ -157,13 +153,13 @@ class TimedTrainer:
         self._history.append(Epoch(epoch, loss, validation_loss, accuracy, time.monotonic() - started))
         self._save()
 
-    def _score(self, part: Integers) -> Logits:
+    def _score(self, part: Integers) -> Floats:
         if part.size == 0:
             return np.empty((0, len(self._config.classes)), np.float32)
         images, owner = self._pictures.of(part)
         return picture_logits(self._to_logits, images[..., np.newaxis], owner)
 
-    def _validation_loss(self, logits: Logits) -> float | None:
+    def _validation_loss(self, logits: Floats) -> float | None:
         if len(logits) == 0:
             return None
         labels, probabilities = self._labels[self._parts.validation], softmax(logits)
@@ -265,7 +261,7 @@ def _penalise(model: keras.Model, l2: float) -> None:
             layer.kernel.regularizer = keras.regularizers.L2(l2)
 
 
-def _weights(labels: Integers, owner: Integers, fitting: Fitting) -> NDArray[np.float64]:
+def _weights(labels: Integers, owner: Integers, fitting: Fitting) -> Doubles:
     """Every radiograph weighs the same, however many knees it shows; every class as well, where wanted."""
     knees = np.bincount(owner)[owner]
     by_class = compute_sample_weight("balanced", labels) if fitting.class_weights else np.ones(len(labels))

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler, normalize
 
@@ -26,11 +25,9 @@ from train.research.holdout.judgement import figures_of
 from train.research.holdout.pictures import gather_pictures
 from train.research.papers.features import pretrained
 from train.research.papers.networks import Bench
+from train.runs.arrays import Doubles, Floats, Integers, Reals
 from train.runs.cache import key, save_arrays
 from train.runs.config import Augmentation
-
-Integers = NDArray[np.int64]
-Floats = NDArray[np.floating]
 
 BACKBONE = "mobilenet_v2_0.35"
 SIDE_PX = 160
@@ -65,7 +62,7 @@ def measure_copies(bench: Bench, config: HoldOutConfig) -> dict[str, Inflation]:
     }
 
 
-def _cached_features(bench: Bench, config: HoldOutConfig) -> tuple[Integers, dict[int, NDArray[np.float32]]]:
+def _cached_features(bench: Bench, config: HoldOutConfig) -> tuple[Integers, dict[int, Floats]]:
     """The radiograph that each copy is of, and the copies' features by seed."""
     view = View("whole", SIDE_PX, SIDE_PX)
     pictures = gather_pictures(bench.dataset, view, bench.finder, bench.finder_digest, bench.cache)
@@ -84,9 +81,7 @@ def _cached_features(bench: Bench, config: HoldOutConfig) -> tuple[Integers, dic
         return owner, {seed: stored[str(seed)] for seed in SEEDS}
 
 
-def _measure(
-    by_seed: Mapping[int, NDArray[np.float32]], labels: Integers, owner: Integers, classes: tuple[str, ...]
-) -> Inflation:
+def _measure(by_seed: Mapping[int, Floats], labels: Integers, owner: Integers, classes: tuple[str, ...]) -> Inflation:
     each: dict[str, dict[str, dict[str, float]]] = {"by_file": {}, "by_patient": {}}
     for seed, features in by_seed.items():
         for way, groups in (("by_file", np.arange(len(owner))), ("by_patient", owner)):
@@ -96,7 +91,7 @@ def _measure(
     return Inflation(classes, _mean(each["by_file"].values()), _mean(each["by_patient"].values()), each)
 
 
-def nearest_neighbour(features: Floats, labels: Integers, groups: Integers, *, seed: int) -> NDArray[np.float64]:
+def nearest_neighbour(features: Reals, labels: Integers, groups: Integers, *, seed: int) -> Doubles:
     """Out-of-fold answers (pictures, classes), one-hot: the class of the most similar picture of the other folds."""
     answers = np.empty(len(labels), np.int64)
     for training, test in grouped_folds(labels, groups.astype(str), folds=FOLDS, seed=seed):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.decision.scores import softmax
 from train.data.dataset import LABELS, Dataset
@@ -26,12 +25,11 @@ from train.research.holdout.run import cached_metadata
 from train.research.papers.networks import Bench
 from train.research.papers.outcomes import MODEL, Outcome, Protocol, judged
 from train.research.papers.table import OnFeatures
+from train.runs.arrays import Doubles, Floats, Integers, Reals, Words
 from train.runs.cache import key, save_arrays
 from train.runs.config import Linear, from_project
 
-Floats = NDArray[np.floating]
-Integers = NDArray[np.int64]
-Scorer = Callable[[Integers, Integers], NDArray[np.float64]]
+Scorer = Callable[[Integers, Integers], Doubles]
 
 MOBILENET, RESNET = "mobilenet_v2_1.0", "resnet50v2_conv4"
 COVARIATES = ("age_years", "sex", "bmi")
@@ -47,11 +45,11 @@ class Described:
 
     radiographs: Dataset
     pictures: Pictures
-    features: dict[str, NDArray[np.float32]]
+    features: dict[str, Floats]
     labels: Integers
 
     @property
-    def groups(self) -> NDArray[np.str_]:
+    def groups(self) -> Words:
         return np.array(self.radiographs.groups)
 
 
@@ -99,7 +97,7 @@ def _folds(described: Described, seed: int) -> list[HoldOut]:
     return [HoldOut(training, np.empty(0, np.int64), test) for training, test in folds]
 
 
-def _scores(described: Described, metadata: Floats, scorer: Scorer, parts: list[HoldOut]) -> dict[str, Floats]:
+def _scores(described: Described, metadata: Reals, scorer: Scorer, parts: list[HoldOut]) -> dict[str, Reals]:
     """Probabilities of the model and of its rivals, the parts' test radiographs one after the other."""
     each = [
         {
@@ -135,7 +133,7 @@ def _at_full_size(view: View) -> View:
     return View(view.kind, SIDE_PX, SIDE_PX, view.half_width, view.above, view.below)
 
 
-def _features(pictures: Pictures, backbone: str, config: HoldOutConfig) -> NDArray[np.float32]:
+def _features(pictures: Pictures, backbone: str, config: HoldOutConfig) -> Floats:
     return frozen_features(pretrained(backbone, SIDE_PX, config), pictures.images, pictures.owner)
 
 
@@ -162,7 +160,7 @@ def _stacking(described: Described, seed: int) -> Scorer:
     """Two linear members and a forest, stacked on scores that are held back inside the training part."""
     each = members([_linear(described, seed, MOBILENET), _linear(described, seed, RESNET), _forest(described, seed)])
 
-    def score(training: Integers, test: Integers) -> NDArray[np.float64]:
+    def score(training: Integers, test: Integers) -> Doubles:
         inner = _held_back(each, described, training, seed)
         fitted = fit_ensemble("stacking", inner, described.labels[training], described.groups[training], seed=seed)
         return apply_ensemble(fitted, each(training, test))
@@ -175,7 +173,7 @@ def _with_covariates(described: Described, seed: int) -> Scorer:
     each = members([_linear(described, seed, MOBILENET)])
     persons = describe_persons(described.radiographs, COVARIATES)
 
-    def score(training: Integers, test: Integers) -> NDArray[np.float64]:
+    def score(training: Integers, test: Integers) -> Doubles:
         seen = np.hstack([_held_back(each, described, training, seed)[:, 0], persons[training]])
         unseen = np.hstack([each(training, test)[:, 0], persons[test]])
         fitted = logistic().fit(seen, described.labels[training])
@@ -184,7 +182,7 @@ def _with_covariates(described: Described, seed: int) -> Scorer:
     return score
 
 
-def _held_back(each: Members, described: Described, training: Indices, seed: int) -> NDArray[np.float64]:
+def _held_back(each: Members, described: Described, training: Indices, seed: int) -> Doubles:
     return inner_logits(each, described.labels, described.groups, training, folds=INNER_FOLDS, seed=seed)
 
 

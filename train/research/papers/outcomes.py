@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.manifest import Metric
 from train.data.split import Groups
 from train.research.holdout.judgement import confusion, judge
 from train.research.papers.table import Row
+from train.runs.arrays import Integers, Reals
 
 Protocol = Literal["published", "ours"]
 Figures = Mapping[str, Metric]
@@ -64,8 +64,8 @@ class RowResult:
 def judged(
     protocol: Protocol,
     how: str,
-    labels: NDArray[np.int64],
-    systems: Mapping[str, NDArray[np.floating]],
+    labels: Integers,
+    systems: Mapping[str, Reals],
     groups: Groups,
     classes: Sequence[str],
     *,

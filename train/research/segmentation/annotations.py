@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.joints import Box
 from train.data.dataset import Dataset, DatasetError, RadiographRow
 from train.research.segmentation.sampling import HALVES, Half
+from train.runs.arrays import Booleans, Doubles
 
 ANNOTATIONS = Path(__file__).parent / "knee_bones.json"
 SCHEMA_VERSION = 1
@@ -30,7 +30,7 @@ MOST_OVERLAP: Mapping[tuple[str, str], float] = {
 
 _FEWEST_POINTS = 3
 
-Polygon = NDArray[np.float64]
+Polygon = Doubles
 Polygons = Mapping[str, Polygon]
 
 
@@ -150,13 +150,13 @@ def first_crossing(polygon: Polygon) -> tuple[int, int] | None:
     return (int(crossing[0, 0]), int(crossing[0, 1])) if len(crossing) else None
 
 
-def _turns(starts: Polygon, ends: Polygon, points: Polygon) -> NDArray[np.float64]:
+def _turns(starts: Polygon, ends: Polygon, points: Polygon) -> Doubles:
     """(sides, points): above 0 where a point lies to one hand of a side, below 0 to the other, 0 on its line."""
     along, to = ends - starts, points[None] - starts[:, None]
     return np.asarray(along[:, None, 0] * to[..., 1] - along[:, None, 1] * to[..., 0])
 
 
-def rasterise(polygons: Polygons, box: Box, shape: tuple[int, int]) -> NDArray[np.bool_]:
+def rasterise(polygons: Polygons, box: Box, shape: tuple[int, int]) -> Booleans:
     """Masks of the bones in a crop of ``shape`` (height, width) that shows ``box``.
 
     The middle of pixel i stands at i + 0.5, as everywhere; a pixel belongs to the bone where its middle does.
@@ -169,7 +169,7 @@ def rasterise(polygons: Polygons, box: Box, shape: tuple[int, int]) -> NDArray[n
     return np.stack([fill(polygon, shape) for polygon in placed])
 
 
-def fill(polygon: Polygon, shape: tuple[int, int]) -> NDArray[np.bool_]:
+def fill(polygon: Polygon, shape: tuple[int, int]) -> Booleans:
     """(height, width): the pixels whose middle lies inside of the outline.
 
     By itself, since OpenCV's filling takes in every pixel that the outline touches.

@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import false_discovery_control, rankdata
 from scipy.stats import t as student
 
 from train.data.dataset import Dataset
 from train.judging.evaluate import interval, resamples
+from train.runs.arrays import Doubles, Words
 
-Floats = NDArray[np.float64]
-
-# What is held fixed: nothing, age, age and sex, and the way the picture was taken as well.
 GIVEN: Mapping[str, tuple[str, ...]] = {
     "alone": (),
     "given_age": ("age_years",),
@@ -30,7 +27,7 @@ GIVEN: Mapping[str, tuple[str, ...]] = {
 _FEWEST = 20
 
 
-def associations(dataset: Dataset, names: Sequence[str], table: Floats, *, count: int, seed: int) -> list[dict[str, Any]]:
+def associations(dataset: Dataset, names: Sequence[str], table: Doubles, *, count: int, seed: int) -> list[dict[str, Any]]:
     """Spearman's correlation of every measure with T, and the partial ones, with bootstrap intervals by patient.
 
     The q-values are Benjamini and Hochberg's (J R Stat Soc B 1995) over all measures of one column.
@@ -52,7 +49,7 @@ def associations(dataset: Dataset, names: Sequence[str], table: Floats, *, count
     return rows
 
 
-def _covariates(dataset: Dataset, columns: Sequence[str]) -> Floats:
+def _covariates(dataset: Dataset, columns: Sequence[str]) -> Doubles:
     """(radiographs, covariates); acquisitions become one column each but for the first."""
     parts: list[list[float]] = []
     for column in columns:
@@ -65,7 +62,7 @@ def _covariates(dataset: Dataset, columns: Sequence[str]) -> Floats:
 
 
 def _row(
-    name: str, values: Floats, scores: Floats, fixed: Mapping[str, Floats], groups: Sequence[str], count: int, seed: int
+    name: str, values: Doubles, scores: Doubles, fixed: Mapping[str, Doubles], groups: Sequence[str], count: int, seed: int
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"measure": name, "n": int((np.isfinite(values) & np.isfinite(scores)).sum())}
     for given, covariates in fixed.items():
@@ -75,7 +72,7 @@ def _row(
 
 
 def _correlation(
-    values: Floats, scores: Floats, covariates: Floats, groups: NDArray[np.str_], count: int, seed: int
+    values: Doubles, scores: Doubles, covariates: Doubles, groups: Words, count: int, seed: int
 ) -> dict[str, float] | None:
     if len(values) < _FEWEST or np.ptp(values) == 0:
         return None
@@ -85,7 +82,7 @@ def _correlation(
     return {"rho": rho, "low": metric.low, "high": metric.high, "p": p_value(rho, len(values), covariates.shape[1])}
 
 
-def partial_spearman(one: Floats, other: Floats, covariates: Floats) -> float:
+def partial_spearman(one: Doubles, other: Doubles, covariates: Doubles) -> float:
     """Correlation of two columns' ranks after the covariates' ranks were regressed out; Spearman's own without any.
 
     Args:

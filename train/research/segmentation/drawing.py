@@ -16,7 +16,6 @@ from pathlib import Path
 import click
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.images.preprocess import cut
 from osteo_edge.joints import Box, Joint, box_around
@@ -26,8 +25,9 @@ from train.data.dataset import Dataset, DatasetError
 from train.research.segmentation.annotations import ANNOTATIONS, BONES, SCHEMA_VERSION, check_bones, read_drawn
 from train.research.segmentation.pictures import read_pixels
 from train.research.segmentation.sampling import Chosen, choose_knees
+from train.runs.arrays import Bytes, Doubles, Floats, Integers, Pixels
 
-Points = NDArray[np.float64]
+Points = Doubles
 
 # Somewhat more than the networks are shown, so that a turned or moved view is still known up to its edges.
 DRAWN_REGION = RegionProfile("drawn", 0.9, 1.3, 1.3)
@@ -70,7 +70,7 @@ _STIFFNESS = 0.12
 _PULL = 0.015
 
 
-def drawn_crop(pixels: NDArray[np.uint8] | NDArray[np.uint16], joint: Joint) -> tuple[NDArray[np.float32], Box]:
+def drawn_crop(pixels: Pixels, joint: Joint) -> tuple[Floats, Box]:
     """The drawn region at ``PX_PER_KNEE``, float32 in 0 to 255, and its box in the picture."""
     box = box_around(joint, DRAWN_REGION)
     width = round(2 * DRAWN_REGION.half_width * PX_PER_KNEE)
@@ -94,14 +94,14 @@ def to_crop(points: Points, box: Box, shape: tuple[int, int]) -> Points:
     return np.asarray((points - [box.x0, box.y0]) / scale, dtype=np.float64)
 
 
-def for_the_eye(crop: NDArray[np.float32]) -> NDArray[np.uint8]:
+def for_the_eye(crop: Floats) -> Bytes:
     """Enlarged, with local contrast, (height x ZOOM, width x ZOOM, 3) uint8."""
     local = cv2.createCLAHE(3.0, (8, 8)).apply(crop.astype(np.uint8))
     grey = cv2.addWeighted(local, 0.6, crop.astype(np.uint8), 0.4, 0)
     return cv2.cvtColor(cv2.resize(grey, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
 
 
-def with_grid(crop: NDArray[np.float32]) -> NDArray[np.uint8]:
+def with_grid(crop: Floats) -> Bytes:
     """``for_the_eye`` with a labelled grid in pixels of the crop."""
     picture = for_the_eye(crop)
     veil = picture.copy()
@@ -124,7 +124,7 @@ def with_grid(crop: NDArray[np.float32]) -> NDArray[np.uint8]:
     return picture
 
 
-def with_outlines(crop: NDArray[np.float32], outlines: Mapping[str, Points]) -> NDArray[np.uint8]:
+def with_outlines(crop: Floats, outlines: Mapping[str, Points]) -> Bytes:
     """``for_the_eye`` with the outlines of the bones, for correction."""
     picture = for_the_eye(crop)
     for bone, points in outlines.items():
@@ -152,7 +152,7 @@ def smooth(points: Points, *, step_px: float = _STEP_PX) -> Points:
     return np.vstack([*curve, points[-1:]])
 
 
-def snapped(crop: NDArray[np.float32], points: Sequence[Sequence[float]], *, reach_px: int = _REACH_PX) -> Points:
+def snapped(crop: Floats, points: Sequence[Sequence[float]], *, reach_px: int = _REACH_PX) -> Points:
     """An open outline through coarse ``points``, moved onto the nearest edges where bone (bright) meets darker surroundings.
 
     Args:
@@ -166,7 +166,7 @@ def snapped(crop: NDArray[np.float32], points: Sequence[Sequence[float]], *, rea
     places = curve[:, None] + offsets[None, :, None] * normal[:, None]
     blurred = cv2.GaussianBlur(crop, (0, 0), 1.0)
 
-    def grey(shift: float) -> NDArray[np.float32]:
+    def grey(shift: float) -> Floats:
         at = (places + shift * normal[:, None]).astype(np.float32)
         return cv2.remap(blurred, at[..., 0] - 0.5, at[..., 1] - 0.5, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
 
@@ -178,7 +178,7 @@ def snapped(crop: NDArray[np.float32], points: Sequence[Sequence[float]], *, rea
     return np.asarray(moved, dtype=np.float64)
 
 
-def _cheapest_way(cost: NDArray[np.float64], change: NDArray[np.float64]) -> NDArray[np.int64]:
+def _cheapest_way(cost: Doubles, change: Doubles) -> Integers:
     """One column per row of ``cost`` (rows, columns); ``change`` (columns, columns) is the price of moving between them."""
     total, came_from = cost[0], []
     for row in cost[1:]:
@@ -196,7 +196,7 @@ class ToDraw:
     """One knee of the seeded choice, ready to be drawn; its number is its place in the choice."""
 
     chosen: Chosen
-    crop: NDArray[np.float32]
+    crop: Floats
     box: Box
     joint: Joint
 

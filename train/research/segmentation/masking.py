@@ -6,12 +6,12 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.manifest import RegionProfile
 from train.research.segmentation.networks import Segmenter
 from train.research.segmentation.pictures import PX_PER_KNEE
 from train.research.segmentation.views import stretched
+from train.runs.arrays import Booleans, Floats
 from train.runs.config import Candidate
 
 Mode = Literal["gate", "replace"]
@@ -22,7 +22,7 @@ _BACKGROUND = np.float32(0)
 _BONE = np.float32(255)
 
 
-def masked_crop(crop: NDArray[np.float32], mask: NDArray[np.bool_], mode: Mode) -> NDArray[np.float32]:
+def masked_crop(crop: Floats, mask: Booleans, mode: Mode) -> Floats:
     """One prepared crop behind a mask.
 
     Args:
@@ -46,9 +46,7 @@ def masked_crop(crop: NDArray[np.float32], mask: NDArray[np.bool_], mode: Mode) 
     raise ValueError(f"mode is {mode!r}; known are {', '.join(MODES)}")
 
 
-def mask_crops(
-    images: NDArray[np.float32], region: Candidate | RegionProfile, network: Segmenter, mode: Mode
-) -> NDArray[np.float32]:
+def mask_crops(images: Floats, region: Candidate | RegionProfile, network: Segmenter, mode: Mode) -> Floats:
     """Prepared crops of one region behind the masks that a segmenter finds in these same crops.
 
     Args:
@@ -64,7 +62,7 @@ def mask_crops(
     return np.stack(masked) if masked else images.copy()
 
 
-def crop_masks(images: NDArray[np.float32], region: Candidate | RegionProfile, network: Segmenter) -> NDArray[np.bool_]:
+def crop_masks(images: Floats, region: Candidate | RegionProfile, network: Segmenter) -> Booleans:
     """(knees, height, width, bones): the bones of prepared crops of one region."""
     height, width = images.shape[1:]
     size = round(2 * region.half_width * PX_PER_KNEE), round((region.above + region.below) * PX_PER_KNEE)

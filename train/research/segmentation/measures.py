@@ -19,7 +19,6 @@ from dataclasses import dataclass
 import click
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import theilslopes
 
 from osteo_edge.images.preprocess import cut
@@ -32,10 +31,7 @@ from train.research.segmentation.annotations import BONES
 from train.research.segmentation.networks import Segmenter
 from train.research.segmentation.pictures import PX_PER_KNEE, read_pixels
 from train.research.segmentation.views import stretched
-
-Floats = NDArray[np.float64]
-Greys = NDArray[np.float32]
-Mask = NDArray[np.bool_]
+from train.runs.arrays import Booleans, Doubles, Floats, Integers, Pixels
 
 MEASURED_REGION = RegionProfile("measured", 0.9, 1.5, 1.6)
 FINE_PX_PER_KNEE = 2 * PX_PER_KNEE
@@ -74,13 +70,13 @@ class KneeView:
         lateral: 1 where the knee's outer side is at the right of the picture, -1 at the left, 0 unknown.
     """
 
-    grey: Greys
-    bones: Mask
+    grey: Floats
+    bones: Booleans
     joint: tuple[float, float]
     px_per_knee: float
     lateral: int
 
-    def bone(self, name: str) -> Mask:
+    def bone(self, name: str) -> Booleans:
         return self.bones[:, :, BONES.index(name)]
 
     def row_at(self, below: float) -> int:
@@ -88,7 +84,7 @@ class KneeView:
         return round(self.joint[1] + below * self.px_per_knee)
 
 
-def bone_measures(dataset: Dataset, finder: Finder, network: Segmenter) -> tuple[tuple[str, ...], Floats]:
+def bone_measures(dataset: Dataset, finder: Finder, network: Segmenter) -> tuple[tuple[str, ...], Doubles]:
     """Every measure of every radiograph, the mean over its knees.
 
     Returns:
@@ -107,7 +103,7 @@ def bone_measures(dataset: Dataset, finder: Finder, network: Segmenter) -> tuple
     return names, table
 
 
-def mean_of_known(rows: Iterable[Iterable[float]], columns: int) -> Floats:
+def mean_of_known(rows: Iterable[Iterable[float]], columns: int) -> Doubles:
     """Mean of each column over its values that are no NaN; NaN where there is none."""
     table = np.array([list(row) for row in rows], np.float64).reshape(-1, columns)
     known = np.isfinite(table)
@@ -116,7 +112,7 @@ def mean_of_known(rows: Iterable[Iterable[float]], columns: int) -> Floats:
     return np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
 
 
-def view_of(pixels: NDArray[np.uint8] | NDArray[np.uint16], joint: Joint, network: Segmenter) -> KneeView:
+def view_of(pixels: Pixels, joint: Joint, network: Segmenter) -> KneeView:
     """Cut the measured region around a joint and outline its bones."""
     box = box_around(joint, MEASURED_REGION)
     coarse_size = round(box.width * PX_PER_KNEE / joint.width_px), round(box.height * PX_PER_KNEE / joint.width_px)
@@ -132,7 +128,7 @@ def view_of(pixels: NDArray[np.uint8] | NDArray[np.uint16], joint: Joint, networ
     return KneeView(fine, cleaned, centre, FINE_PX_PER_KNEE, lateral_side(cleaned, joint))
 
 
-def largest_part(mask: Mask) -> Mask:
+def largest_part(mask: Booleans) -> Booleans:
     """The largest connected part without its holes; an empty mask stays empty."""
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count < 2:
@@ -142,7 +138,7 @@ def largest_part(mask: Mask) -> Mask:
     return np.asarray(cv2.drawContours(np.zeros_like(part), outlines, -1, 1, cv2.FILLED) > 0)
 
 
-def lateral_side(bones: Mask, joint: Joint) -> int:
+def lateral_side(bones: Booleans, joint: Joint) -> int:
     """Where the fibula stands, seen from the tibia; from the finder where no fibula is outlined."""
     tibia, fibula = (bones[:, :, BONES.index(name)] for name in ("tibia", "fibula"))
     if fibula.sum() > 0.02 * max(tibia.sum(), 1) and tibia.any():
@@ -175,9 +171,9 @@ def measure_names() -> tuple[str, ...]:
 class Shaft:
     """A piece of shaft: its rows, and on each its left and right edge in pixels."""
 
-    rows: NDArray[np.int64]
-    left: Floats
-    right: Floats
+    rows: Integers
+    left: Doubles
+    right: Doubles
 
     @property
     def width_px(self) -> float:
@@ -226,7 +222,7 @@ def find_shaft(view: KneeView, bone: str) -> Shaft | None:
     return Shaft(places, *(np.polyval(np.polyfit(places, np.array(edge)[kept], 2), places) for edge in (left, right)))
 
 
-def even_rows(rows: NDArray[np.int64], edges: Floats) -> Mask:
+def even_rows(rows: Integers, edges: Doubles) -> Booleans:
     """The rows whose edges lie near straight lines: a mask may fray where the film ends or a marker lies.
 
     The lines are Theil and Sen's (J Am Stat Assoc 1968), which up to 29 % of frayed rows do not bend.
@@ -285,7 +281,7 @@ def wall_of(view: KneeView, shaft: Shaft, side: int) -> Wall:
     )
 
 
-def aligned(profiles: Greys, steps: Floats, px_per_knee: float) -> Greys:
+def aligned(profiles: Floats, steps: Doubles, px_per_knee: float) -> Floats:
     """Every row's profile moved onto the others by its own edge; rows are first smoothed with their neighbours."""
     smooth = cv2.GaussianBlur(profiles, (0, 0), sigmaX=1.5, sigmaY=4.0)
     near = np.abs(steps) <= _EDGE_REACH * px_per_knee
@@ -298,7 +294,7 @@ def aligned(profiles: Greys, steps: Floats, px_per_knee: float) -> Greys:
     return cv2.remap(profiles, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
 
 
-def steepest_fall(steps: Floats, change: Floats) -> float:
+def steepest_fall(steps: Doubles, change: Doubles) -> float:
     """Where a profile falls most steeply, between the sampled places (vertex of the parabola through three of them)."""
     place = int(change.argmin())
     if not 0 < place < len(change) - 1:
@@ -359,7 +355,7 @@ def spongy_measures(view: KneeView) -> dict[str, float]:
     return result
 
 
-def subchondral(view: KneeView, side: int) -> Greys | None:
+def subchondral(view: KneeView, side: int) -> Floats | None:
     """Grey levels of the spongy bone below one half of the plateau; None where it is not seen whole."""
     low, high = sorted(view.joint[0] + side * share * view.px_per_knee for share in _SUBCHONDRAL_ACROSS)
     tibia = view.bone("tibia")
@@ -370,14 +366,14 @@ def subchondral(view: KneeView, side: int) -> Greys | None:
     return whole_area(view, top, _SUBCHONDRAL_BELOW, columns)
 
 
-def metaphysis(view: KneeView) -> Greys | None:
+def metaphysis(view: KneeView) -> Floats | None:
     """Grey levels of the tibia's middle, further below the plateau."""
     reach = _METAPHYSIS_ACROSS * view.px_per_knee
     columns = slice(max(round(view.joint[0] - reach), 0), max(round(view.joint[0] + reach), 0))
     return whole_area(view, view.joint[1], _METAPHYSIS_BELOW, columns)
 
 
-def whole_area(view: KneeView, top: float, below: tuple[float, float], columns: slice) -> Greys | None:
+def whole_area(view: KneeView, top: float, below: tuple[float, float], columns: slice) -> Floats | None:
     """A rectangle of grey levels that lies inside of the tibia and clear of the fibula; None where it does not."""
     rows = slice(max(round(top + below[0] * view.px_per_knee), 0), round(top + below[1] * view.px_per_knee))
     tibia, grey = view.bone("tibia")[rows, columns], view.grey[rows, columns]
@@ -409,7 +405,7 @@ def cortex_level(view: KneeView) -> float:
 TEXTURE_NAMES = ("fractal_across", "fractal_along", "anisotropy", "amplitude", "entropy", "contrast", "homogeneity")
 
 
-def texture_measures(area: Greys, soft: float) -> dict[str, float]:
+def texture_measures(area: Floats, soft: float) -> dict[str, float]:
     """Texture of a rectangle of spongy bone, free of its brightness.
 
     Args:
@@ -435,23 +431,23 @@ def texture_measures(area: Greys, soft: float) -> dict[str, float]:
     }
 
 
-def variogram(area: Greys, axis: int) -> Floats:
+def variogram(area: Floats, axis: int) -> Doubles:
     """Mean squared difference of grey levels at each of ``_LAGS_PX``, along one axis."""
     whole = area if axis == 0 else area.T
     return np.array([float(((whole[lag:] - whole[:-lag]) ** 2).mean()) for lag in _LAGS_PX]) + 1e-12
 
 
-def fractal_dimension(squared: Floats) -> float:
+def fractal_dimension(squared: Doubles) -> float:
     """Of a profile, 1 to 2 for a fractal one: 2 less half of the slope of the variogram on logarithmic axes."""
     return float(2 - np.polyfit(np.log(_LAGS_PX), np.log(squared), 1)[0] / 2)
 
 
-def levels_of(normal: Greys) -> NDArray[np.int64]:
+def levels_of(normal: Floats) -> Integers:
     """Grey levels of zero mean and unit spread in ``_GREY_LEVELS`` equal steps from -3 to 3."""
     return np.clip(((normal + 3) * (_GREY_LEVELS / 6)).astype(np.int64), 0, _GREY_LEVELS - 1)
 
 
-def co_occurrence(normal: Greys) -> Floats:
+def co_occurrence(normal: Floats) -> Doubles:
     """(levels, levels) shares of pairs ``_CO_OCCURRENCE_PX`` apart, across and along, either way round."""
     steps, distance = levels_of(normal), _CO_OCCURRENCE_PX
     counts = np.zeros((_GREY_LEVELS, _GREY_LEVELS))

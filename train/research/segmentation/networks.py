@@ -13,10 +13,10 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import layers, ops
-from numpy.typing import NDArray
 
 from train.networks.network import apply, assign_weights
 from train.research.segmentation.annotations import BONES
+from train.runs.arrays import Booleans, Floats, Reals
 from train.runs.config import ConfigError
 
 # Heights and widths must be multiples of this.
@@ -158,12 +158,12 @@ class Segmenter:
         name: of ``SEGMENTERS``.
     """
 
-    def __init__(self, name: str, weights: Mapping[str, NDArray[np.floating]]) -> None:
+    def __init__(self, name: str, weights: Mapping[str, Reals]) -> None:
         self.name = name
         self._weights = dict(weights)
         self._built: dict[tuple[int, int], keras.Model] = {}
 
-    def probabilities(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def probabilities(self, images: Floats) -> Floats:
         """How likely each pixel is of each bone.
 
         Args:
@@ -179,7 +179,7 @@ class Segmenter:
         logits = apply(network, padded, batch_size=8)[:, :height, :width]
         return (1 / (1 + np.exp(-np.clip(logits, -30, 30)))).astype(np.float32)
 
-    def masks(self, images: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def masks(self, images: Floats) -> Booleans:
         """(pictures, height, width, bones): where a bone is likelier than not."""
         return self.probabilities(images) > 0.5
 
@@ -209,5 +209,5 @@ def read_segmenter(path: Path) -> Segmenter:
     return segmenter
 
 
-def save_segmenter(path: Path, segmenter: str, weights: Mapping[str, NDArray[np.floating]]) -> None:
+def save_segmenter(path: Path, segmenter: str, weights: Mapping[str, Reals]) -> None:
     np.savez_compressed(path, segmenter=np.array(segmenter), **weights)  # type: ignore[arg-type]

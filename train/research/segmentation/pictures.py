@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.errors import InputError
 from osteo_edge.images import reader
@@ -19,6 +18,7 @@ from osteo_edge.joints import Box, Joint, box_around
 from osteo_edge.manifest import RegionProfile
 from train.data.dataset import DatasetError
 from train.research.segmentation.annotations import BONES, DrawnKnee, Polygons, rasterise
+from train.runs.arrays import Booleans, Bytes, Pixels
 from train.runs.cache import save_arrays
 from train.synthetic import KneeTruth, SyntheticRadiograph, render, sample_case
 
@@ -39,8 +39,8 @@ class Picture:
         joint: x, y of the joint's centre in pixels.
     """
 
-    grey: NDArray[np.uint8]
-    bones: NDArray[np.bool_]
+    grey: Bytes
+    bones: Booleans
     joint: tuple[float, float]
 
 
@@ -50,7 +50,7 @@ def size_at(box: Box, knee_px: float) -> tuple[int, int]:
     return round(box.height * factor), round(box.width * factor)
 
 
-def resized(crop: NDArray[np.uint8] | NDArray[np.uint16], shape: tuple[int, int]) -> NDArray[np.uint8]:
+def resized(crop: Pixels, shape: tuple[int, int]) -> Bytes:
     """A crop at ``shape`` (height, width), its grey levels stretched to 0 to 255."""
     shrinks = crop.size > shape[0] * shape[1]
     small = cv2.resize(crop, shape[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR).astype(np.float32)
@@ -72,7 +72,7 @@ def picture_of(knee: DrawnKnee, polygons: Polygons | None = None) -> Picture:
     return Picture(resized(cut(pixels, knee.box), shape), np.moveaxis(bones, 0, -1), joint)
 
 
-def read_pixels(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def read_pixels(path: Path) -> Pixels:
     """(height, width), upright, bone bright.
 
     Raises:

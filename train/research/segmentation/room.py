@@ -10,7 +10,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from train.data.crops import Finder
 from train.data.dataset import Dataset
@@ -34,6 +33,7 @@ from train.research.segmentation.pictures import Picture, cached_synthetic, real
 from train.research.segmentation.settings import Settings, Training
 from train.research.segmentation.views import plain_view
 from train.runs import cache
+from train.runs.arrays import Booleans, Bytes, Doubles
 from train.runs.config import ConfigError
 from train.runs.folder import RunError
 
@@ -45,8 +45,6 @@ OVERLAYS_FILE = "overlays.jpg"
 
 _UNSEEN_SYNTHETIC = 24
 _SHOWN = 4
-
-Floats = NDArray[np.float64]
 
 
 def fit_all(settings: Settings, dataset: Dataset, output: Path, *, only: Sequence[str] = ()) -> None:
@@ -169,7 +167,7 @@ def draw_overlays(path: Path, segmenters: Mapping[str, Segmenter], pictures: Seq
     cv2.imwrite(str(path), np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 85])
 
 
-def _overlay(picture: Picture, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _overlay(picture: Picture, mask: Booleans) -> Bytes:
     tile = cv2.cvtColor(plain_view(picture).astype(np.uint8), cv2.COLOR_GRAY2BGR)
     for place, bone in enumerate(BONES):
         for one, colour in ((picture.bones[..., place], (255, 255, 255)), (mask[..., place], COLOURS[bone])):
@@ -180,7 +178,7 @@ def _overlay(picture: Picture, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 def measure_all(
     settings: Settings, dataset: Dataset, finder: Finder, output: Path
-) -> tuple[tuple[str, ...], Floats, list[dict[str, Any]]]:
+) -> tuple[tuple[str, ...], Doubles, list[dict[str, Any]]]:
     """Measure every radiograph with the kept network and write how each measure goes with T.
 
     Returns:

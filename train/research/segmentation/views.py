@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from train.research.segmentation.pictures import Picture
+from train.runs.arrays import Floats, Reals
 
 # Grey levels of the view that become black and white, as in the runtime's preparation.
 LOW_PERCENT, HIGH_PERCENT = 1.0, 99.0
@@ -36,7 +36,7 @@ class Variation:
     noise: float = 6.0
 
 
-def stretched(image: NDArray[np.floating]) -> NDArray[np.float32]:
+def stretched(image: Reals) -> Floats:
     """Grey levels of one view at 0 to 255."""
     low, high = np.percentile(image, (LOW_PERCENT, HIGH_PERCENT))
     return np.clip((image - low) * (255 / max(high - low, 1.0)), 0, 255).astype(np.float32)
@@ -44,7 +44,7 @@ def stretched(image: NDArray[np.floating]) -> NDArray[np.float32]:
 
 def random_view(
     picture: Picture, shape: tuple[int, int], variation: Variation, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[Floats, Floats]:
     """One view of ``shape`` (height, width): its image (height, width), and its bones with the known area behind them."""
     height, width = shape
     room = max(picture.grey.shape[0] - height, 0) / 2
@@ -62,7 +62,7 @@ def random_view(
     return _varied_greys(image, variation, rng), (truth > 0.5).astype(np.float32)
 
 
-def _varied_greys(image: NDArray[np.floating], variation: Variation, rng: np.random.Generator) -> NDArray[np.float32]:
+def _varied_greys(image: Reals, variation: Variation, rng: np.random.Generator) -> Floats:
     blur = rng.uniform(0, variation.blur_px)
     if blur > 0.3:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), blur))
@@ -75,7 +75,7 @@ def _varied_greys(image: NDArray[np.floating], variation: Variation, rng: np.ran
 
 def batch_of(
     pools: Sequence[Sequence[Picture]], size: int, shape: tuple[int, int], variation: Variation, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[Floats, Floats]:
     """``size`` random views, taken from the pools in turn: images (size, height, width, 1), truth (..., bones + 1)."""
     chosen = [pools[place % len(pools)] for place in range(size)]
     views = [random_view(pool[int(rng.integers(len(pool)))], shape, variation, rng) for pool in chosen]
@@ -83,6 +83,6 @@ def batch_of(
     return images[..., np.newaxis], truths
 
 
-def plain_view(picture: Picture) -> NDArray[np.float32]:
+def plain_view(picture: Picture) -> Floats:
     """(height, width): the whole picture as a trained network takes it."""
     return stretched(picture.grey.astype(np.float32))

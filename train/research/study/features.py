@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.integrity import sha256_hex
 from train.data.crops import Crops, Finder, cached_crops
@@ -19,6 +18,7 @@ from train.research.segmentation.measures import bone_measures
 from train.research.segmentation.networks import read_segmenter
 from train.research.study.config import MEASURES, FeatureSet, StudyConfig
 from train.runs import cache
+from train.runs.arrays import Floats, Reals
 from train.runs.config import Candidate, from_project
 
 
@@ -32,7 +32,7 @@ class Described:
     """
 
     radiographs: Dataset
-    features: Mapping[str, NDArray[np.floating]]
+    features: Mapping[str, Reals]
     knees: int
 
 
@@ -65,14 +65,14 @@ def digest_of(radiographs: Dataset) -> str:
     return sha256_hex("\n".join(sorted(row.sha256 for row in radiographs.radiographs)).encode())
 
 
-def _values(config: StudyConfig, one: FeatureSet, radiographs: Dataset, crops: Crops, finder: Finder) -> NDArray[np.floating]:
+def _values(config: StudyConfig, one: FeatureSet, radiographs: Dataset, crops: Crops, finder: Finder) -> Reals:
     if one.region == MEASURES:
         return bone_measures(radiographs, finder, read_segmenter(from_project(config.segmenter)))[1]
     region = next(region for region in config.regions if region.name == one.region)
     return _run(config, one, region, crops)
 
 
-def _run(config: StudyConfig, one: FeatureSet, region: Candidate, crops: Crops) -> NDArray[np.float32]:
+def _run(config: StudyConfig, one: FeatureSet, region: Candidate, crops: Crops) -> Floats:
     images = crops.images[region.name]
     if one.mask:
         images = mask_crops(images, region, read_segmenter(from_project(config.segmenter)), one.mask)

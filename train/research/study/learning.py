@@ -8,17 +8,14 @@ from dataclasses import dataclass
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.manifest import Metric
 from train.data.dataset import LABELS, DatasetError
 from train.data.split import Groups, label_folds
 from train.judging.evaluate import COMPARED, compare
 from train.networks.linear import fit_linear
+from train.runs.arrays import Booleans, Doubles, Integers, Reals, Words
 from train.runs.config import Linear
-
-Floats = NDArray[np.floating]
-Integers = NDArray[np.int64]
 
 FOLDS = 5
 
@@ -37,11 +34,11 @@ class LearningStep:
     asked: int
     radiographs: float
     figures: Mapping[str, Metric]
-    scores: NDArray[np.float64]
+    scores: Doubles
 
 
 def learning_curve(
-    features: Floats,
+    features: Reals,
     labels: Integers,
     groups: Groups,
     settings: Linear,
@@ -96,7 +93,7 @@ def _require_sizes(sizes: Sequence[int]) -> None:
         raise DatasetError(f"sizes of a learning curve must ascend, not {list(sizes)}")
 
 
-def _order_of_patients(labels: Integers, patients: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.float64]:
+def _order_of_patients(labels: Integers, patients: Words, rng: np.random.Generator) -> Doubles:
     """For each radiograph the share of its class that comes up to its patient, in a random order of patients: (0, 1]."""
     order = np.empty(len(labels))
     for label in np.unique(labels):
@@ -110,17 +107,17 @@ def _order_of_patients(labels: Integers, patients: NDArray[np.str_], rng: np.ran
     return order
 
 
-def _part(labels: Integers, order: NDArray[np.float64], size: int) -> NDArray[np.bool_]:
+def _part(labels: Integers, order: Doubles, size: int) -> Booleans:
     """The radiographs whose patients come first, the same share of every class."""
     if size > len(labels):
         raise DatasetError(f"a learning curve cannot fit on {size} radiographs: a training fold holds {len(labels)}")
     # Half a radiograph of grace: shares are rounded to whole radiographs class by class.
     grace = 0.5 / np.bincount(labels)[labels]
-    chosen: NDArray[np.bool_] = order <= size / len(labels) + grace
+    chosen: Booleans = order <= size / len(labels) + grace
     return chosen
 
 
-def _require_groups(labels: Integers, patients: NDArray[np.str_], size: int, inner_folds: int) -> None:
+def _require_groups(labels: Integers, patients: Words, size: int, inner_folds: int) -> None:
     for place, label in enumerate(LABELS):
         count = len(np.unique(patients[labels == place]))
         if count < inner_folds:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.decision.scores import softmax
 from osteo_edge.manifest import Metric
@@ -31,15 +30,13 @@ from train.research.study.config import Proof, StudyConfig
 from train.research.study.features import Described
 from train.research.study.systems import Repeat, candidates_once, select
 from train.runs import cache
+from train.runs.arrays import Doubles, Integers
 from train.runs.scores import MODEL
 
 SCHEMA_VERSION = 1
 SHOWN = ("macro_auc", "balanced_accuracy")
 _TELL_EVERY = 10
 _WORTH_PROCESSES = 50  # each takes seconds to start
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 def pools_of(config: StudyConfig) -> dict[str, tuple[str, ...]]:
@@ -109,7 +106,7 @@ def describe_proof(
     config: StudyConfig,
     proof: Proof,
     figures: Mapping[str, Mapping[str, Metric]],
-    systems: Mapping[str, Floats],
+    systems: Mapping[str, Doubles],
     labels: Integers,
     groups: Sequence[str],
     permuted: Mapping[str, Sequence[float]],
@@ -152,7 +149,7 @@ def _against_chance(metric: Metric, permuted: Sequence[float]) -> dict[str, Any]
 
 
 def _pools_compared(
-    config: StudyConfig, systems: Mapping[str, Floats], labels: Integers, groups: Sequence[str]
+    config: StudyConfig, systems: Mapping[str, Doubles], labels: Integers, groups: Sequence[str]
 ) -> dict[str, dict[str, Metric]]:
     """Every later pool less the first, paired."""
     if not config.pools:

@@ -11,7 +11,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.decision.scores import softmax
 from train.data.crops import Finder
@@ -30,15 +29,13 @@ from train.research.study.learning import learning_curve
 from train.research.study.proof import describe_proof, permuted_macro_aucs, pools_of
 from train.research.study.systems import Repeat, Selected, count_choices, run_repeats, select
 from train.runs import cache
+from train.runs.arrays import Doubles, Integers
 from train.runs.folder import CONFIG_FILE, METRICS_FILE, RUN_FILE
 from train.runs.scores import MODEL, write_scores
 from train.runs.versions import versions
 
 FUSIONS_FILE = "fusions.json"
 PROOF_FILE = "proof.json"
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ class Outcome:
     repeats: Sequence[Repeat]
     selections: Sequence[Selected]
     ensembles: Sequence[EnsembleScores]
-    systems: Mapping[str, Floats]
+    systems: Mapping[str, Doubles]
     fusions: Mapping[tuple[str, str], Judgement]
     permuted: Mapping[str, Sequence[float]]
 
@@ -107,11 +104,11 @@ def _splits(config: StudyConfig) -> tuple[int, int, int]:
     return config.seed, config.folds, config.inner_folds
 
 
-def _stacked(logits: Sequence[Floats]) -> Floats:
+def _stacked(logits: Sequence[Doubles]) -> Doubles:
     return softmax(np.array(logits))
 
 
-def _baselines(config: StudyConfig, described: Described, repeats: Sequence[Repeat]) -> dict[str, Floats]:
+def _baselines(config: StudyConfig, described: Described, repeats: Sequence[Repeat]) -> dict[str, Doubles]:
     scored = [baseline_scores(described.radiographs, one.fold_of, config.linear, seed=config.seed) for one in repeats]
     return {name: np.array([one[name] for one in scored]) for name in scored[0]}
 

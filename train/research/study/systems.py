@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.impute import SimpleImputer
 
 from osteo_edge.decision.scores import softmax
@@ -22,11 +21,9 @@ from train.judging.evaluate import class_aucs
 from train.research.study.config import StudyConfig
 from train.research.study.features import Described
 from train.runs import cache
+from train.runs.arrays import Doubles, Integers, Reals
 
 FOREST = "random_forest"
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -49,9 +46,9 @@ class Repeat:
         places = [self.names.index(name) for name in names]
         return NestedLogits(self.fold_of, tuple(one[:, places] for one in self.nested.inner), self.nested.outer[:, places])
 
-    def logits(self, name: str) -> Floats:
+    def logits(self, name: str) -> Doubles:
         """Held-back logits (radiographs, labels) of one system."""
-        logits: Floats = self.nested.outer[:, self.names.index(name)]
+        logits: Doubles = self.nested.outer[:, self.names.index(name)]
         return logits
 
 
@@ -128,12 +125,10 @@ def _members(config: StudyConfig, described: Described) -> tuple[tuple[str, ...]
     return tuple(names), score
 
 
-def _linear(
-    features: NDArray[np.floating], labels: Integers, groups: Groups, config: StudyConfig, kind: Mapping[str, Any]
-) -> Member:
+def _linear(features: Reals, labels: Integers, groups: Groups, config: StudyConfig, kind: Mapping[str, Any]) -> Member:
     """A linear member; gaps in its features are filled with the medians of the pictures that it is fitted on."""
 
-    def score(training: Integers, test: Integers) -> Floats:
+    def score(training: Integers, test: Integers) -> Doubles:
         whole = features
         if not np.isfinite(features).all():
             imputer = SimpleImputer(strategy="median", keep_empty_features=True).fit(features[training])
@@ -143,11 +138,11 @@ def _linear(
     return score
 
 
-def _t_scores(radiographs: Dataset) -> Floats:
+def _t_scores(radiographs: Dataset) -> Doubles:
     return np.array([np.nan if row.t_score is None else row.t_score for row in radiographs.radiographs])
 
 
-def _column(radiographs: Dataset, name: str) -> Floats:
+def _column(radiographs: Dataset, name: str) -> Doubles:
     return np.array([row.covariates.get(name, np.nan) for row in radiographs.radiographs])
 
 
@@ -169,7 +164,7 @@ def select(repeat: Repeat, candidates: Sequence[str], labels: Integers) -> Selec
     )
 
 
-def _inner_aucs(inner: Floats, labels: Integers) -> list[float]:
+def _inner_aucs(inner: Doubles, labels: Integers) -> list[float]:
     return [float(class_aucs(labels, softmax(inner[:, place])).mean()) for place in range(inner.shape[1])]
 
 
