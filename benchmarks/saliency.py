@@ -27,12 +27,12 @@ from benchmarks.graded.tables import short, table
 from benchmarks.pages import chart_option, hand_on, json_option, page_option
 from export.bundle_writer import list_files, write_files
 from osteo_edge import OsteoPredictor
+from osteo_edge.answered import Knee
 from osteo_edge.bundle import Bundle
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.joints import Box, Joint
 from osteo_edge.labels import Laterality
 from osteo_edge.manifest import Manifest, Member, Metric
-from osteo_edge.prediction import Knee
 from train.data.dataset import DatasetError
 from train.grading.judgement import resampled_weights
 from train.grading.knees import GRADES

@@ -13,6 +13,7 @@ TYPE_CHECKING = False  # type checkers know better; the command line has signals
 if TYPE_CHECKING:
     from typing import Any
 
+    from osteo_edge.answered import Answer, Knee
     from osteo_edge.bundle import Bundle, embedded_bundles, installed_bundles, open_bundle
     from osteo_edge.errors import (
         BundleError,
@@ -41,13 +42,13 @@ if TYPE_CHECKING:
     )
     from osteo_edge.installation import install_bundle, remove_bundle
     from osteo_edge.labels import BodyPart, BoneStatus, Laterality, Mode, Status
-    from osteo_edge.prediction import Answer, Knee, Prediction
+    from osteo_edge.prediction import Prediction
     from osteo_edge.predictor import OsteoPredictor
     from osteo_edge.questions import Question
     from osteo_edge.radiograph import Radiograph
 
 _HOMES = {
-    "Answer": "prediction",
+    "Answer": "answered",
     "Bundle": "bundle",
     "BodyPart": "labels",
     "BoneStatus": "labels",
@@ -63,7 +64,7 @@ _HOMES = {
     "InputError": "errors",
     "InstallationError": "errors",
     "IntegrityError": "errors",
-    "Knee": "prediction",
+    "Knee": "answered",
     "Laterality": "labels",
     "Mode": "labels",
     "ManifestError": "errors",

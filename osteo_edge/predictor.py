@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from osteo_edge.answered import Answer, ModelIdentity
 from osteo_edge.bundle import Bundle, bundles_asked
 from osteo_edge.covariates import WEIGHT, Given, Person, gather
 from osteo_edge.decision.verdict import refuse
@@ -23,7 +24,7 @@ from osteo_edge.joints import Joint
 from osteo_edge.manifest import QualityLimits
 from osteo_edge.memory_budget import MemoryBudget, Part, picture_bytes
 from osteo_edge.model import LoadingModel, load_models, require_bundles_together
-from osteo_edge.prediction import Answer, ModelIdentity, Prediction
+from osteo_edge.prediction import Prediction
 from osteo_edge.printable import counted, printable
 from osteo_edge.questions import BONE_DENSITY
 from osteo_edge.radiograph import Radiograph

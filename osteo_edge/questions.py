@@ -110,7 +110,7 @@ BONE_DENSITY: Final = Question(
     ),
     unsure="This test cannot tell from this picture.",
 )
-# Questions of which the program says more than their bundles do; ``reports.wording`` has it.
+# Questions of which the program says more than their bundles do; ``osteo_edge.wording`` has it.
 _KNOWN: Final = {BONE_DENSITY.name: BONE_DENSITY}
 
 

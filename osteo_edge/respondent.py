@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from osteo_edge.answered import Answer, Knee, ModelIdentity
 from osteo_edge.covariates import Given, Person, describe
 from osteo_edge.decision.ensemble import combine, is_sure, shares
 from osteo_edge.decision.explanation import laid_together, read_head_weights, saliency, union
@@ -22,7 +23,6 @@ from osteo_edge.joints import Box, Joint, box_around
 from osteo_edge.labels import Status
 from osteo_edge.manifest import InputSpec, RegionProfile
 from osteo_edge.model import LoadingModel
-from osteo_edge.prediction import Answer, Knee, ModelIdentity
 from osteo_edge.records import FrozenMapping
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from osteo_edge.answered import Answer, Knee, ModelIdentity
 from osteo_edge.joints import Box, Joint
 from osteo_edge.labels import Laterality, Mode, Status
-from osteo_edge.prediction import Answer, Knee, ModelIdentity, Prediction
+from osteo_edge.prediction import Prediction
 from osteo_edge.questions import BONE_DENSITY, PossibleAnswer, Question
 from osteo_edge.records import FrozenMapping
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from benchmarks.graded.films import GradedFilm
 from osteo_edge import OsteoPredictor
+from osteo_edge.answered import Answer
 from osteo_edge.bundle import Bundle, open_bundle
 from osteo_edge.labels import Status
-from osteo_edge.prediction import Answer, Prediction
+from osteo_edge.prediction import Prediction
 from train.grading.knees import GRADES
 
 QUESTION = "osteoarthritis"

@@ -21,9 +21,10 @@ from osteo_edge.model import load_models
 from osteo_edge.records import parse_record, to_plain
 
 if TYPE_CHECKING:
+    from osteo_edge.answered import ModelIdentity
     from osteo_edge.engines.base import Engine, Picture
     from osteo_edge.model import LoadingModel
-    from osteo_edge.prediction import ModelIdentity, Prediction
+    from osteo_edge.prediction import Prediction
     from osteo_edge.predictor import OsteoPredictor
 
 END_TO_END = "end_to_end"

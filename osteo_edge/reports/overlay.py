@@ -7,18 +7,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from osteo_edge.answered import Answer, Answered, Knee
 from osteo_edge.decision.scores import likeliest
 from osteo_edge.errors import ReportError
 from osteo_edge.joints import Box
 from osteo_edge.labels import Mode, Status
-from osteo_edge.prediction import Answer, Knee, Prediction
 from osteo_edge.radiograph import Radiograph
 from osteo_edge.reports.film import SIDES, as_picture, clipped, draw_box, entitle, scaled
 from osteo_edge.reports.lettering import BACKGROUND_BGR, Colour, Letters, Picture
 from osteo_edge.reports.naming import name_of
 from osteo_edge.reports.text import known, scores
-from osteo_edge.reports.wording import BURNED_IN, degrees_told, told_apart
 from osteo_edge.storage import write_file
+from osteo_edge.wording import BURNED_IN, degrees_told, told_apart
 
 MAX_SIDE_PX = 1600
 _ENLARGED_WIDTH_PX = 900
@@ -30,7 +30,7 @@ _AGAINST_BGR = (255, 150, 60)
 _TEXT_BGR = (235, 235, 235)
 
 
-def save_overlay(prediction: Prediction, path: Path, *, question: str | None = None) -> Path:
+def save_overlay(prediction: Answered, path: Path, *, question: str | None = None) -> Path:
     """Draw and write the overlay; the format follows the path's ending (``.png``, ``.jpg``).
 
     Args:
@@ -48,12 +48,12 @@ def save_overlay(prediction: Prediction, path: Path, *, question: str | None = N
     return path
 
 
-def overlay_name(prediction: Prediction) -> str:
+def overlay_name(prediction: Answered) -> str:
     """A file name for the picture's overlay, as ``naming.name_of`` makes it."""
     return f"{name_of(prediction.source, prediction.digest)}.overlay.png"
 
 
-def draw_overlay(prediction: Prediction, *, question: str | None = None) -> Picture:
+def draw_overlay(prediction: Answered, *, question: str | None = None) -> Picture:
     """The overlay, (height, width, 3) uint8 BGR: the film, at most 1600 px a side, and a caption below it.
 
     Args:
@@ -84,7 +84,7 @@ def draw_overlay(prediction: Prediction, *, question: str | None = None) -> Pict
     return np.vstack([film, _caption(prediction, answer, film.shape[1], letters)])
 
 
-def _shown(prediction: Prediction, question: str | None) -> Answer:
+def _shown(prediction: Answered, question: str | None) -> Answer:
     if question is not None:
         return prediction.answer_to(question)
     return next((answer for answer in prediction.answers if answer.status is not Status.REJECTED), prediction.first)
@@ -124,7 +124,7 @@ def _title(number: int, knee: Knee, answer: Answer) -> str:
     return f"{named}, {degrees}" if degrees else named
 
 
-def _caption(prediction: Prediction, answer: Answer, width: int, letters: Letters) -> Picture:
+def _caption(prediction: Answered, answer: Answer, width: int, letters: Letters) -> Picture:
     code = likeliest(answer.image_probabilities)
     model = answer.model
     asked = f" of {answer.title}" if len(told_apart(prediction)) > 1 else ""

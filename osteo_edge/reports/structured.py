@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from osteo_edge import __version__
+from osteo_edge.answered import Answer, Answered, Knee
 from osteo_edge.labels import Status
-from osteo_edge.prediction import Answer, Knee, Prediction
 from osteo_edge.printable import printable
 from osteo_edge.records import to_plain
-from osteo_edge.reports.wording import next_step, reasons, said_by_knee, sentence_of_knee
+from osteo_edge.wording import next_step, reasons, said_by_knee, sentence_of_knee
 
 if TYPE_CHECKING:
     from osteo_edge.joints import Joint
@@ -53,7 +53,7 @@ CSV_COLUMNS = (
 )
 
 
-def to_dict(prediction: Prediction) -> dict[str, Any]:
+def to_dict(prediction: Answered) -> dict[str, Any]:
     """The JSON object: types of JSON alone."""
     record = {
         "schema_version": SCHEMA_VERSION,
@@ -115,7 +115,7 @@ def _answer(answer: Answer) -> dict[str, Any]:
     }
 
 
-def to_rows(prediction: Prediction, *, overlay: str | None = None) -> list[list[str]]:
+def to_rows(prediction: Answered, *, overlay: str | None = None) -> list[list[str]]:
     """The CSV rows, one a question, in the order of ``CSV_COLUMNS``; lists are joined by ``;``.
 
     Args:
@@ -124,7 +124,7 @@ def to_rows(prediction: Prediction, *, overlay: str | None = None) -> list[list[
     return [_row(prediction, answer, overlay or "") for answer in prediction.answers]
 
 
-def _row(prediction: Prediction, answer: Answer, overlay: str) -> list[str]:
+def _row(prediction: Answered, answer: Answer, overlay: str) -> list[str]:
     model = answer.model
     return [
         _cell(prediction.source),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from osteo_edge.answered import Answer, Answered, Knee
 from osteo_edge.covariates import AGE, SEX
 from osteo_edge.findings import Finding
 from osteo_edge.labels import Mode, Status
-from osteo_edge.prediction import Answer, Knee, Prediction
 from osteo_edge.printable import counted, printable
-from osteo_edge.reports.wording import (
+from osteo_edge.wording import (
     SPOKEN_NOTES,
     next_step,
     reason,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from osteo_edge.tags import Tags
 
 
-def to_text(prediction: Prediction, *, overlay: str | None = None, is_verbose: bool = False) -> str:
+def to_text(prediction: Answered, *, overlay: str | None = None, is_verbose: bool = False) -> str:
     """Some lines, without a final newline: the answer, why, what to do next, and what else is worth knowing.
 
     The bundle's intended use belongs below them, once for all pictures.
@@ -65,13 +65,13 @@ def _risk(risk: Risk, *, with_step: bool) -> list[str]:
     return ["  Published risk scores, without the picture:", *(f"    {line}" for line in to_lines(risk, with_step=with_step))]
 
 
-def to_line(prediction: Prediction) -> str:
+def to_line(prediction: Answered) -> str:
     """The answer in one line, among others; see ``common_parts`` for what is left out of it."""
     text = prediction.message if _is_its_own(prediction) else sentences_of(prediction)
     return printable(f"{prediction.source}: {prediction.status.value} - {text}")
 
 
-def common_parts(prediction: Prediction) -> list[str]:
+def common_parts(prediction: Answered) -> list[str]:
     """Each answer with why and what next, for all pictures that have it together; none where its line says all."""
     if _is_its_own(prediction):
         return []
@@ -79,13 +79,13 @@ def common_parts(prediction: Prediction) -> list[str]:
     return [f'"{said}" {" ".join(filter(None, rest))}' for said, *rest in told if any(rest)]
 
 
-def _is_its_own(prediction: Prediction) -> bool:
+def _is_its_own(prediction: Answered) -> bool:
     """What to do with a picture, or what is advised for a person of whom something is known, stands with that picture."""
     is_of_somebody = prediction.age_years is not None or prediction.sex is not None or prediction.risk is not None
     return any(answer.status is Status.REJECTED for answer in prediction.answers) or is_of_somebody
 
 
-def notes_of(prediction: Prediction) -> list[str]:
+def notes_of(prediction: Answered) -> list[str]:
     """What is worth knowing and the message does not say, each once."""
     return list(dict.fromkeys(note for answer in prediction.answers for note in _notes_of(answer)))
 
@@ -118,7 +118,7 @@ def _details(answer: Answer) -> list[str]:
     return [*lines, f"model         {printable(identity)}"]
 
 
-def _details_of_picture(prediction: Prediction) -> list[str]:
+def _details_of_picture(prediction: Answered) -> list[str]:
     lines = [f"  picture       sha256 {prediction.digest}"] if prediction.digest else []
     lines += [f"  tags          {_said(prediction.tags)}"] if prediction.tags else []
     if prediction.timings_ms:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,47 +71,89 @@ def test_experiments_lead_nowhere() -> None:
     for tree in ("train", "export", "benchmarks"):
         for path in modules_of(tree):
             if (ROOT / "train/research") not in path.parents:
-                assert not [name for name in modules_imported(path, "train") if name.startswith("train.research")], path
+                assert not [name for name in modules_imported(path) if name.startswith("train.research")], path
 
 
-# Rooms of the runtime -> what stands above them and is none of their business.
-ABOVE = {
-    "images": {"finder", "engines", "decision", "predictor", "prediction", "reports", "benchmark", "cli"},
-    "finder": {"images", "engines", "decision", "predictor", "prediction", "reports", "benchmark", "cli"},
-    "decision": {"finder", "engines", "predictor", "prediction", "reports", "benchmark", "cli"},
-    "engines": {"decision", "reports", "benchmark", "cli"},
-    "reports": {"engines", "predictor", "benchmark", "cli"},
-    "reports/pages": {"engines", "decision", "predictor", "benchmark", "cli"},
-    "clinical": {"images", "engines", "decision", "predictor", "prediction", "reports", "benchmark", "cli"},
-    "benchmark": {"cli"},
+# The runtime, from the ground up: a room (a folder, or a module of its own) imports its own floor and those below.
+FLOORS: dict[str, set[str]] = {
+    "ground": {
+        *("errors", "printable", "labels", "findings", "questions", "tags", "radiograph", "joints", "arrays"),
+        *("records", "manifest", "manifest_rules", "integrity", "bundle", "signature", "covariates"),
+        *("storage", "folders", "device", "cgroups", "headroom", "memory_budget", "interruption", "chatter"),
+    },
+    "rooms": {"images", "finder", "engines", "decision", "clinical"},
+    "said": {"answered", "wording", "reports"},
+    "way": {"prediction", "model", "respondent", "ahead", "predictor", "selftest", "installation"},
+    "above": {"tuning", "benchmark"},
+    "doors": {"cli", "__main__", "_pyinstaller"},
 }
+# On this floor nobody needs a neighbour.
+APART = FLOORS["rooms"]
 
 
-@pytest.mark.parametrize("room", [*ABOVE, "."])
-def test_arrows_within_the_runtime_point_downwards(room: str) -> None:
-    files = sorted((ROOT / "osteo_edge" / room).glob("*.py"))
-    assert files
-    for path in files:
-        above = ABOVE.get(room, {"cli"} if path.name != "__main__.py" else set())
-        assert not {name.split(".")[1] for name in modules_imported(path) if name.count(".")} & above, path
+def rooms_imported(path: Path, *, by_types: bool = True) -> set[str]:
+    """Rooms of its own tree that a file imports, inside functions too; its own is not among them."""
+    tree, *_ = path.relative_to(ROOT).parts
+    found = {name.split(".")[1] for name in modules_imported(path, by_types=by_types) if name.startswith(f"{tree}.")}
+    return {name for name in found if (ROOT / tree / name).is_dir() or (ROOT / tree / f"{name}.py").is_file()} - {room_of(path)}
 
 
-def modules_imported(path: Path, tree: str = "osteo_edge") -> Iterator[str]:
-    """Modules of a tree that a file imports, ``from osteo_edge.images import reader`` as ``osteo_edge.images.reader``."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == tree)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == tree:
+def room_of(path: Path) -> str:
+    """The folder right below the tree, or the module that stands there."""
+    return path.relative_to(ROOT).parts[1].removesuffix(".py")
+
+
+def test_every_room_of_the_runtime_stands_on_one_floor() -> None:
+    rooms = {room_of(path) for path in modules_of("osteo_edge")} - {"__init__"}
+    assert sorted(room for floor in FLOORS.values() for room in floor) == sorted(rooms)
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_no_arrow_points_up(floor: str) -> None:
+    floors = list(FLOORS)
+    below = set().union(*(FLOORS[name] for name in floors[: floors.index(floor) + 1]))
+    for path in modules_of("osteo_edge"):
+        if (room := room_of(path)) in FLOORS[floor]:
+            reachable = below - APART if room in APART else below
+            assert rooms_imported(path) <= reachable, f"{path.relative_to(ROOT)} imports {rooms_imported(path) - reachable}"
+
+
+@pytest.mark.parametrize("tree", ["osteo_edge", "export"])
+def test_rooms_stand_in_no_circle(tree: str) -> None:
+    """What a type is named for alone is no arrow: it is not there when the program runs."""
+    arrows: dict[str, set[str]] = {}
+    for path in modules_of(tree):
+        arrows.setdefault(room_of(path), set()).update(rooms_imported(path, by_types=False))
+    while ends := [room for room, others in arrows.items() if not others & set(arrows)]:
+        for room in ends:
+            del arrows[room]
+    assert arrows == {}
+
+
+def modules_imported(path: Path, *, by_types: bool = True) -> Iterator[str]:
+    """Modules and names that a file imports, ``from osteo_edge.images import reader`` as ``osteo_edge.images.reader``."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {inner for node in ast.walk(tree) if is_for_types(node) for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (by_types or node not in for_types):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_every_module_of_the_runtime_stands_in_the_table() -> None:
-    """Commands do not: each is a file named after itself."""
+def is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def test_every_folder_of_modules_is_packed() -> None:
+    """``pyproject.toml`` lists them one by one."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    folders = {path.parent.relative_to(ROOT) for path in modules_of("osteo_edge")}
+    assert sorted(listed) == sorted(".".join(folder.parts) for folder in folders)
+
+
+def test_every_room_of_the_runtime_stands_in_the_table() -> None:
     table = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## Rooms")[2].partition("\n## ")[0]
-    named = {word.removeprefix("osteo_edge/").removesuffix(".py") for word in re.findall(r"`([^`]+)`", table)}
-    commands = {"predict", "report", "bundles", "tune", "bench", "doctor", "risk"}
-    modules = {path.stem for path in modules_of("osteo_edge") if path.parent.name != "_pyinstaller"}
-    assert modules - named - commands == {"__init__", "__main__"}
+    named = {word.removeprefix("osteo_edge/").strip("/").removesuffix(".py") for word in re.findall(r"`([^`]+)`", table)}
+    assert set().union(*FLOORS.values()) - named == {"__main__"}
 
 
 WRITING = {"write_bytes", "write_text", "touch", "mkstemp", "NamedTemporaryFile", "imwrite", "save", "savez", "tofile"}

@@ -16,14 +16,13 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from osteo_edge import OsteoPredictor, Prediction
+from osteo_edge import OsteoPredictor, Prediction, wording
 from osteo_edge.errors import InputError
 from osteo_edge.images import reader
 from osteo_edge.images.dicom_tags import age_of, names_implant
 from osteo_edge.joints import Joint
 from osteo_edge.labels import Laterality, Status
 from osteo_edge.predictor import Respondent
-from osteo_edge.reports import wording
 from osteo_edge.reports.structured import to_rows
 from osteo_edge.reports.text import to_text
 from osteo_edge.tags import Tags

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from osteo_edge import Status
+from osteo_edge import Status, wording
 from osteo_edge.clinical.advice import (
     NO_PICTURE,
     TABLE,
@@ -26,7 +26,6 @@ from osteo_edge.clinical.advice import (
 )
 from osteo_edge.clinical.assessment import assess
 from osteo_edge.clinical.known import read_known
-from osteo_edge.reports import wording
 from tests.answers import an_answer
 
 HIGHER, NO_SIGN, UNANSWERED = Picture("higher_chance", True), Picture("no_sign", True), Picture(None, True)

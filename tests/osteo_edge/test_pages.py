@@ -31,7 +31,7 @@ from osteo_edge.reports.pages.pdf import to_pdf
 from osteo_edge.reports.pages.picture import film_of, thumbnail_of
 from osteo_edge.reports.pages.summary import ROWS_A_PART
 from osteo_edge.reports.pages.writing import Pages, Wanted, stated_time
-from osteo_edge.reports.wording import BURNED_IN
+from osteo_edge.wording import BURNED_IN
 from tests.answers import ARTHROSIS, a_knee, a_prediction, an_answer
 
 MADE = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)

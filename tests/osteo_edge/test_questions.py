@@ -27,8 +27,8 @@ from osteo_edge.questions import BONE_DENSITY, PossibleAnswer, Question, check_q
 from osteo_edge.reports.overlay import draw_overlay
 from osteo_edge.reports.structured import CSV_COLUMNS, to_rows
 from osteo_edge.reports.text import common_parts, to_line, to_text
-from osteo_edge.reports.wording import degrees_told, sentence_of_knee, sentences_by_knee
 from osteo_edge.selftest import run_self_test
+from osteo_edge.wording import degrees_told, sentence_of_knee, sentences_by_knee
 from tests.answers import ARTHROSIS, GRADES, HARDWARE, a_knee, a_prediction, an_answer
 from tests.bundles import DENSITY
 from tests.making import add_fusion, ask, change_finder, make_ensemble, rewrite_manifest

@@ -13,11 +13,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from osteo_edge import CovariateError, OsteoPredictor, Prediction, Status
+from osteo_edge import CovariateError, OsteoPredictor, Prediction, Status, wording
 from osteo_edge.clinical.advice import Risk, next_step, picture_of, risk_of
 from osteo_edge.clinical.assessment import assess
 from osteo_edge.clinical.known import read_known
-from osteo_edge.reports import wording
 from osteo_edge.reports.text import to_line, to_text
 from tests.answers import HARDWARE, a_prediction, an_answer
 

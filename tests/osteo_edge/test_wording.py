@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from osteo_edge import Answer, Mode, Status, findings
+from osteo_edge import Answer, Mode, Status, findings, wording
 from osteo_edge.cli import exit_codes
 from osteo_edge.findings import NOT_SUPPORTED, PICTURE_ADDS_NOTHING, UNPROVEN, UNSURE, Finding
-from osteo_edge.reports import wording
-from osteo_edge.reports.wording import (
+from osteo_edge.wording import (
     HIGHER_CHANCE,
     NO_SIGN,
     NOT_SURE,

@@ -16,7 +16,7 @@ import numpy as np
 from osteo_edge.decision.conformal import label_set
 from osteo_edge.manifest import Conformal
 from osteo_edge.questions import BONE_DENSITY
-from osteo_edge.reports.wording import HIGHER_CHANCE, NO_SIGN, NOT_SURE, sentence_of
+from osteo_edge.wording import HIGHER_CHANCE, NO_SIGN, NOT_SURE, sentence_of
 from train.data.dataset import LABELS
 from train.runs.arrays import Doubles, Integers
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from osteo_edge.answered import ModelIdentity
 from osteo_edge.errors import ManifestError, ReportError
 from osteo_edge.findings import Finding
 from osteo_edge.integrity import read_up_to
 from osteo_edge.joints import Box
-from osteo_edge.prediction import ModelIdentity
 from osteo_edge.records import parse_json, parse_record
 from osteo_edge.reports.structured import SCHEMA_VERSION
-from osteo_edge.reports.wording import Said
+from osteo_edge.wording import Said
 
 MAX_BYTES: Final = 256 << 20
 Status = Literal["reported", "referred", "rejected"]

@@ -14,7 +14,7 @@ from osteo_edge.printable import printable
 from osteo_edge.reports.pages import captions
 from osteo_edge.reports.pages.answers import Answer, Answered, Risk, Score
 from osteo_edge.reports.pages.catalogue import Catalogue, Text
-from osteo_edge.reports.wording import BURNED_IN, SPOKEN_NOTES
+from osteo_edge.wording import BURNED_IN, SPOKEN_NOTES
 
 Tone = Literal["reported", "referred", "rejected", "plain"]
 Weight = Literal["strong", "plain", "small"]

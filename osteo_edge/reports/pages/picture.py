@@ -17,7 +17,7 @@ from osteo_edge.reports.lettering import BACKGROUND_BGR, Letters, Picture
 from osteo_edge.reports.pages import captions
 from osteo_edge.reports.pages.answers import Answered
 from osteo_edge.reports.pages.page import Film
-from osteo_edge.reports.wording import BURNED_IN
+from osteo_edge.wording import BURNED_IN
 
 MAX_SIDE_PX: Final = 900
 THUMBNAIL_PX: Final = 120

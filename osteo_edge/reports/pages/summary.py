@@ -18,7 +18,7 @@ from osteo_edge.reports.pages.catalogue import Catalogue, Text
 from osteo_edge.reports.pages.html import data_address, document, heading, spoken
 from osteo_edge.reports.pages.page import Texts, capitalised, notices, told_apart, told_time
 from osteo_edge.reports.pages.sheets import write_sheet
-from osteo_edge.reports.wording import BURNED_IN
+from osteo_edge.wording import BURNED_IN
 
 # A table of more rows goes on in a further file: each holds its small pictures, and a browser must open it.
 ROWS_A_PART: Final = 100

@@ -41,8 +41,8 @@ from osteo_edge.questions import BONE_DENSITY, PossibleAnswer, Question
 from osteo_edge.records import FrozenMapping
 
 if TYPE_CHECKING:
+    from osteo_edge.answered import Answer, Answered, Knee
     from osteo_edge.clinical.advice import Risk
-    from osteo_edge.prediction import Answer, Knee, Prediction
 
 # Notes that a message says where they matter.
 SPOKEN_NOTES: Final = (PICTURE_ADDS_NOTHING, PICTURE_DISAGREES)
@@ -175,7 +175,7 @@ def sentence_of(label_set: Collection[str]) -> str:
     return {_HIGHER_CHANCE: HIGHER_CHANCE, _NO_SIGN: NO_SIGN, None: NOT_SURE}[told]
 
 
-def message_of(prediction: Prediction) -> str:
+def message_of(prediction: Answered) -> str:
     """All that a person is told of a picture: of several questions, each after its title.
 
     Last comes what published scores advise, where no answer tells it.
@@ -185,25 +185,25 @@ def message_of(prediction: Prediction) -> str:
     return f"{told} {BY_SCORES}: {_continued(risk.step.sentence)}" if risk else told
 
 
-def untold_risk(prediction: Prediction) -> Risk | None:
+def untold_risk(prediction: Answered) -> Risk | None:
     """The scores whose next step no answer tells, as the picture was not asked of bone density, or was rejected."""
     is_told = any(answer.advised and answer.status is not Status.REJECTED for answer in prediction.answers)
     return None if is_told else prediction.risk
 
 
-def sentences_of(prediction: Prediction) -> str:
+def sentences_of(prediction: Answered) -> str:
     """The answers alone, likewise."""
     return _after_titles(prediction, sentence)
 
 
-def _after_titles(prediction: Prediction, tell: Callable[[Answer], str]) -> str:
+def _after_titles(prediction: Answered, tell: Callable[[Answer], str]) -> str:
     told = told_apart(prediction)
     if len(told) == 1:
         return tell(told[0])
     return " ".join(f"{titled(answer)}: {tell(answer)}" for answer in told)
 
 
-def told_apart(prediction: Prediction) -> tuple[Answer, ...]:
+def told_apart(prediction: Answered) -> tuple[Answer, ...]:
     """The answers of which something is to be said: one for all where the picture itself was refused."""
     first, *others = prediction.answers
     is_whole = first.status is Status.REJECTED and all(one.findings == first.findings for one in others)
