@@ -12,6 +12,8 @@ from osteo_edge.manifest import Conformal, Manifest, Metric
 _FIGURES = {
     "quadratic_kappa": "Quadratic kappa",
     "accuracy": "Accuracy",
+    "median_kappa": "Quadratic kappa of the median grade",
+    "median_accuracy": "Accuracy of the median grade",
     "balanced_accuracy": "Balanced accuracy",
     "auc_definite": "AUC, signs or none",
     "mean_absolute_error": "Mean error, grades",

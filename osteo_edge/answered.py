@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from osteo_edge.decision.scores import likeliest
+from osteo_edge.decision.scores import likeliest, median
 from osteo_edge.findings import Finding
 from osteo_edge.labels import Mode, Status
 from osteo_edge.printable import printable
@@ -48,6 +48,11 @@ class Knee:
     def likeliest(self) -> str:
         """Research code of the class of the highest probability, which is no answer by itself."""
         return likeliest(self.probabilities)
+
+    @property
+    def median(self) -> str:
+        """Research code of the class in the middle, for studies that want one grade a knee: nearest to all that it may be."""
+        return median(self.probabilities)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,16 @@ def likeliest(probabilities: Mapping[str, float]) -> str:
     return max(probabilities, key=lambda name: probabilities[name])
 
 
+def median(probabilities: Mapping[str, float]) -> str:
+    """The label in the middle of labels that are degrees of one thing, in order: the expected distance is least from it."""
+    below, half = 0.0, sum(probabilities.values()) / 2
+    for label, share in probabilities.items():
+        below += share
+        if below >= half:
+            return label
+    return label  # the sum's last digits
+
+
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Probabilities, (..., labels) float64 summing to one along the last axis."""
     shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=-1, keepdims=True))

@@ -180,6 +180,7 @@ def _knee(knee: Knee, answer: Answer) -> dict[str, Any]:
         "answer": knee.answer,
         "message": None if answer.lead is None else sentence_of_knee(knee, answer),
         "likeliest": knee.likeliest,
+        "median": knee.median,
         "label_set": list(knee.label_set),
         "probabilities": _rounded(knee.probabilities),
     }

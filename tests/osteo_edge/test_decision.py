@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from osteo_edge import BoneStatus, open_bundle
 from osteo_edge.decision.conformal import TIE, label_set, standings, without_gap
 from osteo_edge.decision.explanation import read_head_weights, saliency
-from osteo_edge.decision.scores import mean_logits, softmax
+from osteo_edge.decision.scores import mean_logits, median, softmax
 from osteo_edge.errors import ManifestError
 from osteo_edge.manifest import Conformal
 from osteo_edge.questions import BONE_DENSITY
@@ -28,6 +28,20 @@ def named(probabilities: tuple[float, ...]) -> dict[str, float]:
 def test_softmax_sums_to_one_and_survives_large_scores() -> None:
     np.testing.assert_allclose(softmax(np.array([0.0, np.log(3.0)])), [0.25, 0.75])
     np.testing.assert_allclose(softmax(np.array([1000.0, 1000.0])), [0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        ((0.45, 0.15, 0.40), "osteopenia"),
+        ((0.5, 0.2, 0.3), "normal"),
+        ((0.1, 0.2, 0.7), "osteoporosis"),
+        ((0.2, 0.2, 0.1), "osteopenia"),
+        ((0.0, 0.0, 1.0), "osteoporosis"),
+    ],
+)
+def test_the_median_has_half_on_either_side(shares: tuple[float, ...], expected: str) -> None:
+    assert median(named(shares)) == expected
 
 
 def test_the_picture_is_the_mean_of_its_knees() -> None:

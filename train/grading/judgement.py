@@ -33,9 +33,8 @@ def figures_of(grades: Grades, probabilities: Floats) -> dict[str, float]:
 
 def weighted_figures(grades: Grades, probabilities: Floats, weights: Floats) -> dict[str, Floats]:
     """As ``figures_of`` for each row of ``weights`` (resamples, knees): (resamples,) each."""
-    named = probabilities.argmax(axis=1)
-    cells = np.eye(GRADES * GRADES)[grades * GRADES + named]
-    counts = (weights @ cells).reshape(-1, GRADES, GRADES)
+    named, middle = probabilities.argmax(axis=1), medians(probabilities)
+    counts, of_medians = _counts(grades, named, weights), _counts(grades, middle, weights)
     total, of_grade = counts.sum(axis=(1, 2)), counts.sum(axis=2)
     right = counts.diagonal(axis1=1, axis2=2)
     recalls = np.divide(right, of_grade, out=np.zeros_like(right), where=of_grade > 0)
@@ -43,11 +42,25 @@ def weighted_figures(grades: Grades, probabilities: Floats, weights: Floats) -> 
     return {
         "quadratic_kappa": quadratic_kappa(counts),
         "accuracy": right.sum(axis=1) / total,
+        "median_kappa": quadratic_kappa(of_medians),
+        "median_accuracy": of_medians.diagonal(axis1=1, axis2=2).sum(axis=1) / total,
         "balanced_accuracy": recalls.mean(axis=1),
         "auc_definite": weighted_auc(grades >= FIRST_DEFINITE, definite, weights),
         "mean_absolute_error": weights @ np.abs(grades - named) / total,
         "ece": _calibration_error(grades == named, probabilities.max(axis=1), weights),
     }
+
+
+def medians(probabilities: Floats) -> Grades:
+    """(knees,): of each knee the grade that the runtime calls the median."""
+    halves = probabilities.sum(axis=1, keepdims=True) / 2
+    return np.minimum((probabilities.cumsum(axis=1) < halves).sum(axis=1), GRADES - 1)  # type: ignore[no-any-return]
+
+
+def _counts(grades: Grades, named: Grades, weights: Floats) -> Floats:
+    """(resamples, grades, grades): readers' grade by named grade."""
+    cells = np.eye(GRADES * GRADES)[grades * GRADES + named]
+    return (weights @ cells).reshape(-1, GRADES, GRADES)  # type: ignore[no-any-return]
 
 
 def resampled_weights(patients: NDArray[np.str_], *, count: int, seed: int) -> Floats:

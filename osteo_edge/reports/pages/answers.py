@@ -51,6 +51,7 @@ class FoundKnee:
     answer: str | None
     message: str | None
     likeliest: str
+    median: str
     label_set: tuple[str, ...]
     probabilities: Numbers
 

@@ -208,6 +208,9 @@ def test_figures_agree_with_scikit_learn() -> None:
     probabilities[np.arange(300), grades] += 0.4
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     figures = figures_of(grades, probabilities)
+    middle = (probabilities.cumsum(axis=1) < 0.5).sum(axis=1)
+    assert figures["median_kappa"] == pytest.approx(cohen_kappa_score(grades, middle, weights="quadratic"))
+    assert figures["median_accuracy"] == pytest.approx((grades == middle).mean())
     assert figures["quadratic_kappa"] == pytest.approx(
         cohen_kappa_score(grades, probabilities.argmax(axis=1), weights="quadratic")
     )
