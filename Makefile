@@ -71,6 +71,7 @@ grades: .venv/installed ## the embedded bundle of grades from a run's weights: m
 	$(PACK_GRADES) --output dist/knee-osteoarthritis
 	$(EXPORT) portability --bundle dist/knee-osteoarthritis --data $(DATA)/knee $(addprefix --arm64 ,$(ARM64)) --output $(GRADED_RESULTS)/portability.json
 	.venv/bin/python -m benchmarks engines --bundle dist/knee-osteoarthritis --json $(GRADED_RESULTS)/latency.json
+	$(PACK_GRADES) --latency $(GRADED_RESULTS)/latency.json --output dist/knee-osteoarthritis
 	.venv/bin/python -m benchmarks stability --bundle dist/knee-osteoarthritis --data $(DATA)/knee --data $(DATA)/knee_oa/val --json $(GRADED_RESULTS)/stability.json
 	$(PACK_GRADES) --portability $(GRADED_RESULTS)/portability.json --latency $(GRADED_RESULTS)/latency.json --stability $(GRADED_RESULTS)/stability.json \
 		--output osteo_edge/bundles/knee-osteoarthritis
