@@ -81,3 +81,11 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+untrusted_option = click.option(
+    "--untrusted",
+    "is_untrusted",
+    is_flag=True,
+    help="Decode files in a process of its own, with limits of memory and time, as strangers' files should be.",
+)

@@ -14,6 +14,7 @@ from osteo_edge.errors import ReportError
 from osteo_edge.printable import counted
 
 if TYPE_CHECKING:
+    from osteo_edge.reports.pages.picture import Read
     from osteo_edge.reports.pages.writing import Pages
 
 # As ``reports.pages.catalogue`` has them; they stand here so that help needs to load nothing.
@@ -42,8 +43,13 @@ def page_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def open_pages(folder: Path, count: int, languages: Sequence[str], *, html_only: bool, with_names: bool) -> Pages:
+def open_pages(
+    folder: Path, count: int, languages: Sequence[str], *, html_only: bool, with_names: bool, is_untrusted: bool
+) -> Pages:
     """What writes the pages of so many pictures.
+
+    Args:
+        is_untrusted: the pictures are decoded in a process of its own.
 
     Raises:
         UsageError: PDFs are wanted and cannot be made here.
@@ -55,7 +61,17 @@ def open_pages(folder: Path, count: int, languages: Sequence[str], *, html_only:
     if not html_only and not is_available():
         raise click.UsageError(f"PDFs need typst, which is not installed: {INSTALL}; --html-only does without")
     wanted = Wanted(folder, tuple(dict.fromkeys(languages)) or LANGUAGES[:1], not html_only, with_names)
-    return Pages(wanted, count, stated_time())
+    return Pages(wanted, count, stated_time(), _reader(is_untrusted))
+
+
+def _reader(is_untrusted: bool) -> Read:
+    if is_untrusted:
+        from osteo_edge.images.untrusted import UntrustedReader  # most pictures are one's own
+
+        return UntrustedReader().read
+    from osteo_edge.images.reader import read
+
+    return read
 
 
 def tell_written(count: int, folder: Path, summaries: Sequence[Path]) -> None:

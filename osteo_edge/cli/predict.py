@@ -13,7 +13,7 @@ import click
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Command
 from osteo_edge.cli.inputs import STDIN, Input, Inputs, find_inputs
-from osteo_edge.cli.options import asked_bundles, asked_options, engine_options, verbose_option
+from osteo_edge.cli.options import asked_bundles, asked_options, engine_options, untrusted_option, verbose_option
 from osteo_edge.cli.pages import make_folder, open_pages, page_options, tell_fault, tell_written
 from osteo_edge.cli.person import check_people, person_options, read_people
 from osteo_edge.cli.terminal import clear_line, tell
@@ -57,12 +57,7 @@ For several pictures: the gravest, in the order 7, 3, 6, 4, 0."""
 @click.option("--recursive", is_flag=True, help="Also read the folders inside a folder; links to folders are not followed.")
 @click.option("--explain", is_flag=True, help="Write an overlay picture for each answer.")
 @click.option("--output", "folder", type=click.Path(file_okay=False, path_type=Path), help="Folder for overlays [default: .].")
-@click.option(
-    "--untrusted",
-    "is_untrusted",
-    is_flag=True,
-    help="Decode files in a process of its own, with limits of memory and time, as strangers' files should be.",
-)
+@untrusted_option
 @click.option(
     "--report",
     "report_folder",
@@ -123,7 +118,7 @@ def command(
     people = read_people(age_years, sex, weight_kg, covariates, table, names)
     overlays = (folder or Path()) if explain and make_folder(folder or Path(), "overlay") else None
     codes = [exit_codes.OUTPUT] if explain and overlays is None else []
-    reports = _Reports(report_folder, count, languages, html_only=html_only, with_names=with_names)
+    reports = _Reports(report_folder, count, languages, html_only=html_only, with_names=with_names, is_untrusted=is_untrusted)
     with OsteoPredictor(models, untrusted=is_untrusted) as predictor:
         check_people(people, predictor, names)
         given = [people.of(name) for name in names]
@@ -194,13 +189,24 @@ def _predictions(
 class _Reports:
     """The pages of a run; without a folder, none."""
 
-    def __init__(self, folder: Path | None, count: int, languages: Sequence[str], *, html_only: bool, with_names: bool) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        count: int,
+        languages: Sequence[str],
+        *,
+        html_only: bool,
+        with_names: bool,
+        is_untrusted: bool,
+    ) -> None:
         self._folder, self._written, self._codes = folder, 0, list[int]()
         self._kept: dict[str, bytes] = {}
         self._pages: Pages | None = None
         if folder is None:
             return
-        self._pages = open_pages(folder, count, languages, html_only=html_only, with_names=with_names)
+        self._pages = open_pages(
+            folder, count, languages, html_only=html_only, with_names=with_names, is_untrusted=is_untrusted
+        )
         if not make_folder(folder, "page"):
             self._pages, self._codes = None, [exit_codes.OUTPUT]
 

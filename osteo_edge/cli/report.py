@@ -8,6 +8,7 @@ import click
 
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Command
+from osteo_edge.cli.options import untrusted_option
 from osteo_edge.cli.pages import make_folder, open_pages, page_options, tell_fault, tell_written
 from osteo_edge.errors import ReportError
 
@@ -32,7 +33,10 @@ Exit codes: 0 written, 2 usage or no answers of this release, 7 a page could not
     help="Folder for the pages [default: .].",
 )
 @page_options
-def command(files: tuple[Path, ...], folder: Path, languages: tuple[str, ...], html_only: bool, with_names: bool) -> int:
+@untrusted_option
+def command(
+    files: tuple[Path, ...], folder: Path, languages: tuple[str, ...], html_only: bool, with_names: bool, is_untrusted: bool
+) -> int:
     """Write a page of each answer: a PDF and an HTML file, in one or several languages.
 
     ANSWERS are files that 'osteo-edge predict --format json' or 'jsonl' wrote. Nothing is predicted again: a page says what
@@ -46,7 +50,7 @@ def command(files: tuple[Path, ...], folder: Path, languages: tuple[str, ...], h
         answers = [answered for file in files for answered in read_answers(file)]
     except ReportError as error:
         raise click.UsageError(str(error)) from error
-    pages = open_pages(folder, len(answers), languages, html_only=html_only, with_names=with_names)
+    pages = open_pages(folder, len(answers), languages, html_only=html_only, with_names=with_names, is_untrusted=is_untrusted)
     if not make_folder(folder, "page"):
         return exit_codes.OUTPUT
     codes, count = [], 0

@@ -24,7 +24,7 @@ from osteo_edge.questions import BONE_DENSITY
 from osteo_edge.records import FrozenMapping
 from osteo_edge.reports.pages import captions, pdf
 from osteo_edge.reports.pages.answers import Answered, as_answered, read_answers
-from osteo_edge.reports.pages.catalogue import catalogue_of
+from osteo_edge.reports.pages.catalogue import LANGUAGES, catalogue_of
 from osteo_edge.reports.pages.html import to_html
 from osteo_edge.reports.pages.page import Page, page_of
 from osteo_edge.reports.pages.pdf import to_pdf
@@ -119,7 +119,7 @@ def test_all_that_was_answered_stands_on_the_page(two_knees: Prediction) -> None
         assert known in words
 
 
-@pytest.mark.parametrize("language", ["en"])
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_a_page_is_one_sheet_and_the_same_bytes_again(two_knees: Prediction, language: str) -> None:
     one = page(two_knees, language)
     assert sheets(one) == 1

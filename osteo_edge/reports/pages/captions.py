@@ -15,6 +15,7 @@ STATUS: Final[Mapping[str, str]] = {"reported": "Answered", "referred": "Cannot 
 ASKED_OF: Final = {True: "Asked of each knee", False: "Asked of the picture as a whole"}
 ANSWER: Final = "Answer"
 WHY: Final = "Why"
+RECORDED: Final = "Recorded reason"
 NEXT: Final = "What to do next"
 NOTE: Final = "Worth knowing"
 REMAINING: Final = "Research codes that cannot be ruled out"
@@ -57,6 +58,9 @@ WEIGHT: Final = "{n} kg"
 YES: Final = "yes"
 NO: Final = "no"
 
+# Between the parts of a list.
+SEPARATOR: Final = "; "
+
 # Words of DICOM tags.
 TAG_WORDS: Final[Mapping[str, str]] = {
     "CR": "computed radiograph",
@@ -77,6 +81,9 @@ TAG_WORDS: Final[Mapping[str, str]] = {
 UNREAD: Final[Mapping[str, str]] = {
     "bad_rescale": "The file says of its greys what makes no sense.",
     "damaged": "The file is damaged.",
+    "decoder_failed": "The file's decoder broke down on it.",
+    "decoder_memory": "Decoding the file takes too much memory.",
+    "decoder_too_slow": "Decoding the file takes too long.",
     "empty": "The file is empty.",
     "empty_folder": "There is no picture in this folder.",
     "multi_frame": "The file holds several pictures.",

@@ -35,10 +35,12 @@ _NOBODY: Final = "nobody"
 _STOPS: Final = ".।"
 _NUMBER: Final = r"[-\u2212]?\d+(?:[.,]\d+)?"
 _PLACE: Final = re.compile(r"\{n?\}")
+# In a translation also by number, where the places stand in another order.
+_PLACE_FILLED: Final = re.compile(r"\{(n|\d)?\}")
 _SENTENCE_END: Final = re.compile(r"(?<=[.]) (?=[A-Z])")
 # Lists of words as ``printable.enumerate_words`` and the rules make them; each connector is a message of its own.
 CONNECTORS: Final = (", ", " and ", " or ", " to ", " from ")
-_CONNECTOR: Final = re.compile("|".join(map(re.escape, CONNECTORS)))
+_CONNECTOR: Final = re.compile(rf"(?:{'|'.join(map(re.escape, CONNECTORS))})(?![^(]*\))")
 _NAMED: Final = re.compile(r"([A-Z]+) \((.+)\)")
 # Unicode's marks about a piece that runs left to right whatever stands beside it, and about one that brings its own direction.
 _LEFT_TO_RIGHT, _OF_ITS_OWN, _END = "\u2066", "\u2068", "\u2069"
@@ -79,7 +81,7 @@ class Catalogue:
         self.language, self.is_draft = language, is_draft
         self.direction = LANGUAGES[language][1]
         self.messages = messages
-        self._whole = {_bare(message): text for message, text in messages.items() if text and not _PLACE.search(message)}
+        self._whole = {key_of(message): text for message, text in messages.items() if text and not _PLACE.search(message)}
         self._templates = sorted(_templates(messages), key=lambda template: -template.weight)
 
     @property
@@ -115,22 +117,25 @@ class Catalogue:
             start = end
 
     def _one(self, english: str) -> str | None:
-        bare = _bare(english)
-        if (whole := self._whole.get(bare)) is not None:
+        key = key_of(english)
+        if (whole := self._whole.get(key)) is not None:
             return self._shaped(whole, english)
         for template in self._templates:
-            if found := template.pattern.fullmatch(bare):
+            if found := template.pattern.fullmatch(key):
                 return self._shaped(self._filled(template, found.groups()), english)
         return None
 
     def _filled(self, template: _Template, groups: tuple[str, ...]) -> str:
-        words = iter(
-            [
-                self.isolated(group) if kind == "{n}" else self._words(group)
-                for kind, group in zip(template.kinds, groups, strict=True)
-            ]
-        )
-        return _PLACE.sub(lambda _: next(words), template.translation)
+        words = [
+            self.isolated(group) if kind == "{n}" else self._words(group)
+            for kind, group in zip(template.kinds, groups, strict=True)
+        ]
+        following = iter(words)
+
+        def word(place: re.Match[str]) -> str:
+            return words[int(place[1]) - 1] if (place[1] or "").isdigit() else next(following)
+
+        return _PLACE_FILLED.sub(word, template.translation)
 
     def _words(self, english: str) -> str:
         """What stands in a place: a message, or a list of words of which each is looked up; codes stay as they are."""
@@ -163,7 +168,7 @@ def _templates(messages: Mapping[str, str]) -> Iterator[_Template]:
     for message, translation in messages.items():
         kinds = tuple(_PLACE.findall(message))
         if kinds and translation:
-            fixed = _PLACE.split(_bare(message))
+            fixed = _PLACE.split(key_of(message))
             places = [f"({_NUMBER})" if kind == "{n}" else "(.+)" for kind in kinds]
             pattern = "".join(re.escape(text) + place for text, place in zip(fixed, [*places, ""], strict=True))
             yield _Template(re.compile(pattern), kinds, translation, sum(map(len, fixed)))
@@ -183,7 +188,7 @@ def _joined(pieces: Iterator[Text]) -> Iterator[Text]:
         yield last
 
 
-def _bare(message: str) -> str:
+def key_of(message: str) -> str:
     """As it is looked up: without the last full stop, with a small first letter but for abbreviations."""
     text = message[:-1] if message.endswith(".") else message
     is_word = text[1:2].islower() or text[1:2] == " "

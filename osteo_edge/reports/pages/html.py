@@ -65,7 +65,7 @@ def _image(page: Page) -> str:
 
 
 def _section(section: Section, language: str) -> Iterator[str]:
-    mark = f'<span class="mark">{escape(section.mark)}</span>' if section.mark else ""
+    mark = f' <span class="mark">{escape(section.mark)}</span>' if section.mark else ""
     yield f'<section class="{section.tone}"><h2>{escape(section.title)}{mark}</h2>'
     if section.lines:
         yield "<table>"

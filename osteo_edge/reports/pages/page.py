@@ -148,8 +148,15 @@ class _Writer:
             english = english.replace(name, _HIDDEN)
         return self._catalogue.say(printable(english))
 
+    def _sentence(self, message: str) -> Texts:
+        """A message of a finding, which begins with a small letter and has no full stop."""
+        return self._say(f"{capitalised(message).rstrip('.')}.")
+
     def _word(self, english: str) -> str:
         return self._catalogue.word(english)
+
+    def _separator(self) -> str:
+        return self._word(captions.SEPARATOR)
 
     def _verbatim(self, text: str) -> Texts:
         return (Text(self._catalogue.isolated(printable(text))),)
@@ -170,13 +177,16 @@ class _Writer:
             yield Item(self._say(said.sentence), place, "strong")
         if why := tuple(self._why(answer)):
             yield Item(why, self._word(captions.WHY))
+        if answer.status == "referred":
+            for finding in (one for one in answer.findings if one.code not in SPOKEN_NOTES):
+                yield Item(self._sentence(finding.message), self._word(captions.RECORDED), "small")
         if answer.told.next_step:
             yield Item(self._say(answer.told.next_step), self._word(captions.NEXT), "strong")
         if answer.mode == "fused":
             yield Item(self._say(captions.RESTS_ON))
         for note in answer.notes:
             if note.code not in SPOKEN_NOTES:
-                yield Item(self._say(f"{capitalised(note.message).rstrip('.')}."), self._word(captions.NOTE))
+                yield Item(self._sentence(note.message), self._word(captions.NOTE))
         if answer.label_set:
             yield Item(self._verbatim(_codes(answer)), self._word(captions.REMAINING), "small")
 
@@ -195,7 +205,10 @@ class _Writer:
             yield Section(
                 self._word(captions.SCORES),
                 tuple(self._advised(risk)),
-                lines=tuple(Line(one.name, _shown(one.value), self._meaning(one), one.source) for one in risk.scores),
+                lines=tuple(
+                    Line(one.name, self._catalogue.isolated(_shown(one.value)), self._meaning(one), one.source)
+                    for one in risk.scores
+                ),
             )
 
     def _meaning(self, score: Score) -> Texts:
@@ -203,7 +216,7 @@ class _Writer:
             return self._say(capitalised(score.verdict))
         if score.status == "outside":
             return self._say(f"{captions.NOT_COMPUTED}: {score.reason}")
-        asked = "; ".join(self._word(_meaning_of(name)) for name in score.missing)
+        asked = self._separator().join(self._word(_meaning_of(name)) for name in score.missing)
         return (Text(f"{self._word(capitalised(captions.ALSO_ASKS))}: {asked}"),)
 
     def _advised(self, risk: Risk) -> Iterator[Item]:
@@ -231,7 +244,7 @@ class _Writer:
         if answered.tags is not None:
             rows.append((captions.TAGS, (Text(", ".join(self._tags())),)))
         if known := tuple(self._known()):
-            rows.append((captions.PERSON, (Text("; ".join(known)),)))
+            rows.append((captions.PERSON, (Text(self._separator().join(known)),)))
         rows.append((captions.PROGRAM, self._verbatim(answered.software)))
         rows += [(captions.BUNDLE, self._verbatim(identity)) for identity in dict.fromkeys(map(_identity, answered.answers))]
         rows.append((captions.MADE, self._verbatim(told_time(made))))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 import cv2
 import numpy as np
 
 from osteo_edge.errors import InputError
-from osteo_edge.images.reader import ImageSource, read
+from osteo_edge.images import reader
+from osteo_edge.images.reader import ImageSource
 from osteo_edge.joints import Box
 from osteo_edge.labels import Laterality
 from osteo_edge.radiograph import Radiograph
@@ -19,6 +20,13 @@ from osteo_edge.reports.pages.answers import Answered
 from osteo_edge.reports.pages.page import Film
 from osteo_edge.wording import BURNED_IN
 
+
+class Read(Protocol):
+    """Reads a radiograph; raises ``InputError`` where it cannot."""
+
+    def __call__(self, image: ImageSource, *, source: str | None = None) -> Radiograph: ...
+
+
 MAX_SIDE_PX: Final = 900
 THUMBNAIL_PX: Final = 120
 _QUALITY: Final = 85
@@ -26,11 +34,12 @@ _DIGITS_SHOWN: Final = 8
 _WHITE_BGR: Final = (235, 235, 235)
 
 
-def film_of(answered: Answered, image: ImageSource) -> Film:
+def film_of(answered: Answered, image: ImageSource, read: Read = reader.read) -> Film:
     """The picture that was answered for; another one than that, or none, is told and not shown.
 
     Args:
         image: where the picture is now.
+        read: reads it, as ``reader.read`` does.
     """
     if answered.sha256 is None:
         return Film(b"", 0, 0, captions.NOT_FOUND)

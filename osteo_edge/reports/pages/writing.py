@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from osteo_edge.errors import ReportError
+from osteo_edge.images import reader
 from osteo_edge.images.reader import ImageSource
 from osteo_edge.reports.naming import digits_of, name_of
 from osteo_edge.reports.pages.answers import Answered
@@ -17,7 +18,7 @@ from osteo_edge.reports.pages.catalogue import catalogue_of
 from osteo_edge.reports.pages.html import to_html
 from osteo_edge.reports.pages.page import page_of
 from osteo_edge.reports.pages.pdf import to_pdf
-from osteo_edge.reports.pages.picture import film_of, thumbnail_of
+from osteo_edge.reports.pages.picture import Read, film_of, thumbnail_of
 from osteo_edge.reports.pages.sheets import write_sheet
 from osteo_edge.reports.pages.summary import Row, Summary
 
@@ -44,17 +45,18 @@ class Wanted:
 class Pages:
     """Writes the pages of one run, one picture at a time; ``finish`` writes the summary."""
 
-    def __init__(self, wanted: Wanted, count: int, made: datetime) -> None:
+    def __init__(self, wanted: Wanted, count: int, made: datetime, read: Read = reader.read) -> None:
         """Open the catalogues.
 
         Args:
             count: pictures that are to come; with one there is no summary.
             made: the time that the pages state.
+            read: reads the pictures, as ``reader.read`` does.
 
         Raises:
             ReportError: a catalogue is damaged.
         """
-        self._wanted, self._made = wanted, made
+        self._wanted, self._made, self._read = wanted, made, read
         self._catalogues = [catalogue_of(language) for language in wanted.languages]
         several = self._catalogues if count > 1 else []
         self._summaries = [Summary(wanted.folder, catalogue, with_names=wanted.with_names, made=made) for catalogue in several]
@@ -71,7 +73,7 @@ class Pages:
         Raises:
             ReportError: a page could not be made or written.
         """
-        film = film_of(answered, image)
+        film = film_of(answered, image, self._read)
         stem = self.stem_of(answered)
         written = []
         for catalogue in self._catalogues:
