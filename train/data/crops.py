@@ -88,7 +88,7 @@ def _read(path: Path) -> Radiograph:
 
 
 def _cut(radiograph: Radiograph, joint: Joint, candidate: Candidate) -> Floats:
-    return prepare_knee(radiograph.pixels, joint, candidate.region, candidate.input)[0, :, :, 0]
+    return np.asarray(prepare_knee(radiograph.pixels, joint, candidate.region, candidate.input)[0, :, :, 0], np.float32)
 
 
 def _stack(images: Iterable[Floats], candidate: Candidate) -> Floats:

@@ -11,8 +11,7 @@ from train.data.dataset import DatasetError
 from train.ensembles.nested import NestedLogits, from_stored
 from train.runs import cache
 from train.runs.arrays import Doubles
-from train.runs.folder import RunError
-from train.runs.scores import read_json
+from train.runs.folder import RunError, read_json
 
 NESTED_FILE = "nested.json"
 SCHEMA_VERSION = 1

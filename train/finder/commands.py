@@ -73,7 +73,7 @@ def fit(data: Path, output: Path) -> None:
     threshold = best_threshold(radiographs, hits, others, other_hits)
     fitted = replace(fit_finder(radiographs, others), threshold=threshold)
     output.mkdir(parents=True, exist_ok=True)
-    np.savez(output / "finder.npz", **in_layout(fitted))
+    np.savez(output / "finder.npz", **in_layout(fitted))  # type: ignore[arg-type]
     accepted = sum(bool(choose(found, threshold)) for found in other_hits)
     figures = summary(matches) | {
         "threshold": rounded(threshold),

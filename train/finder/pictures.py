@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import click
 import cv2
@@ -125,7 +125,7 @@ def read_without_transparency(path: Path) -> Pixels:
     pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
     if pixels is None:
         raise DatasetError(f"{path}: is no readable picture")
-    return pixels
+    return cast(Pixels, pixels)
 
 
 def single_knee_crops(examples: Iterable[Example], rng: np.random.Generator) -> list[Example]:

@@ -29,18 +29,18 @@ def contact_sheet(finder: JointFinder, examples: Sequence[Example], columns: int
 def drawn(finder: JointFinder, example: Example, side_px: int) -> Bytes:
     factor = side_px / max(example.work.shape)
     small = cv2.resize(example.work, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)[:side_px, :side_px]
-    grey = cv2.normalize(small, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
-    picture = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+    grey = cv2.normalize(small, np.empty_like(small), 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    picture: Bytes = np.dstack([grey] * 3)
     for joint in example.joints:
-        ends = [(round((joint.x + half * joint.width) * factor), round(joint.y * factor)) for half in (-0.5, 0.5)]
-        cv2.line(picture, *ends, (0, 255, 0), 1)
+        left, right = ((round((joint.x + half * joint.width) * factor), round(joint.y * factor)) for half in (-0.5, 0.5))
+        cv2.line(picture, left, right, (0, 255, 0), 1)
     for hit in choose(finder.examine(example.pyramid), finder.threshold):
         is_right = hit.laterality is Laterality.RIGHT
-        corners = [
+        first, last = (
             (round((hit.pose.x + half * hit.pose.width) * factor), round((hit.pose.y + half * hit.pose.width) * factor))
             for half in (-0.6, 0.6)
-        ]
-        cv2.rectangle(picture, *corners, (0, 160, 255) if is_right else (255, 160, 0), 1)
-        cv2.putText(picture, f"{hit.score:.2f}", (corners[0][0], corners[0][1] - 3), 0, 0.35, (0, 255, 255), 1)
+        )
+        cv2.rectangle(picture, first, last, (0, 160, 255) if is_right else (255, 160, 0), 1)
+        cv2.putText(picture, f"{hit.score:.2f}", (first[0], first[1] - 3), 0, 0.35, (0, 255, 255), 1)
     cv2.putText(picture, Path(example.name).stem, (2, 11), 0, 0.38, (0, 255, 255), 1)
     return picture

@@ -87,7 +87,7 @@ def differences(grades: Grades, probabilities: Floats, others: Floats, weights: 
 def confusion(grades: Grades, probabilities: Floats) -> list[list[int]]:
     """Rows: the graders' grade; columns: the likeliest one."""
     counts = np.bincount(grades * GRADES + probabilities.argmax(axis=1), minlength=GRADES * GRADES)
-    return counts.reshape(GRADES, GRADES).tolist()  # type: ignore[no-any-return]
+    return counts.reshape(GRADES, GRADES).tolist()
 
 
 def interval(values: Floats) -> Mapping[str, float]:

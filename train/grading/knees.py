@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import click
 import cv2
@@ -20,7 +20,8 @@ from train.data.dataset import DatasetError
 
 INDEX_FILE = "index.csv"
 GRADES = 5
-TRAINING, VALIDATION = "train", "val"
+TRAINING: Final = "train"
+VALIDATION: Final = "val"
 
 _COLUMNS = ("file", "split", "kl_grade", "patient", "side", "sha256")
 

@@ -104,7 +104,7 @@ def random_view(
     if is_mirrored(place.joint, region.region) != (rng.random() < limits.mirrored):
         view = view[:, ::-1]
     grain = rng.standard_normal(view.shape, dtype=np.float32) * np.float32(rng.uniform(0, limits.noise))
-    return np.clip(view + grain, 0, 255)  # type: ignore[no-any-return]
+    return np.clip(view + grain, 0, 255)
 
 
 def _aged(picture: Pictures, limits: Variation, rng: np.random.Generator) -> Pictures:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Literal, cast
 
 import keras
 import numpy as np
@@ -108,7 +108,7 @@ def _ended(whole: keras.Model, record: Backbone) -> keras.Model:
 
 def _copy_weights(network: keras.Model, record: Backbone, source: Path | Literal["imagenet"]) -> None:
     """Copy by layer, up to where the network ends; the head keeps what it has."""
-    if source == IMAGENET_DOWNLOAD:
+    if not isinstance(source, Path):
         weights = _download(record)
     elif (own := _read_own(network, source)) is not None:
         _assign(_without_head(network), own)
@@ -127,7 +127,7 @@ def _download(record: Backbone) -> Weights:
     if not record.has_download:
         raise ConfigError(f"nobody offers weights of {record.name} for download; name a file of them, or use random ones")
     try:
-        return _family(record).read_weights(IMAGENET_DOWNLOAD, **record.weights_options)
+        return cast(Weights, _family(record).read_weights(IMAGENET_DOWNLOAD, **record.weights_options))
     except Exception as error:  # Keras raises a bare Exception where there is no network
         raise ConfigError(
             f"the weights of {record.name} cannot be downloaded; name a file of them, or use random ones"
@@ -140,7 +140,7 @@ def _read_pretrained(record: Backbone, source: Path) -> Weights:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Skipping")  # Keras warns where a file lacks some of the weights
-            return _family(record).read_weights(source, **record.weights_options)
+            return cast(Weights, _family(record).read_weights(source, **record.weights_options))
     except (UserWarning, OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{source}: does not hold the weights of {record.name}") from error
 

@@ -57,7 +57,7 @@ class Reducer:
 
     def transform(self, features: Reals) -> Doubles:
         """Components (pictures, components)."""
-        return (features - self.mean) @ self.kernel  # type: ignore[no-any-return]
+        return (features - self.mean) @ self.kernel
 
 
 def fit_reducer(features: Reals, variance: float) -> Reducer:
@@ -209,7 +209,7 @@ def require_finite(values: Reals, name: str) -> None:
     Raises:
         DatasetError: names the first row.
     """
-    wrong = ~np.isfinite(np.reshape(values, (len(values), -1))).all(axis=1)
+    wrong = np.asarray(~np.isfinite(np.reshape(values, (len(values), -1))).all(axis=1))
     if wrong.any():
         raise DatasetError(
             f"{name}: row {wrong.argmax()} holds what is no finite number, as {wrong.sum()} of {len(wrong)} rows do"
@@ -514,10 +514,10 @@ def _fit_ridges(components: Doubles, values: Doubles, labels: Integers, inverse_
 def balanced_weights(labels: Integers) -> Doubles:
     """(pictures,) weights by which every label that occurs counts the same; their mean is 1."""
     counts = np.bincount(labels)
-    return (len(labels) / np.count_nonzero(counts) / counts[labels]).astype(np.float64)  # type: ignore[no-any-return]
+    return (len(labels) / np.count_nonzero(counts) / counts[labels]).astype(np.float64)
 
 
 def _balanced_squared_errors(predictions: Doubles, values: Doubles, labels: Integers) -> Doubles:
     """(penalties,) of (pictures, penalties) predictions."""
     known = np.isfinite(values)
-    return balanced_weights(labels[known]) @ (predictions[known] - values[known, np.newaxis]) ** 2  # type: ignore[no-any-return]
+    return balanced_weights(labels[known]) @ (predictions[known] - values[known, np.newaxis]) ** 2

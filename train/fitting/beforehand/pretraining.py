@@ -169,4 +169,4 @@ def _train(model: keras.Model, images: Floats, grades: Integers, training: Integ
 
 
 def _as_grade(predicted: Reals) -> Reals:
-    return np.clip(np.round(predicted * GRADES / 4 + (GRADES - 1) / 2), 0, GRADES - 1)  # type: ignore[no-any-return]
+    return np.clip(np.round(predicted * GRADES / 4 + (GRADES - 1) / 2), 0, GRADES - 1)

@@ -11,8 +11,8 @@ from osteo_edge.errors import ManifestError
 from osteo_edge.manifest import Metric
 from osteo_edge.records import parse_record
 from train.data.dataset import LABELS
-from train.runs.folder import CONFIG_FILE, CURVES_FILE, METRICS_FILE, REGIONS_FILE, RUN_FILE, SCORES_FILE, RunError
-from train.runs.scores import MODEL, Scores, read_json, read_scores
+from train.runs.folder import CONFIG_FILE, CURVES_FILE, METRICS_FILE, REGIONS_FILE, RUN_FILE, SCORES_FILE, RunError, read_json
+from train.runs.scores import MODEL, Scores, read_scores
 
 TABLES_FILE = "tables.json"
 LEARNING_FILE = "learning.json"

@@ -71,7 +71,7 @@ def _dequantized(interpreter: Any, detail: Mapping[str, Any]) -> Floats:
         shape = [1] * values.ndim
         shape[quantization["quantized_dimension"]] = -1
         values = (values - quantization["zero_points"].reshape(shape)) * quantization["scales"].reshape(shape)
-    return values.astype(np.float32)
+    return np.asarray(values, np.float32)
 
 
 def with_folded_norms(network: keras.Model, convolutions: Iterable[Convolution]) -> Weights:

@@ -14,7 +14,7 @@ _PACKAGE = "osteo_edge"
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
-class Gelu(keras.layers.Layer):
+class Gelu(keras.layers.Layer):  # type: ignore[misc]
     """The exact Gaussian error linear unit, ``0.5 x (1 + erf(x / sqrt 2))`` (Hendrycks and Gimpel, 2016).
 
     Keras' own lowers to ``Erfc`` on TensorFlow, which ONNX lacks; engines know this spelling and run it as one operator.
@@ -28,7 +28,7 @@ class Gelu(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
-class LayerScale(keras.layers.Layer):
+class LayerScale(keras.layers.Layer):  # type: ignore[misc]
     """One learned factor a channel at the end of a residual branch (Touvron et al., ICCV 2021)."""
 
     def __init__(self, initial_value: float = 1e-6, **kwargs: Any) -> None:

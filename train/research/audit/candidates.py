@@ -63,7 +63,7 @@ def _flat(thumbnails: Floats) -> Floats:
     """Rows of mean 0 and length 1."""
     rows = thumbnails.reshape(len(thumbnails), -1)
     rows = rows - rows.mean(axis=1, keepdims=True)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6))
 
 
 def _closest(scores: Reals, count: int, form: Form, *, at_least: float) -> list[Candidate]:

@@ -58,7 +58,7 @@ def describe(pixels: Pixels) -> Descriptor:
     work = _work_picture(pixels)
     # Equalised and not only stretched: films of one leg differ most in their large-scale shading.
     equalised = cv2.createCLAHE(clipLimit=3.0, tileGridSize=(8, 8)).apply(work)
-    keypoints, histograms = cv2.SIFT_create(KEYPOINTS, contrastThreshold=0.015).detectAndCompute(equalised, None)
+    keypoints, histograms = cv2.SIFT.create(KEYPOINTS, contrastThreshold=0.015).detectAndCompute(equalised, None)
     if histograms is None:
         histograms = np.empty((0, _CELLS * _CELLS * _DIRECTIONS), np.float32)
     strongest = np.argsort(np.array([-keypoint.response for keypoint in keypoints]), kind="stable")[:KEYPOINTS].astype(np.int64)
@@ -69,7 +69,7 @@ def describe(pixels: Pixels) -> Descriptor:
         width_px=pixels.shape[1],
         work=work,
         points=points,
-        features=_root(histograms[strongest]),
+        features=_root(np.asarray(histograms[strongest], np.float32)),
     )
 
 
@@ -78,12 +78,13 @@ def _work_picture(pixels: NDArray[Any]) -> Bytes:
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     low, high = grey_range(small, 1.0, 99.0)
-    return np.clip((small - low) * (255 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
+    work: Bytes = np.clip((small - low) * (255 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
+    return work
 
 
 def _root(histograms: Floats) -> Floats:
     totals = np.maximum(histograms.sum(axis=1, keepdims=True), 1e-6)
-    return np.sqrt(histograms / totals, dtype=np.float32)
+    return np.asarray(np.sqrt(histograms / totals, dtype=np.float32))
 
 
 def in_form(descriptor: Descriptor, form: Form) -> tuple[Floats, Floats]:
@@ -94,7 +95,7 @@ def in_form(descriptor: Descriptor, form: Form) -> tuple[Floats, Floats]:
     """
     points, cells = descriptor.points, descriptor.features.reshape(-1, _CELLS, _CELLS, _DIRECTIONS)
     if form.is_mirrored:
-        points = points * np.float32([-1, 1]) + np.float32([descriptor.work.shape[1] - 1, 0])
+        points = points * np.array([-1, 1], np.float32) + np.array([descriptor.work.shape[1] - 1, 0], np.float32)
         cells = cells[:, ::-1, :, -np.arange(_DIRECTIONS) % _DIRECTIONS]
     if form.is_inverted:
         cells = cells[:, ::-1, ::-1]

@@ -82,7 +82,7 @@ def _true_scale(audit: Audit, twin: Twin) -> float:
     if twin.registration is None:
         return 1.0
     shrunk = [one.work.shape[1] / one.width_px for one in (audit.descriptors[twin.first], audit.descriptors[twin.second])]
-    return twin.registration.scale * shrunk[0] / shrunk[1]
+    return float(twin.registration.scale * shrunk[0] / shrunk[1])
 
 
 def write_page(audit: Audit, *, title: str, with_pictures: bool) -> str:
@@ -197,7 +197,7 @@ def _how(audit: Audit, twin: Twin) -> str:
     found = twin.registration
     if found is None:
         return twin.kind
-    parts = [twin.kind]
+    parts: list[str] = [twin.kind]
     parts += ["mirrored"] * found.form.is_mirrored + ["inverted"] * found.form.is_inverted
     parts += [f"turned by {found.rotation_degrees:.0f}°"] * (abs(found.rotation_degrees) >= 1)
     parts += [f"scaled by {_true_scale(audit, twin):.2f}"]

@@ -23,7 +23,7 @@ def draw_twin(first: Descriptor, second: Descriptor, twin: Twin) -> str:
 
     The third panel lays one on the other in red and cyan: grey where they are one.
     """
-    panels = [cv2.cvtColor(one.work, cv2.COLOR_GRAY2BGR) for one in (first, second)]
+    panels = [np.dstack([one.work] * 3) for one in (first, second)]
     if twin.registration is not None:
         moving = work_in_form(first, twin.registration.form)
         matrix = twin.registration.matrix

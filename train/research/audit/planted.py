@@ -92,6 +92,10 @@ def _invert(pixels: Bytes, _: np.random.Generator) -> Bytes:
     return 255 - pixels
 
 
+def _squash(pixels: Bytes, _: np.random.Generator) -> Bytes:
+    return np.asarray(cv2.resize(pixels, (224, 224), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 CHANGES: Mapping[str, Change] = {
     "same pixels": lambda pixels, _: pixels,
     "mirrored": _mirror,
@@ -105,7 +109,7 @@ CHANGES: Mapping[str, Change] = {
     "scaled 0.4": _rescale(0.4),
     "scaled 0.7": _rescale(0.7),
     "scaled 1.5": _rescale(1.5),
-    "squashed to 224 x 224": lambda pixels, _: cv2.resize(pixels, (224, 224), interpolation=cv2.INTER_AREA),
+    "squashed to 224 x 224": _squash,
     "JPEG quality 40": _jpeg(40),
     "inverted": _invert,
     "contrast": _contrast,
@@ -200,7 +204,7 @@ def _real(folder: Path, limit: int, seed: int) -> list[Bytes]:
                 pixels = read(files[place]).pixels
             except InputError as error:
                 raise DatasetError(f"{files[place]}: {error}") from error
-            found.append(pixels if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8))
+            found.append(np.asarray(pixels if pixels.dtype == np.uint8 else pixels // 257, np.uint8))
     return found
 
 

@@ -84,8 +84,8 @@ def register(first: Descriptor, second: Descriptor, form: Form) -> Registration 
     moving, fixed = work_in_form(first, form), second.work
     # The finer picture is brought to the coarser one's scale: detail that the other has lost says nothing.
     if np.linalg.det(matrix[:, :2]) > 1:
-        refined, overlap, agreement = _compare(fixed, moving, cv2.invertAffineTransform(matrix))
-        refined = cv2.invertAffineTransform(refined)
+        refined, overlap, agreement = _compare(fixed, moving, _inverted(matrix))
+        refined = _inverted(refined)
     else:
         refined, overlap, agreement = _compare(moving, fixed, matrix)
     return Registration(form, refined, inliers, overlap, agreement)
@@ -106,9 +106,13 @@ def _place(first: Descriptor, second: Descriptor, form: Form) -> tuple[Doubles, 
     matrix, inliers = cv2.estimateAffine2D(
         points[chosen], second.points[best[chosen]], ransacReprojThreshold=_REPROJECTION_PX, maxIters=3000, confidence=0.995
     )
-    if matrix is None or int(inliers.sum()) < FEWEST_INLIERS or not _is_plausible(matrix):
+    if matrix is None or int(inliers.sum()) < FEWEST_INLIERS or not _is_plausible(np.asarray(matrix, np.float64)):
         return None
-    return matrix, int(inliers.sum())
+    return np.asarray(matrix, np.float64), int(inliers.sum())
+
+
+def _inverted(matrix: Doubles) -> Doubles:
+    return np.asarray(cv2.invertAffineTransform(matrix), np.float64)
 
 
 def _is_plausible(matrix: Doubles) -> bool:
@@ -130,21 +134,21 @@ def _warp(moving: Bytes, shape: tuple[int, int], matrix: Doubles) -> tuple[Bytes
     size = (shape[1], shape[0])
     scale = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
     if scale < 0.7:  # Or else fine detail would turn into a false pattern.
-        moving = cv2.GaussianBlur(moving, (0, 0), 0.5 / scale)
+        moving = np.asarray(cv2.GaussianBlur(moving, (0, 0), 0.5 / scale), np.uint8)
     warped = cv2.warpAffine(moving, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     inside = cv2.warpAffine(np.full(moving.shape, 255, np.uint8), matrix, size, flags=cv2.INTER_NEAREST) > 0
-    return warped, inside
+    return np.asarray(warped, np.uint8), inside
 
 
 def _refine(moving: Bytes, fixed: Bytes, matrix: Doubles) -> Doubles:
     """To fractions of a pixel by maximising the correlation (Evangelidis & Psarakis, PAMI 2008)."""
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, _REFINING_STEPS, 1e-5)
-    inverse = cv2.invertAffineTransform(matrix).astype(np.float32)
+    inverse = _inverted(matrix).astype(np.float32)
     try:
-        _, refined = cv2.findTransformECC(fixed, moving, inverse, cv2.MOTION_AFFINE, stop, None, 5)
+        _, refined = cv2.findTransformECC(fixed, moving, inverse, cv2.MOTION_AFFINE, stop, None, 5)  # type: ignore[call-overload]  # OpenCV takes None for no mask
     except cv2.error:  # It does not converge on pictures that have nothing in common.
         return matrix
-    back = cv2.invertAffineTransform(refined.astype(np.float64))
+    back = _inverted(refined.astype(np.float64))
     return back if _is_plausible(back) else matrix
 
 

@@ -128,7 +128,7 @@ def _read_whole(path: Path, candidate: Candidate) -> Floats:
     except InputError as error:
         raise DatasetError(f"{path}: {error}") from error
     height, width = pixels.shape
-    return prepare(pixels, Box(0, 0, width, height), candidate.input)[0, :, :, 0]
+    return np.asarray(prepare(pixels, Box(0, 0, width, height), candidate.input)[0, :, :, 0], np.float32)
 
 
 def random_views(images: Iterable[Floats], config: HoldOutConfig, rng: np.random.Generator) -> Floats:

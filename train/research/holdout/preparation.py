@@ -179,11 +179,13 @@ def _non_local_means(images: Floats) -> Floats:
 def _z_scores(images: Floats) -> Floats:
     mean, spread = images.mean(axis=(1, 2), keepdims=True), images.std(axis=(1, 2), keepdims=True)
     scores = (images - mean) / np.maximum(spread, 1e-3)
-    return np.clip((scores / _DEVIATIONS_SHOWN + 1) * 127.5, 0, 255).astype(np.float32)
+    shown: Floats = np.clip((scores / _DEVIATIONS_SHOWN + 1) * 127.5, 0, 255).astype(np.float32)
+    return shown
 
 
 def _equalised(images: Floats) -> Floats:
-    return _each_as_bytes(images, cv2.createCLAHE(_CLAHE_LIMIT, _CLAHE_TILES).apply)
+    equaliser = cv2.createCLAHE(_CLAHE_LIMIT, _CLAHE_TILES)
+    return _each_as_bytes(images, lambda image: np.asarray(equaliser.apply(image), np.uint8))
 
 
 _DENOISERS: Mapping[str, Callable[[Floats], Floats]] = {"none": np.copy, "median": _median, "nlm": _non_local_means}

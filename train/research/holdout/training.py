@@ -207,7 +207,7 @@ class TimedTrainer:
         return [*self._to_logits.weights, *self._optimizer.variables]
 
 
-class _Clock(keras.callbacks.Callback):
+class _Clock(keras.callbacks.Callback):  # type: ignore[misc]
     """Ends an epoch as soon as its first batches show that it will not be over in time."""
 
     def __init__(self, seconds: float) -> None:

@@ -98,7 +98,7 @@ def nearest_neighbour(features: Reals, labels: Integers, groups: Integers, *, se
         scaler = StandardScaler().fit(features[training])
         classifier = KNeighborsClassifier(1).fit(normalize(scaler.transform(features[training])), labels[training])
         answers[test] = classifier.predict(normalize(scaler.transform(features[test])))
-    return np.eye(labels.max() + 1)[answers]  # type: ignore[no-any-return]
+    return np.eye(labels.max() + 1)[answers]
 
 
 def _mean(figures: Iterable[Mapping[str, float]]) -> dict[str, float]:

@@ -111,7 +111,7 @@ def with_grid(crop: Floats) -> Bytes:
         place = round(at * ZOOM)
         cv2.line(veil, (place, 0), (place, picture.shape[0]), colour, 1)
         cv2.line(veil, (0, place), (picture.shape[1], place), colour, 1)
-    picture = cv2.addWeighted(veil, 0.4, picture, 0.6, 0)
+    picture = np.asarray(cv2.addWeighted(veil, 0.4, picture, 0.6, 0), np.uint8)
     for at in range(0, max(height, width), 2 * GRID_PX):
         place = round(at * ZOOM)
         for origin in (
@@ -305,8 +305,9 @@ def _outlines(one: ToDraw, points: Mapping[str, Points], where: str) -> dict[str
         raise DatasetError(f"{where}: {missing[0]} is not drawn")
     curves = {bone: snapped(one.crop, points[bone].tolist()) for bone in BONES}
     thinned = {
-        bone: cv2.approxPolyDP(curve.astype(np.float32)[:, None], _THINNED_PX, False)[:, 0] for bone, curve in curves.items()
+        bone: np.asarray(cv2.approxPolyDP(curve.astype(np.float32)[:, None], _THINNED_PX, False)[:, 0], np.float64)
+        for bone, curve in curves.items()
     }
-    outlines = {bone: np.round(to_picture(curve, one.box, one.crop.shape), 1).tolist() for bone, curve in thinned.items()}
+    outlines = {bone: to_picture(curve, one.box, one.crop.shape).round(1).tolist() for bone, curve in thinned.items()}
     check_bones(outlines, one.box, where)
     return outlines

@@ -119,8 +119,10 @@ def view_of(pixels: Pixels, joint: Joint, network: Segmenter) -> KneeView:
     fine_size = 2 * coarse_size[0], 2 * coarse_size[1]
     source = cut(pixels, box).astype(np.float32)
     shrinks = source.size > fine_size[0] * fine_size[1]
-    fine = cv2.resize(source, fine_size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    coarse = stretched(cv2.resize(source, coarse_size, interpolation=cv2.INTER_AREA))
+    fine: Floats = np.asarray(
+        cv2.resize(source, fine_size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR), np.float32
+    )
+    coarse = stretched(np.asarray(cv2.resize(source, coarse_size, interpolation=cv2.INTER_AREA), np.float32))
     likely = network.probabilities(coarse[np.newaxis])[0]
     bones = cv2.resize(likely, fine_size, interpolation=cv2.INTER_LINEAR) > 0.5
     centre = (joint.x_px - box.x0) * fine_size[0] / box.width, (joint.y_px - box.y0) * fine_size[1] / box.height
@@ -219,7 +221,8 @@ def find_shaft(view: KneeView, bone: str) -> Shaft | None:
     if kept.sum() < needed:
         return None
     places = np.array(rows)[kept]
-    return Shaft(places, *(np.polyval(np.polyfit(places, np.array(edge)[kept], 2), places) for edge in (left, right)))
+    edges = (np.polyval(np.polyfit(places, np.array(edge)[kept], 2), places) for edge in (left, right))
+    return Shaft(places, *(np.asarray(edge, np.float64) for edge in edges))
 
 
 def even_rows(rows: Integers, edges: Doubles) -> Booleans:
@@ -259,7 +262,7 @@ def wall_of(view: KneeView, shaft: Shaft, side: int) -> Wall:
     x = (edge[:, None] - side * steps[None, :]).astype(np.float32)
     y = np.repeat(shaft.rows[:, None], len(steps), axis=1).astype(np.float32)
     # Pixel i holds what lies from i to i + 1: its middle is OpenCV's place i.
-    profiles = cv2.remap(view.grey, x - 0.5, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    profiles = np.asarray(cv2.remap(view.grey, x - 0.5, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
     profile = cv2.GaussianBlur(aligned(profiles, steps, view.px_per_knee).mean(axis=0)[None], (0, 0), 1.0)[0].astype(np.float64)
     change = np.gradient(profile, steps)
     near = np.abs(steps) <= _EDGE_REACH * view.px_per_knee
@@ -387,7 +390,7 @@ def soft_tissue_level(view: KneeView) -> float:
     """Median grey just beside the tibia, away from the fibula; NaN where there is none."""
     rows = slice(max(view.row_at(0.1), 0), max(view.row_at(0.6), 0))
     reach = round(_SOFT_TISSUE[0] * view.px_per_knee), round(_SOFT_TISSUE[1] * view.px_per_knee)
-    bones = view.bones.any(axis=2)[rows].astype(np.uint8)
+    bones = np.asarray(view.bones.any(axis=2), np.uint8)[rows]
     if not bones.size or not bones.any():
         return float("nan")
     inner, outer = (cv2.dilate(bones, np.ones((1, 2 * step + 1), np.uint8)) for step in reach)
@@ -454,4 +457,4 @@ def co_occurrence(normal: Floats) -> Doubles:
     for one, other in ((steps[distance:], steps[:-distance]), (steps[:, distance:], steps[:, :-distance])):
         np.add.at(counts, (one.ravel(), other.ravel()), 1)
     counts += counts.T
-    return counts / counts.sum()
+    return np.asarray(counts / counts.sum())

@@ -18,7 +18,7 @@ from osteo_edge.joints import Box, Joint, box_around
 from osteo_edge.manifest import RegionProfile
 from train.data.dataset import DatasetError
 from train.research.segmentation.annotations import BONES, DrawnKnee, Polygons, rasterise
-from train.runs.arrays import Booleans, Bytes, Pixels
+from train.runs.arrays import Booleans, Bytes, Doubles, Pixels
 from train.runs.cache import save_arrays
 from train.synthetic import KneeTruth, SyntheticRadiograph, render, sample_case
 
@@ -116,7 +116,7 @@ def synthetic_picture(radiograph: SyntheticRadiograph, truth: KneeTruth) -> Pict
 def cached_synthetic(count: int, *, seed: int, file: Path) -> tuple[Picture, ...]:
     """``synthetic_pictures``, kept in ``file`` since they take minutes."""
     if not file.exists():
-        arrays = {}
+        arrays: dict[str, Bytes | Booleans | Doubles] = {}
         for index, picture in enumerate(synthetic_pictures(count, seed=seed)):
             arrays |= {
                 f"grey_{index}": picture.grey,

@@ -39,7 +39,7 @@ class Variation:
 def stretched(image: Reals) -> Floats:
     """Grey levels of one view at 0 to 255."""
     low, high = np.percentile(image, (LOW_PERCENT, HIGH_PERCENT))
-    return np.clip((image - low) * (255 / max(high - low, 1.0)), 0, 255).astype(np.float32)
+    return np.asarray(np.clip((image - low) * (255 / max(high - low, 1.0)), 0, 255), np.float32)
 
 
 def random_view(
@@ -59,7 +59,7 @@ def random_view(
     layers = np.dstack([picture.bones.astype(np.float32), np.ones(picture.grey.shape, np.float32)])
     image = cv2.warpAffine(picture.grey.astype(np.float32), matrix, (width, height), flags=cv2.INTER_LINEAR)
     truth = cv2.warpAffine(layers, matrix, (width, height), flags=cv2.INTER_LINEAR)
-    return _varied_greys(image, variation, rng), (truth > 0.5).astype(np.float32)
+    return _varied_greys(np.asarray(image, np.float32), variation, rng), (truth > 0.5).astype(np.float32)
 
 
 def _varied_greys(image: Reals, variation: Variation, rng: np.random.Generator) -> Floats:
@@ -70,7 +70,7 @@ def _varied_greys(image: Reals, variation: Variation, rng: np.random.Generator) 
     grey = grey ** np.exp(rng.uniform(-1, 1) * variation.gamma) * 255
     grey = (grey - 127) * (1 + rng.uniform(-1, 1) * variation.contrast) + 127
     grey += rng.standard_normal(grey.shape) * rng.uniform(0, variation.noise)
-    return np.clip(grey, 0, 255).astype(np.float32)
+    return np.asarray(np.clip(grey, 0, 255), np.float32)
 
 
 def batch_of(
