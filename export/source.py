@@ -13,12 +13,19 @@ from osteo_edge.manifest import Ensemble, Fusion
 from osteo_edge.manifest_rules import check_ensemble, check_fusion, is_safe_path
 from osteo_edge.questions import BONE_DENSITY, Question, check_question
 from osteo_edge.records import parse_json, parse_record
-from train.runs.folder import METRICS_FILE, QUESTION_FILE, SCORES_FILE, load_run, read_calibration, read_judged_digests
+from train.runs.folder import (
+    ENSEMBLE_FILE,
+    METRICS_FILE,
+    QUESTION_FILE,
+    SCORES_FILE,
+    load_run,
+    read_calibration,
+    read_judged_digests,
+)
 
 if TYPE_CHECKING:
     from train.runs.folder import Calibration, Kind, Run
 
-ENSEMBLE_FILE = "ensemble.json"
 FUSION_FILE = "fusion.json"
 
 Record = TypeVar("Record")

@@ -25,11 +25,10 @@ from train.fitting.record import as_scores, judge
 from train.judging.baselines import baseline_scores
 from train.runs import cache
 from train.runs.config import ConfigError, Evaluation, FusionConfig, Linear, Rule, from_project, read_settings, rules_of_fusion
-from train.runs.folder import CONFIG_FILE, METRICS_FILE, RUN_FILE, RunError, read_json
+from train.runs.folder import CONFIG_FILE, ENSEMBLE_FILE, METRICS_FILE, RUN_FILE, RunError, read_json
 from train.runs.scores import MODEL, read_scores, write_scores
 from train.runs.versions import versions
 
-ENSEMBLE_FILE = "ensemble.json"
 SCHEMA_VERSION = 1
 
 

@@ -21,7 +21,7 @@ from osteo_edge.manifest import Conformal, DenseLayer, Ensemble
 from osteo_edge.storage import write_file
 from train.data.split import label_folds
 from train.ensembles.fit import CHOICE_FOLDS, logistic_layer, side_by_side
-from train.ensembles.run import ENSEMBLE_FILE, SCHEMA_VERSION, require_folder
+from train.ensembles.run import SCHEMA_VERSION, require_folder
 from train.grading.baselines import baseline_scores
 from train.grading.calibration import Floats, Grades, Patients, Scorer, cross_fit, fit_temperature, thresholds_of
 from train.grading.judgement import resampled_weights, with_intervals
@@ -33,6 +33,7 @@ from train.runs.config import Rule, from_project, read_settings
 from train.runs.folder import (
     CALIBRATION_FILE,
     CONFIG_FILE,
+    ENSEMBLE_FILE,
     JUDGED_FILE,
     METRICS_FILE,
     QUESTION_FILE,
@@ -48,7 +49,7 @@ from train.runs.folder import (
 from train.runs.versions import versions
 
 # Inverse penalties of the regression.
-CHOICES = (1e-3, 1e-2, 1e-1, 1.0)
+CHOICES = (1e-2, 1e-1, 1.0, 10.0)
 
 
 @dataclass(frozen=True)

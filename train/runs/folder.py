@@ -32,6 +32,8 @@ METRICS_FILE = "metrics.json"
 CURVES_FILE = "curves.json"
 WEIGHTS_FILE = "weights.npz"
 RUN_FILE = "run.json"
+# Of ensembles alone.
+ENSEMBLE_FILE = "ensemble.json"
 # What a bundle is asked; without it, for bone density.
 QUESTION_FILE = "question.json"
 # Of runs of grades alone.

@@ -19,9 +19,10 @@ from osteo_edge.joints import Joint, box_around
 from osteo_edge.labels import Laterality
 from train.__main__ import main
 from train.data.dataset import DatasetError
-from train.grading.config import Fitting, GradingConfig, Stage, Variation, read_grading_config
+from train.grading.config import Fitting, GradingConfig, Stage, Variation, is_grading_config, read_grading_config
 from train.grading.judgement import differences, figures_of, resampled_weights, with_intervals
 from train.grading.knees import read_index, read_part
+from train.grading.stacking import read_stacking_config
 from train.grading.views import Place, find_places, negative, plain_views, random_view
 from train.runs.cache import open_cache
 from train.runs.checkpoint import read_state
@@ -233,7 +234,8 @@ def test_intervals_hold_the_value_and_a_system_does_not_differ_from_itself() -> 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_committed_configurations_are_read(file: Path) -> None:
-    assert read_grading_config(file).name == file.stem
+    read = read_grading_config if is_grading_config(file) else read_stacking_config
+    assert read(file).name == file.stem
 
 
 def test_fit_trains_grades_where_the_configuration_says_so(

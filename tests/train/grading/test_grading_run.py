@@ -16,6 +16,7 @@ from osteo_edge.integrity import sha256_hex
 from osteo_edge.records import to_plain
 from tests.train.grading.test_grading import OneJoint, small_config, smooth_picture, write_index
 from train.ensembles.commands import ensemble
+from train.grading.judge_command import judge_grades
 from train.grading.knees import read_index
 from train.grading.question import LABELS, QUESTION
 from train.grading.run import judge
@@ -24,6 +25,7 @@ from train.runs.config import ConfigError
 from train.runs.folder import RunError, load_run, read_calibration, read_digests, read_judged_digests, write_digests
 
 TRAINED, JUDGED = 20, 100
+FINDER = Path(__file__).parents[3] / "train/results/knee-finder/finder.npz"
 
 
 def write_knees(folder: Path) -> None:
@@ -203,8 +205,10 @@ def stacked(judged: Path, tmp_path: Path, *members: Path) -> Path:
     return tmp_path / "both.toml"
 
 
-def test_two_runs_become_the_folder_of_one(judged: Path, tmp_path: Path) -> None:
+def test_two_runs_become_the_folder_of_one(judged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from export.source import load_source
+
+    judged_again: list[Path] = []
 
     (tmp_path / "second").mkdir()
     members = (tmp_path / "knee-grades", tmp_path / "second")
@@ -221,6 +225,12 @@ def test_two_runs_become_the_folder_of_one(judged: Path, tmp_path: Path) -> None
     assert "stacking" in source.metrics["method"]
     scores = json.loads((tmp_path / "both" / "scores.json").read_text())["knees"]
     assert len(scores) == source.metrics["knees"]
+    before = (tmp_path / "both" / "calibration.json").read_bytes()
+    monkeypatch.setattr("train.grading.run.judge", lambda config, knees, finder, digest, *, folder: judged_again.append(folder))
+    again = CliRunner().invoke(judge_grades, ["--run", str(tmp_path / "both"), "--finder", str(FINDER)])
+    assert again.exit_code == 0, again.output
+    assert judged_again == list(members)
+    assert (tmp_path / "both" / "calibration.json").read_bytes() == before
     assert sum(np.exp(next(iter(scores.values()))["logits"])) == pytest.approx(1, abs=1e-3)
 
 
