@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import cv2
@@ -31,7 +30,7 @@ _NEIGHBOURS: Final = np.ones((3, 3), np.uint8)
 def search(pyramid: list[Floats], template: Floats, constant: float, count: int = MAX_HITS) -> list[Hit]:
     """The `count` strongest separate peaks of the template or its mirror image over all scales."""
     kernel = _search_kernel(template)
-    scales = [_Scale(_response(sums_of_one(image, SEARCH.cell_px), kernel), first) for image, first in _scaled(pyramid)]
+    scales = [(_response(sums_of_one(image, SEARCH.cell_px), kernel), first) for image, first in _scaled(pyramid)]
     return apart(_peaks(scales, constant), count)
 
 
@@ -57,14 +56,6 @@ def _scaled(pyramid: list[Floats]) -> Iterator[tuple[Floats, Pose]]:
         x_factor, y_factor = work.shape[1] / columns, work.shape[0] / rows
         middle = SEARCH.cell_px / 2
         yield image, Pose(middle * x_factor, middle * y_factor, SEARCH.knee_px * x_factor)
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """One scale's responses (rows, columns), and the pose of a knee in the first cell."""
-
-    response: Floats
-    first: Pose
 
 
 def _search_kernel(template: Floats) -> Floats:
@@ -103,10 +94,14 @@ def padded_by_half(features: Floats) -> Floats:
     return padded
 
 
-def _peaks(scales: Sequence[_Scale], constant: float) -> Iterator[Hit]:
-    """The best peaks of every scale, best first; empty background is one wide flat top and comes last."""
-    tops = [np.flatnonzero(one.response >= cv2.dilate(one.response, _NEIGHBOURS)) for one in scales]
-    scores = np.concatenate([one.response.ravel()[places] for one, places in zip(scales, tops, strict=True)])
+def _peaks(scales: Sequence[tuple[Floats, Pose]], constant: float) -> Iterator[Hit]:
+    """The best peaks of every scale, best first; empty background is one wide flat top and comes last.
+
+    Args:
+        scales: each one's responses (rows, columns), and the pose of a knee in the first cell.
+    """
+    tops = [np.flatnonzero(response >= cv2.dilate(response, _NEIGHBOURS)) for response, _ in scales]
+    scores = np.concatenate([response.ravel()[places] for (response, _), places in zip(scales, tops, strict=True)])
     owners = [index for index, places in enumerate(tops) for _ in range(len(places))]
     places = np.concatenate(tops)
     left = [_MAX_PEAKS] * len(scales)
@@ -114,6 +109,6 @@ def _peaks(scales: Sequence[_Scale], constant: float) -> Iterator[Hit]:
         index = owners[peak]
         if left[index]:
             left[index] -= 1
-            first = scales[index].first
-            row, column = divmod(int(places[peak]), scales[index].response.shape[1])
+            response, first = scales[index]
+            row, column = divmod(int(places[peak]), response.shape[1])
             yield Hit(Pose(first.x * (2 * column + 1), first.y * (2 * row + 1), first.width), float(scores[peak]) + constant)
