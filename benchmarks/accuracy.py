@@ -19,13 +19,14 @@ import click
 import numpy as np
 
 from benchmarks import pareto
-from benchmarks.contest import Entry, Floats, hold, ratio
+from benchmarks.contest import Entry, hold, ratio
 from benchmarks.engines import ENGINES, PACKAGES, own_rivals, write_knees
 from benchmarks.pareto import Point
 from benchmarks.places import NATIVE, environments
 from osteo_edge.device import processor
 from osteo_edge.manifest import ENGINE_NAMES, Metric
 from osteo_edge.records import to_plain
+from train.runs.arrays import Doubles
 
 if TYPE_CHECKING:
     from export.plans import FoldFigures
@@ -146,7 +147,7 @@ def measure(materials: Sequence[BundleMaterial], *, rounds: int, threads: int) -
 Key = tuple[str, str, str]
 
 
-def time_files(bundles: Sequence[Bundle], *, rounds: int, threads: int) -> dict[Key, Floats]:
+def time_files(bundles: Sequence[Bundle], *, rounds: int, threads: int) -> dict[Key, Doubles]:
     """Bundle, engine, precision -> milliseconds of all members in turn, (rounds,)."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="accuracy-")))
@@ -164,7 +165,7 @@ def time_files(bundles: Sequence[Bundle], *, rounds: int, threads: int) -> dict[
     return {key: held[entry.name].total for key, entry in entries.items()}
 
 
-def _row(material: BundleMaterial, engine: str, precision: str, samples: Floats, base: Floats) -> Row:
+def _row(material: BundleMaterial, engine: str, precision: str, samples: Doubles, base: Doubles) -> Row:
     files = [one for one in material.files if (one.engine, one.precision) == (engine, precision)]
     figures = _figures(material, files, engine, precision)
     agreements = [one.agreement for one in files if one.agreement is not None]

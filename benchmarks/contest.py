@@ -18,9 +18,8 @@ from typing import Any, Self
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from train.runs.arrays import Doubles
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -57,14 +56,14 @@ class Timing:
         logits: (N, labels) of every knee, one array a model; empty where they were not asked for.
     """
 
-    milliseconds: Floats
+    milliseconds: Doubles
     load_ms: tuple[float, ...]
     rss_mb: tuple[float, ...]
     version: str
-    logits: tuple[Floats, ...] = ()
+    logits: tuple[Doubles, ...] = ()
 
     @property
-    def total(self) -> Floats:
+    def total(self) -> Doubles:
         """(rounds,)"""
         return np.asarray(self.milliseconds.sum(axis=1))
 
@@ -136,13 +135,13 @@ class Worker(Conversation):
         }
         super().__init__(entry.name, [*entry.command, "-m", "benchmarks.worker"], entry.environment, job)
 
-    def logits(self) -> tuple[Floats, ...]:
+    def logits(self) -> tuple[Doubles, ...]:
         """(N, labels) of every knee, one array a model."""
         with tempfile.TemporaryDirectory(prefix="answers-") as folder:
             path = Path(folder) / "answers.npy"
             return tuple(self._logits(path, model) for model in range(len(self.entry.models)))
 
-    def _logits(self, path: Path, model: int) -> Floats:
+    def _logits(self, path: Path, model: int) -> Doubles:
         self.tell({"answers": str(path), "model": model})
         return np.asarray(np.load(path), np.float64)
 
@@ -186,6 +185,6 @@ def hold(
         }
 
 
-def ratio(samples: Floats, reference: Floats) -> float:
+def ratio(samples: Doubles, reference: Doubles) -> float:
     """Times as fast as the reference: the median over the rounds of the ratio within a round."""
     return float(np.median(reference / samples))

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -155,7 +156,7 @@ def accepted(bundle: Bundle) -> list[Pair]:
     """Engines and precisions that every member accepts."""
     first, *others = bundle.manifest.members
     return [
-        (engine, precision)
+        (engine, precision)  # type: ignore[misc]  # the manifest's check admits no other names
         for engine, precisions in first.accepted.items()
         for precision in precisions
         if all(precision in member.accepted.get(engine, ()) for member in others)
@@ -273,7 +274,7 @@ def one_core_of(bundle: Bundle, pictures: Sequence[str], *, many: int, rounds: i
         for _ in turns:
             for count in seconds:
                 start = time.perf_counter()
-                _run(asked.command, place.environment, lambda count=count: os.sched_setaffinity(0, cores[:count]))
+                _run(asked.command, place.environment, partial(os.sched_setaffinity, 0, cores[:count]))
                 seconds[count].append(time.perf_counter() - start)
     alone, together = seconds[1], seconds[len(cores)]
     times = statistics.median(one / other for one, other in zip(alone, together, strict=True))

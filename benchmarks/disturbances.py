@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from osteo_edge.arrays import Pixels
 from osteo_edge.joints import Joint
+from train.runs.arrays import Doubles, Pixels
 
 ONE_KNEE, CROPPED, RESIZED, GAMMA, JPEG, MIRRORED, BORDER = (
     "cropped to one knee",
@@ -31,8 +30,6 @@ EXPONENTS = (0.8, 0.9, 1.1, 1.25)
 QUALITIES = (60, 75, 85, 95)
 BORDERS = (0.05, 0.2)
 
-Matrix = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Change:
@@ -48,7 +45,7 @@ class Change:
     kind: str
     name: str
     image: Pixels | bytes = field(repr=False)
-    matrix: Matrix
+    matrix: Doubles
     width_px: int
     height_px: int
 
@@ -83,7 +80,7 @@ def regraded(pixels: Pixels, exponent: float) -> Pixels:
     """Greys between nothing and the most that the type holds, to the power of ``exponent``; above 1 the picture is darker."""
     most = np.iinfo(pixels.dtype).max
     levels = np.rint((np.arange(most + 1) / most) ** exponent * most).astype(pixels.dtype)
-    return levels[pixels]  # type: ignore[no-any-return]
+    return levels[pixels]  # type: ignore[return-value]  # of the picture's own type
 
 
 def _one_knee(pixels: Pixels, joints: Sequence[Joint]) -> Iterator[Change]:
@@ -131,9 +128,9 @@ def _framed(pixels: Pixels, share: float) -> Change:
     return _changed(BORDER, f"{share:.0%}", np.pad(pixels, width), matrix)  # type: ignore[arg-type]
 
 
-def _changed(kind: str, name: str, pixels: Pixels, matrix: Matrix) -> Change:
-    return Change(kind, name, np.ascontiguousarray(pixels), matrix, pixels.shape[1], pixels.shape[0])
+def _changed(kind: str, name: str, pixels: Pixels, matrix: Doubles) -> Change:
+    return Change(kind, name, pixels.copy(), matrix, pixels.shape[1], pixels.shape[0])
 
 
-def _still() -> Matrix:
+def _still() -> Doubles:
     return np.eye(2, 3)

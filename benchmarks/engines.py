@@ -18,11 +18,9 @@ from benchmarks.contest import ROOT, Entry, Timing, hold, ratio
 from benchmarks.places import NATIVE, Form, environments
 from osteo_edge.device import processor
 from osteo_edge.records import to_plain
+from train.runs.arrays import Doubles
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from osteo_edge.bundle import Bundle
     from osteo_edge.manifest import Member
 
@@ -349,9 +347,7 @@ def _rows(
     timing, agreed = timings[entry.name], agreements.get(entry.name)
     several = len(task.members) > 1
 
-    def row(
-        member: str, samples: NDArray[np.float64], base: NDArray[np.float64], load_ms: float, rss_mb: float, kept: float | None
-    ) -> Row:
+    def row(member: str, samples: Doubles, base: Doubles, load_ms: float, rss_mb: float, kept: float | None) -> Row:
         import numpy as np
 
         return Row(

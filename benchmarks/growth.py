@@ -152,6 +152,8 @@ def measure(
 def resized(picture: Path, megapixels: float, folder: Path) -> Iterator[Path]:
     """The picture at about so many megapixels, as PNG and as JPEG."""
     pixels = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE)
+    if pixels is None:
+        raise click.ClickException(f"{picture} cannot be read as a picture")
     factor = math.sqrt(megapixels * 1e6 / pixels.size)
     sides = math.floor(pixels.shape[1] * factor), math.floor(pixels.shape[0] * factor)
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC

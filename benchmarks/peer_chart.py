@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from matplotlib import pyplot
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from train.judging.pages.figures import COLOURS, pyplot, save_png, tidy
+from train.judging.pages.figures import COLOURS, save_png, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,7 +17,6 @@ from pathlib import Path
 import click
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.growth import pictures_of
 from osteo_edge import OsteoPredictor
@@ -26,6 +25,7 @@ from osteo_edge.device import processor
 from osteo_edge.images.formats import read_header
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.records import to_plain
+from train.runs.arrays import Bytes, Doubles
 
 REPEATS = 5
 # As an int8 file may change the label of a knee that is nearly a tie.
@@ -121,13 +121,13 @@ def _is_large_jpeg(path: str, megapixels: float) -> bool:
     return header.format == "JPEG" and header.pixels >= megapixels * 1e6
 
 
-def _decoded(data: bytes, flag: int, taken: list[float]) -> NDArray[np.uint8]:
+def _decoded(data: bytes, flag: int, taken: list[float]) -> Bytes:
     start = time.perf_counter()
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     taken.append(time.perf_counter() - start)
     return np.asarray(pixels, np.uint8)
 
 
-def _margin(probabilities: NDArray[np.float64]) -> float:
+def _margin(probabilities: Doubles) -> float:
     below, highest = np.sort(probabilities)[-2:]
     return float(highest - below)

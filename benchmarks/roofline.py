@@ -23,7 +23,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.contest import Entry, Floats, hold
+from benchmarks.contest import Entry, hold
 from benchmarks.engines import ENGINES, PACKAGES, own_rivals, write_knees
 from benchmarks.places import Form, environments
 from export.graph import INPUT_NAME, LOGITS
@@ -32,6 +32,7 @@ from export.quantization.wiring import Wiring
 from osteo_edge.device import processor
 from osteo_edge.manifest import ENGINE_NAMES
 from osteo_edge.records import to_plain
+from train.runs.arrays import Doubles
 
 if TYPE_CHECKING:
     from osteo_edge.bundle import Bundle
@@ -151,13 +152,13 @@ def _entries(bundles: Sequence[Bundle], places: Mapping[Form, Mapping[str, str]]
     """Form, bundle (empty for a peak), engine, precision (or the peak's name) and what runs it."""
     probes = write_probes(folder)
     for form, variables in places.items():
-        for name, (model, shown) in probes.items():
+        for name, (model, noise) in probes.items():
             yield (
                 form,
                 "",
                 "onnxruntime",
                 name,
-                Entry(f"{form} {name}", (sys.executable,), variables, "onnxruntime", (model,), (shown,), 1),
+                Entry(f"{form} {name}", (sys.executable,), variables, "onnxruntime", (model,), (noise,), 1),
             )
         for bundle in bundles:
             place = folder / f"{form}-{bundle.manifest.name}"
@@ -205,7 +206,7 @@ def _product(nodes: Sequence[onnx.NodeProto], weights: NDArray[np.generic], *, r
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
-def peaks_of(milliseconds: Mapping[str, Floats]) -> list[Peak]:
+def peaks_of(milliseconds: Mapping[str, Doubles]) -> list[Peak]:
     """From the probes' times, (rounds,) each, the peaks of every round."""
     cube, read = SIDE**3 / 1e6, DEEP * WIDE * 4 / 1e6
     floats, integers, memory = (milliseconds[name] for name in PEAKS)
@@ -240,7 +241,7 @@ def products_of_one(operator: str, kernel: tuple[int, ...]) -> int:
 
 
 def row_of(
-    form: Form, bundle: str, engine: str, precision: str, milliseconds: Floats, work: Work, peaks: Sequence[Peak]
+    form: Form, bundle: str, engine: str, precision: str, milliseconds: Doubles, work: Work, peaks: Sequence[Peak]
 ) -> Row:
     """A model beside its floor, round by round, so that what else the machine does hits both alike.
 

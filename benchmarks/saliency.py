@@ -18,7 +18,6 @@ from typing import Literal
 import click
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.graded.asking import QUESTION, open_graded
 from benchmarks.graded.figures import SEED, measured
@@ -36,14 +35,13 @@ from osteo_edge.manifest import Manifest, Member, Metric
 from train.data.dataset import DatasetError
 from train.grading.judgement import resampled_weights
 from train.grading.knees import GRADES
+from train.runs.arrays import Booleans, Doubles, Floats
 
 SCHEMA_VERSION: Literal[1] = 1
 BAND = 0.15  # knee widths to each side of the joint line
 GRID = 56
 SHUFFLED = 3
 RESAMPLES = 2000
-
-Heat = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Look:
     grade: int
     share: float
     band: tuple[float, float]
-    heat: Heat = field(repr=False, compare=False)
+    heat: Floats = field(repr=False, compare=False)
 
     @property
     def even(self) -> float:
@@ -178,7 +176,7 @@ def band_in(box: Box, joint: Joint) -> tuple[float, float]:
     return (upper - box.y0) / box.height, (lower - box.y0) / box.height
 
 
-def rows_in(band: tuple[float, float], rows: int) -> NDArray[np.float64]:
+def rows_in(band: tuple[float, float], rows: int) -> Doubles:
     """Share of each row of a map over the box that lies within the band, (rows,)."""
     edges = np.linspace(0, 1, rows + 1)
     overlap = np.minimum(edges[1:], band[1]) - np.maximum(edges[:-1], band[0])
@@ -224,7 +222,8 @@ def _shuffled_model(data: bytes, rng: np.random.Generator) -> bytes:
         if values.dtype == np.float32 and values.ndim > 1:
             shuffled = _by_column(values, rng) if values.ndim == 2 else _by_channel(values, rng)
             constant.CopyFrom(numpy_helper.from_array(shuffled, constant.name))
-    return model.SerializeToString()
+    shuffled_file: bytes = model.SerializeToString()
+    return shuffled_file
 
 
 def _shuffled_head(data: bytes, rng: np.random.Generator) -> bytes:
@@ -233,11 +232,11 @@ def _shuffled_head(data: bytes, rng: np.random.Generator) -> bytes:
     return buffer.getvalue()
 
 
-def _by_channel(values: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _by_channel(values: Floats, rng: np.random.Generator) -> Floats:
     return rng.permuted(values.reshape(len(values), -1), axis=1).reshape(values.shape)
 
 
-def _by_column(values: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _by_column(values: Floats, rng: np.random.Generator) -> Floats:
     return rng.permuted(values, axis=0)
 
 
@@ -249,14 +248,14 @@ def judge(bundle: Bundle, trained: Sequence[Look], shuffled: Sequence[Sequence[L
     return Saliency(SCHEMA_VERSION, bundle.manifest.name, bundle.digest, BAND, len(shuffled), tuple(rows))
 
 
-def _looks(grade: int, chosen: NDArray[np.bool_], trained: Sequence[Look], shuffled: Sequence[Sequence[Look]]) -> Looks:
+def _looks(grade: int, chosen: Booleans, trained: Sequence[Look], shuffled: Sequence[Sequence[Look]]) -> Looks:
     mine = np.array([one.share for one in trained])[chosen]
     others = np.array([[one.share for one in looks] for looks in shuffled]).mean(axis=0)[chosen]
     even = np.array([one.even for one in trained])[chosen]
     patients = np.array([one.patient for one in trained])[chosen]
     weights = np.concatenate([np.ones((1, len(mine))), resampled_weights(patients, count=RESAMPLES, seed=SEED)])
 
-    def mean(values: NDArray[np.float64]) -> Metric:
+    def mean(values: Doubles) -> Metric:
         return measured(weights @ values / weights.sum(axis=1))
 
     return Looks(

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.disturbances import Change, changes_of
 from benchmarks.engines import digests
@@ -24,6 +23,7 @@ from osteo_edge.images import reader
 from osteo_edge.joints import Joint
 from osteo_edge.labels import Status
 from osteo_edge.prediction import Prediction
+from train.runs.arrays import Doubles
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Told:
     """
 
     joints: tuple[Joint, ...]
-    probabilities: NDArray[np.float64]
+    probabilities: Doubles
     codes: tuple[str, ...]
 
 
@@ -48,7 +48,7 @@ class Pair:
         difference: (labels,) of the probabilities.
     """
 
-    difference: NDArray[np.float64]
+    difference: Doubles
     is_other_label: bool
     before: str
     after: str

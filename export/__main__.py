@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import click
 
 from export.errors import ExportError
 from export.portability.command import portability
+from export.progress import track
 from export.signing import keygen, sign
 from osteo_edge.errors import OsteoEdgeError
 
@@ -109,7 +110,7 @@ def plan(
             engines=tuple(engines) or ENGINE_NAMES,
             tuning_epochs=tuning_epochs,
         )
-        made = make_plan(task, _track)
+        made = make_plan(task, track)
         write_plan(made, output)
     click.echo("\n".join(_plan_summary(made)))
 
@@ -141,7 +142,7 @@ def measure(run_folder: Path, finder: Path, data: Path, plan_file: Path, output:
 
         source = load_source(run_folder)
         found = JointFinder.from_bytes(_read(finder, "--finder"))
-        write_measured(source, measure_source(source, read_plan(plan_file, source), found, data, track=_track), output)
+        write_measured(source, measure_source(source, read_plan(plan_file, source), found, data, track=track), output)
     click.echo(output)
 
 
@@ -227,7 +228,7 @@ def bundle(
             precisions=frozenset(precisions),
             evidence=read_evidence(portability=portability, latency=latency, stability=stability),
         )
-        exported = export_bundle(material, output, force=force, track=_track)
+        exported = export_bundle(material, output, force=force, track=track)
         if is_zipped:
             write_zip(exported.bundle, output.with_name(f"{output.name}.zip"))
     click.echo(_summary(exported))
@@ -266,11 +267,6 @@ def _read(path: Path, option: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ExportError(f"{path} cannot be read ({error.strerror}); check {option}") from error
-
-
-def _track(items: Sequence[Any], label: str) -> Iterator[Any]:
-    with click.progressbar(items, label=label.ljust(20), file=click.get_text_stream("stderr")) as bar:
-        yield from bar
 
 
 def _summary(exported: Any) -> str:

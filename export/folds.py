@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from export.errors import ExportError
 from export.graph import inference_form
@@ -21,6 +20,7 @@ from osteo_edge.decision.scores import mean_logits, softmax
 from osteo_edge.manifest import EngineName, InputSpec
 from train.fitting.fold_networks import FoldNetwork, load_fold_networks
 from train.judging.evaluate import compare
+from train.runs.arrays import Doubles, Integers
 from train.runs.scores import MODEL, Scores, read_scores
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ RESAMPLES = 2000
 SEED = 1
 COMPARED = ("macro_auc", "balanced_accuracy", "ece")
 
-Floats = NDArray[np.float64]
 # A fold's inference form, its ONNX file in fp32, what it takes and its training cases -> a model file.
 MakeFile = Callable[["keras.Model", bytes, InputSpec, Sequence[Case], frozenset[str]], bytes]
 
@@ -53,10 +52,10 @@ class FoldScores:
     """
 
     digests: tuple[str, ...]
-    logits: Floats = field(repr=False)
+    logits: Doubles = field(repr=False)
 
     @property
-    def probabilities(self) -> Floats:
+    def probabilities(self) -> Doubles:
         return softmax(self.logits)
 
 
@@ -76,7 +75,7 @@ class FoldBench:
         self._exact = {fold.fold: to_onnx(self._forms[fold.fold], fold.input) for fold in self._folds}
 
     @property
-    def labels(self) -> NDArray[np.int64]:
+    def labels(self) -> Integers:
         """(radiographs,) places in the labels, in the order of the scores."""
         return self._recorded.labels
 
@@ -100,7 +99,7 @@ class FoldBench:
         Raises:
             ExportError: a file cannot be made or run.
         """
-        by_digest: dict[str, Floats] = {}
+        by_digest: dict[str, Doubles] = {}
         for fold in self._folds:
             cases = self._cases[View(fold.region, fold.input)]
             data = make(self._forms[fold.fold], self._exact[fold.fold], fold.input, cases, fold.training)
@@ -129,7 +128,7 @@ def views_of(folds: Sequence[FoldNetwork]) -> list[View]:
     return list(dict.fromkeys(View(fold.region, fold.input) for fold in folds))
 
 
-def _answers(engine: EngineName, data: bytes, fold: FoldNetwork, cases: Sequence[Case]) -> dict[str, Floats]:
+def _answers(engine: EngineName, data: bytes, fold: FoldNetwork, cases: Sequence[Case]) -> dict[str, Doubles]:
     """Digest -> logits (labels,) of the held-back radiographs."""
     held_back = [case for case in cases if case.digest in fold.held_back and case.tensors]
     knees = np.concatenate([tensor for case in held_back for tensor in case.tensors])

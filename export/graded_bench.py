@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from export.errors import ExportError
 from export.folds import MOVED_TOLERANCE, RECORD_TOLERANCE, RESAMPLES, SEED, FoldScores, MakeFile
@@ -19,12 +18,11 @@ from osteo_edge.decision.scores import mean_logits, softmax
 from osteo_edge.manifest import ENGINE_NAMES, EngineName, Ensemble, Metric
 from train.grading.judgement import differences, resampled_weights, with_intervals
 from train.grading.knees import VALIDATION, GradedKnee
+from train.runs.arrays import Doubles, Integers
 from train.runs.folder import JUDGED_FILE, read_json
 
 if TYPE_CHECKING:
     from train.runs.folder import Run
-
-Floats = NDArray[np.float64]
 
 
 class GradedBench:
@@ -53,7 +51,7 @@ class GradedBench:
         self.fp32 = self._checked(self.score("onnxruntime", lambda form, exact, spec, cases, training: exact))
 
     @property
-    def labels(self) -> NDArray[np.int64]:
+    def labels(self) -> Integers:
         """(knees,) grades."""
         return np.array([knee.grade for knee in self._knees])
 
@@ -75,7 +73,7 @@ class GradedBench:
         """Both forms' figures and their paired difference, with 95 % intervals by patient."""
         return self.compare(self.fp32.probabilities, reduced.probabilities)
 
-    def compare(self, fp32: Floats, other: Floats) -> FoldFigures:
+    def compare(self, fp32: Doubles, other: Doubles) -> FoldFigures:
         """As ``figures``, of any probabilities (knees, grades) of these knees."""
         grades, patients = self.labels, np.array([knee.patient for knee in self._knees])
         weights = resampled_weights(patients, count=RESAMPLES, seed=SEED)
@@ -96,7 +94,7 @@ class GradedBench:
             )
         return scores
 
-    def _recorded(self) -> Floats:
+    def _recorded(self) -> Doubles:
         """(knees, grades) logits as judging recorded them, divided by the temperature."""
         knees = read_json(self._run.folder / JUDGED_FILE)["knees"]
         assert self._run.calibration is not None
@@ -109,7 +107,7 @@ class GradedBench:
 
 def judge_together(
     ensemble: Ensemble, benches: Mapping[str, GradedBench], scores: Mapping[str, Mapping[EngineName, FoldScores]]
-) -> dict[EngineName, FoldFigures]:
+) -> dict[str, FoldFigures]:
     """All members together in int8, for each engine that every member has such a file for.
 
     Args:
@@ -118,7 +116,7 @@ def judge_together(
     """
     bench = next(iter(benches.values()))
     fp32 = _combined(ensemble, [one.fp32 for one in benches.values()])
-    found: dict[EngineName, FoldFigures] = {}
+    found: dict[str, FoldFigures] = {}
     for engine in ENGINE_NAMES:
         of_members = [scores[name][engine] for name in benches if engine in scores[name]]
         if len(of_members) == len(benches):
@@ -126,7 +124,7 @@ def judge_together(
     return found
 
 
-def _combined(ensemble: Ensemble, members: Sequence[FoldScores]) -> Floats:
+def _combined(ensemble: Ensemble, members: Sequence[FoldScores]) -> Doubles:
     """(knees, grades) probabilities of the ensemble."""
     if len({one.digests for one in members}) != 1:
         raise ExportError("the members were judged on different knees; judge them again (python -m train judge-grades)")

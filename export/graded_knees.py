@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from export.progress import Track
 from export.quantization.representative import MAX_REPRESENTATIVE_PICTURES
-from export.radiographs import Case, Track, View, by_view, case_of, read_cases
+from export.radiographs import Case, View, by_view, case_of, read_cases
 from export.source import Source
 from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.radiograph import Radiograph

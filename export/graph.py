@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from export.errors import ExportError
+from train.runs.arrays import Floats
 
 if TYPE_CHECKING:
     import keras
@@ -30,7 +30,7 @@ FEATURES = "features"
 
 _LAST_DIGITS = 1e-6
 
-Weights = list[NDArray[np.float32]]
+Weights = list[Floats]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def find_head(form: keras.Model) -> keras.layers.Dense:
     return heads[0]
 
 
-def head_weights(form: keras.Model) -> NDArray[np.float32]:
+def head_weights(form: keras.Model) -> Floats:
     """Kernel of the linear head, (C, labels) float32."""
     return np.asarray(find_head(form).kernel, np.float32)
 
@@ -202,7 +202,7 @@ def _inference_weights(layer: keras.Layer, folded: keras.Model, layout: Layout) 
     return [scaled_kernel(layer, factor).astype(np.float32), (offset + bias).astype(np.float32)]
 
 
-def _settle_kernel(array: NDArray[np.float32]) -> NDArray[np.float32]:
+def _settle_kernel(array: Floats) -> Floats:
     """A kernel of values of half precision but for their last digits, as just these; others, and vectors, as they are."""
     if array.ndim < 2:
         return array

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,22 +17,22 @@ from export.errors import ExportError
 from export.graded_knees import read_source_cases
 from export.graph import inference_form
 from export.plans import MemberPlan, Recipe, SourcePlan, digest_of
+from export.progress import Track
 from export.quantization import Exact, Maker, Measured, RepresentativeSet, integers, representative_set
-from export.quantization.records import Floats, Limits
+from export.quantization.records import Limits
 from export.radiographs import Case, View
 from export.source import Source
 from osteo_edge.errors import ManifestError
 from osteo_edge.records import parse_json, parse_record, to_plain
 from osteo_edge.storage import write_file
+from train.runs.arrays import Floats
 
 if TYPE_CHECKING:
     from osteo_edge.finder.joint_finder import JointFinder
     from train.runs.folder import Run
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 _RECORD, _GRID, _SCALE = "record", "/grid", "/scale"
-
-Track = Callable[[Sequence[Any], str], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ def write_measured(source: Source, members: Mapping[str, MeasuredMember], path: 
         record[name] = _Member(digest_of(run), _Set(chosen.pictures, chosen.knees, chosen.digests_sha256), tuple(files))
     text = json.dumps(to_plain(_Record(SCHEMA_VERSION, record)), sort_keys=True)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{_RECORD: np.frombuffer(text.encode(), np.uint8)}, **arrays)
+    held = {_RECORD: np.frombuffer(text.encode(), np.uint8), **arrays}
+    np.savez_compressed(buffer, **held)  # type: ignore[arg-type]  # taken for ``allow_pickle``
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, buffer.getvalue())

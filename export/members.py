@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from export.errors import ExportError
 from export.graph import head_weights, inference_form
@@ -25,16 +22,17 @@ from export.parity import (
 )
 from export.planning import knees_of_training
 from export.plans import Agreement, MemberPlan, Reduced
+from export.progress import Track
 from export.quantization import AgreementBench, Exact, Maker, RepresentativeSet, representative_set
 from export.radiographs import Case, knees
 from export.to_litert import to_litert
 from osteo_edge.decision.scores import mean_logits, softmax
 from osteo_edge.manifest import EngineName, InputSpec
+from train.runs.arrays import Doubles, Floats
 
 if TYPE_CHECKING:
     from train.runs.folder import Run
 
-Track = Callable[[Sequence[Any], str], Iterable[Any]]
 
 EXTENSIONS: Mapping[EngineName, str] = {"onnxruntime": "onnx", "litert": "tflite"}
 
@@ -53,7 +51,7 @@ class ModelFile:
     precision: str
     data: bytes = field(repr=False)
     comparison: Comparison
-    reference: NDArray[np.float64]
+    reference: Doubles
     agreement: Agreement | None = None
 
     def path(self, member: str) -> str:
@@ -75,7 +73,7 @@ class ExportedMember:
     name: str
     backbone: str
     files: tuple[ModelFile, ...]
-    head: NDArray[np.float32] = field(repr=False)
+    head: Floats = field(repr=False)
     inference_form: Comparison
     plan: MemberPlan | None = None
     representative: RepresentativeSet | None = None
@@ -91,9 +89,9 @@ class Bench:
     """What every file is judged on: all knees of the pictures at hand, the reference's answers, and the reference picture."""
 
     spec: InputSpec
-    knees: NDArray[np.float32]
+    knees: Floats
     expected: Answers
-    head: NDArray[np.float32]
+    head: Floats
     reference: Case
 
     def judge(self, engine: EngineName, precision: str, data: bytes, agreement: Agreement | None = None) -> ModelFile:

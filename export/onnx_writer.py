@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.errors import ExportError
 from export.graph import FEATURES, INPUT_NAME, LOGITS, same_padding
+from train.runs.arrays import Floats
 
 if TYPE_CHECKING:
     import keras
@@ -148,7 +149,7 @@ def _depthwise(writer: _Writer, layer: keras.Layer, sources: list[Value]) -> Wri
     return _convolve(writer, layer, sources[0], spread, groups=channels)
 
 
-def _convolve(writer: _Writer, layer: keras.Layer, value: Value, kernel: NDArray[np.float32], *, groups: int) -> Written:
+def _convolve(writer: _Writer, layer: keras.Layer, value: Value, kernel: Floats, *, groups: int) -> Written:
     value = writer.as_layout(value, "NCHW")
     inputs = [value.name, writer.floats(kernel)]
     if layer.use_bias:

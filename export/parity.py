@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from export.errors import ExportError
 from export.graph import FEATURES, INPUT_NAME, LOGITS
 from osteo_edge.decision.scores import softmax
 from osteo_edge.errors import OsteoEdgeError
+from train.runs.arrays import Doubles, Floats
 
 if TYPE_CHECKING:
     import keras
@@ -48,12 +48,12 @@ class Comparison:
 class Answers:
     """What a network says of N knees: probabilities (N, labels) float64 and the mean feature map (N, C) float32."""
 
-    probabilities: NDArray[np.float64]
-    pooled: NDArray[np.float32]
-    logits: NDArray[np.float32]
+    probabilities: Doubles
+    pooled: Floats
+    logits: Floats
 
 
-def compare(reference: NDArray[np.float64], answers: NDArray[np.float64]) -> Comparison:
+def compare(reference: Doubles, answers: Doubles) -> Comparison:
     """Compare two arrays of probabilities, (N, labels) each.
 
     Raises:
@@ -75,7 +75,7 @@ def compare(reference: NDArray[np.float64], answers: NDArray[np.float64]) -> Com
     )
 
 
-def run_network(network: keras.Model, knees: NDArray[np.float32]) -> Answers:
+def run_network(network: keras.Model, knees: Floats) -> Answers:
     """The Keras network's answers for knees (N, H, W, 1)."""
     batches = [network(knees[start : start + _BATCH], training=False) for start in range(0, len(knees), _BATCH)]
     logits = np.concatenate([np.asarray(batch[LOGITS]) for batch in batches])
@@ -83,7 +83,7 @@ def run_network(network: keras.Model, knees: NDArray[np.float32]) -> Answers:
     return Answers(softmax(logits), pooled, logits)
 
 
-def run_file(engine_name: EngineName, model: bytes, knees: NDArray[np.float32], *, spec: InputSpec, what: str) -> Answers:
+def run_file(engine_name: EngineName, model: bytes, knees: Floats, *, spec: InputSpec, what: str) -> Answers:
     """An exported file's answers for knees (N, H, W, 1), through the runtime's own engine.
 
     Raises:
@@ -115,7 +115,7 @@ def require_parity(comparison: Comparison, *, tolerance: float, what: str) -> Co
     return comparison
 
 
-def require_linear_head(answers: Answers, head: NDArray[np.float32], *, what: str) -> None:
+def require_linear_head(answers: Answers, head: Floats, *, what: str) -> None:
     """Check logits = mean over the map of features @ head + bias, on which the runtime's saliency stands.
 
     Raises:

@@ -19,9 +19,10 @@ from export.evaluation import Evaluation, evaluate
 from export.evidence import Evidence
 from export.graded_knees import read_source_cases
 from export.measured import MeasuredMember
-from export.members import ExportedMember, ModelFile, Track, export_member
+from export.members import ExportedMember, ModelFile, export_member
 from export.origin import origin_of
 from export.plans import MemberPlan, SourcePlan
+from export.progress import Track
 from export.question_card import QuestionCard, read_question_card
 from export.radiographs import Case, View, draw_cases, read_case, read_cases
 from export.source import Source

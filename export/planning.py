@@ -5,13 +5,10 @@ The search is long; what it found is a file of its own (``plan.json``), from whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from export.folds import FoldBench, FoldScores, MakeFile, compare_forms, views_of
 from export.graded_bench import GradedBench, judge_together
@@ -32,6 +29,7 @@ from export.plans import (
     SourcePlan,
     digest_of,
 )
+from export.progress import Track
 from export.quantization import AgreementBench, Exact, Maker, make, representative_set, search
 from export.radiographs import Case, View, knees, read_cases
 from export.source import Source
@@ -42,15 +40,13 @@ from train.data.dataset import Dataset, read_dataset
 from train.fitting.fold_networks import FoldNetwork, load_fold_networks
 from train.grading.knees import read_index
 from train.judging.evaluate import reliability
+from train.runs.arrays import Doubles, Floats, Integers
 from train.runs.scores import MODEL, read_scores
 
 if TYPE_CHECKING:
     import keras
 
     from train.runs.folder import Run
-
-
-Track = Callable[[Sequence[Any], str], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -103,7 +99,7 @@ class Bench(Protocol):
     """What reduced forms are judged on: fold by fold, or on a validation part."""
 
     @property
-    def labels(self) -> NDArray[np.int64]: ...
+    def labels(self) -> Integers: ...
 
     @property
     def fp32(self) -> FoldScores: ...
@@ -171,7 +167,7 @@ def _by_recipe(recipe: Recipe) -> MakeFile:
     return make_file
 
 
-def knees_of_training(cases: Sequence[Case], training: frozenset[str]) -> NDArray[np.float32]:
+def knees_of_training(cases: Sequence[Case], training: frozenset[str]) -> Floats:
     """What quantization-aware fine-tuning sees: every knee of the training radiographs, and no other."""
     return knees(case for case in cases if case.digest in training)
 
@@ -212,7 +208,7 @@ def _verdict(
     return Reduced(engine, precision, recipe, len(data), agreement, figures, bins, is_accepted)
 
 
-def bins_of(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> tuple[Bin, ...]:
+def bins_of(labels: Integers, probabilities: Doubles) -> tuple[Bin, ...]:
     """A reliability diagram's bins, four digits each."""
     return tuple(Bin(*(round(value, 4) for value in one)) for one in reliability(labels, probabilities))
 

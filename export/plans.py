@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from export.source import Source
     from train.runs.folder import Run
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 Method = Literal["dynamic", "static"]
 Ranges = Literal["minmax", "p99.99", "p99.9", "least_error"]
 Preference = Literal["size", "speed"]

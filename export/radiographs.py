@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from export.errors import ExportError
+from export.progress import Track
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.images import reader
@@ -19,10 +18,8 @@ from osteo_edge.images.preprocess import prepare_knee
 from osteo_edge.joints import Joint
 from osteo_edge.manifest import InputSpec, RegionProfile
 from osteo_edge.radiograph import Radiograph
+from train.runs.arrays import Floats
 from train.synthetic import render, sample_case
-
-Track = Callable[[Sequence[Any], str], Iterable[Any]]
-Probabilities = NDArray[np.float64]
 
 DRAWN = 30
 _FIRST_SEED = 1000  # the reference picture has the first ones
@@ -36,9 +33,10 @@ class View:
     region: RegionProfile
     input: InputSpec
 
-    def prepare(self, radiograph: Radiograph, joints: Sequence[Joint]) -> tuple[NDArray[np.float32], ...]:
+    def prepare(self, radiograph: Radiograph, joints: Sequence[Joint]) -> tuple[Floats, ...]:
         """One (1, H, W, 1) float32 a joint."""
-        return tuple(prepare_knee(radiograph.pixels, joint, self.region, self.input) for joint in joints)
+        shown = (prepare_knee(radiograph.pixels, joint, self.region, self.input) for joint in joints)
+        return tuple(np.asarray(one, np.float32) for one in shown)
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Case:
     name: str
     digest: str
     joints: tuple[Joint, ...]
-    tensors: tuple[NDArray[np.float32], ...] = field(repr=False)
+    tensors: tuple[Floats, ...] = field(repr=False)
 
 
 def find_pictures(folder: Path) -> tuple[Path, ...]:
@@ -126,6 +124,6 @@ def case_of(radiograph: Radiograph, name: str, finder: JointFinder, views: Seque
     return {view: Case(name, radiograph.digest, joints, view.prepare(radiograph, joints)) for view in views}
 
 
-def knees(cases: Iterable[Case]) -> NDArray[np.float32]:
+def knees(cases: Iterable[Case]) -> Floats:
     """The knees of all cases in order, (N, H, W, 1) float32."""
     return np.concatenate([tensor for case in cases for tensor in case.tensors])

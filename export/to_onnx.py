@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from export.errors import ExportError
 from export.onnx_writer import write_graph
+from train.runs.arrays import Integers
 
 if TYPE_CHECKING:
     import keras
@@ -55,9 +55,7 @@ def _shape(value: onnx.ValueInfoProto) -> list[int]:
     return [one.dim_value for one in value.type.tensor_type.shape.dim]
 
 
-def _concatenations(
-    pad: onnx.NodeProto, shape: list[int], amounts: NDArray[np.int64], graph: onnx.GraphProto
-) -> list[onnx.NodeProto]:
+def _concatenations(pad: onnx.NodeProto, shape: list[int], amounts: Integers, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     """The same zeros around the tensor, axis by axis; they become initialisers of the graph."""
     nodes: list[onnx.NodeProto] = []
     size, current, rank = list(shape), pad.input[0], len(shape)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.graded.films import GradedFilm
 from osteo_edge import OsteoPredictor
@@ -16,6 +15,7 @@ from osteo_edge.bundle import Bundle, open_bundle
 from osteo_edge.labels import Status
 from osteo_edge.prediction import Prediction
 from train.grading.knees import GRADES
+from train.runs.arrays import Booleans, Doubles, Integers
 
 QUESTION = "osteoarthritis"
 
@@ -32,24 +32,24 @@ class Answers:
         knees: joints that were found.
     """
 
-    probabilities: NDArray[np.float64]
-    is_in_set: NDArray[np.bool_]
+    probabilities: Doubles
+    is_in_set: Booleans
     codes: tuple[str, ...]
     refusals: tuple[str, ...]
     knees: tuple[int, ...]
 
     @property
-    def is_answered(self) -> NDArray[np.bool_]:
+    def is_answered(self) -> Booleans:
         """(N,)"""
         return np.array([not refusal for refusal in self.refusals])
 
     @property
-    def is_reported(self) -> NDArray[np.bool_]:
+    def is_reported(self) -> Booleans:
         """(N,)"""
         return np.array([bool(code) for code in self.codes])
 
     @property
-    def named(self) -> NDArray[np.int64]:
+    def named(self) -> Integers:
         """The likeliest grade, (N,); -1 where the picture was refused."""
         likeliest = np.nan_to_num(self.probabilities, nan=-1.0).argmax(axis=1)
         return np.where(self.is_answered, likeliest, -1)

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.graded.asking import Answers
 from benchmarks.graded.films import GradedSet
@@ -20,9 +19,7 @@ from osteo_edge.questions import Question
 from train.grading.judgement import resampled_weights, weighted_figures
 from train.grading.knees import GRADES
 from train.judging.evaluate import interval
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+from train.runs.arrays import Booleans, Doubles
 
 FIGURES = ("quadratic_kappa", "accuracy", "balanced_accuracy", "auc_definite", "ece")
 SEED = 1
@@ -63,17 +60,17 @@ class Changes:
     crossed: int
 
 
-def draws(of: GradedSet, *, resamples: int) -> Floats:
+def draws(of: GradedSet, *, resamples: int) -> Doubles:
     """Weights (1 + resamples, pictures): every picture once, then as many patients as there are drawn with replacement."""
     return np.concatenate([np.ones((1, len(of.films))), resampled_weights(of.patients, count=resamples, seed=SEED)])
 
 
-def of_all(of: GradedSet, answers: Answers, weights: Floats) -> dict[str, Metric]:
+def of_all(of: GradedSet, answers: Answers, weights: Doubles) -> dict[str, Metric]:
     """Each figure with its 95 % interval."""
     return {name: measured(values) for name, values in _drawn(of, answers, weights).items()}
 
 
-def of_answered(of: GradedSet, answers: Answers, weights: Floats) -> dict[str, Metric]:
+def of_answered(of: GradedSet, answers: Answers, weights: Doubles) -> dict[str, Metric]:
     """Likewise of the answered pictures alone; empty where some grade has none of them."""
     kept = answers.is_answered
     if len(set(of.grades[kept].tolist())) < GRADES:
@@ -83,13 +80,13 @@ def of_answered(of: GradedSet, answers: Answers, weights: Floats) -> dict[str, M
     return {name: measured(drawn[name]) for name in FIGURES}
 
 
-def difference(of: GradedSet, reduced: Answers, full: Answers, weights: Floats) -> dict[str, Metric]:
+def difference(of: GradedSet, reduced: Answers, full: Answers, weights: Doubles) -> dict[str, Metric]:
     """Reduced less full precision of all pictures, paired."""
     drawn, others = _drawn(of, reduced, weights), _drawn(of, full, weights)
     return {name: measured(drawn[name] - others[name]) for name in drawn}
 
 
-def sets_of(of: GradedSet, answers: Answers, asked: Question, weights: Floats) -> Sets:
+def sets_of(of: GradedSet, answers: Answers, asked: Question, weights: Doubles) -> Sets:
     holds = answers.is_in_set[np.arange(len(of.films)), of.grades]
     answered, reported = answers.is_answered, answers.is_reported
     is_wrong = np.array([bool(code) and code != true for code, true in zip(answers.codes, true_codes(of, asked), strict=True)])
@@ -124,7 +121,7 @@ def refusals_by_code(answers: Answers) -> dict[str, int]:
     return dict(sorted(Counter(code for code in answers.refusals if code).items()))
 
 
-def share(part: Flags, whole: Flags, weights: Floats) -> Metric:
+def share(part: Booleans, whole: Booleans, weights: Doubles) -> Metric:
     """Share of ``whole`` (pictures,) that is ``part``; resamples without any of ``whole`` are left out, and 0 of nothing."""
     of, among = weights @ part, weights @ whole
     if among[0] == 0:
@@ -132,7 +129,7 @@ def share(part: Flags, whole: Flags, weights: Floats) -> Metric:
     return measured(of[among > 0] / among[among > 0])
 
 
-def measured(values: Floats) -> Metric:
+def measured(values: Doubles) -> Metric:
     """The first value with the 95 % interval of the others, six digits each.
 
     Resamples of a small set that lack one side of a comparison have no such figure, and are left out.
@@ -141,7 +138,7 @@ def measured(values: Floats) -> Metric:
     return Metric(*(round(one, 6) for one in (found.value, found.low, found.high)))
 
 
-def _drawn(of: GradedSet, answers: Answers, weights: Floats) -> Mapping[str, Floats]:
+def _drawn(of: GradedSet, answers: Answers, weights: Doubles) -> Mapping[str, Doubles]:
     answered = answers.is_answered[:, np.newaxis]
     scores = np.where(answered, answers.probabilities, of.class_shares)
     with np.errstate(invalid="ignore"):

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from train.data.dataset import DatasetError
 from train.grading.knees import GRADES, INDEX_FILE, TRAINING, VALIDATION, read_index
+from train.runs.arrays import Doubles, Integers, Words
 
 _FOLDER_COLUMNS = {"file", "kl_folder", "sha256"}
 
@@ -43,15 +43,15 @@ class GradedSet:
     """
 
     films: tuple[GradedFilm, ...]
-    class_shares: NDArray[np.float64]
+    class_shares: Doubles
     ungraded: int = 0
 
     @property
-    def grades(self) -> NDArray[np.int64]:
+    def grades(self) -> Integers:
         return np.array([film.grade for film in self.films])
 
     @property
-    def patients(self) -> NDArray[np.str_]:
+    def patients(self) -> Words:
         return np.array([film.patient for film in self.films])
 
 
@@ -66,7 +66,7 @@ def read_validation(folder: Path) -> GradedSet:
     return GradedSet(tuple(films), class_shares([knee.grade for knee in knees if knee.part == TRAINING]))
 
 
-def read_external(folder: Path, shares: NDArray[np.float64]) -> GradedSet:
+def read_external(folder: Path, shares: Doubles) -> GradedSet:
     """Knees whose index names, in place of a grade, the folder of it that other readers sorted them into.
 
     Nothing is said of patients, so each picture counts as one.
@@ -92,9 +92,9 @@ def read_external(folder: Path, shares: NDArray[np.float64]) -> GradedSet:
     return GradedSet(graded, shares, len(films) - len(graded))
 
 
-def class_shares(grades: Sequence[int]) -> NDArray[np.float64]:
+def class_shares(grades: Sequence[int]) -> Doubles:
     """Share of each grade, (grades,)."""
-    return np.bincount(grades, minlength=GRADES) / len(grades)  # type: ignore[no-any-return]
+    return np.bincount(grades, minlength=GRADES) / len(grades)
 
 
 def _film(folder: Path, row: dict[str, str], where: str) -> GradedFilm | None:

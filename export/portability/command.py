@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from export.errors import ExportError
+from export.progress import track
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.storage import write_file
 
@@ -42,7 +42,7 @@ def portability(folder: str, data: Path, output: Path, arm64: Path | None, arm64
 
     try:
         machine = Arm64(arm64, arm64_cpu, arm64_seconds) if arm64 else None
-        found = compare(open_bundle(folder), data, track=_track, arm64=machine)
+        found = compare(open_bundle(folder), data, track=track, arm64=machine)
         _write(output, to_json(to_plain(found)))
     except (ExportError, OsteoEdgeError) as error:
         raise click.ClickException(str(error)) from error
@@ -80,8 +80,3 @@ def _figures(row: Any) -> str:
         f"{row.knees} knees, off by at most {row.max_difference:.1e}, mean {row.mean_difference:.1e}; "
         f"same label {row.same_label:.2%}, or too close to tell {row.agreement:.2%}"
     )
-
-
-def _track(items: Sequence[Any], label: str) -> Iterator[Any]:
-    with click.progressbar(items, label=label.ljust(20), file=sys.stderr) as bar:
-        yield from bar

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from export import radiographs
 from export.errors import ExportError
@@ -22,6 +21,7 @@ from export.parity import MIN_MARGIN
 from export.portability import places
 from export.portability.places import EXACT_SUM, Place
 from export.portability.records import SCHEMA_VERSION, Environment, Flip, Form, Portability, Row, Tolerances
+from export.progress import Track
 from export.radiographs import Case, View
 from osteo_edge.bundle import Bundle
 from osteo_edge.decision.scores import softmax
@@ -29,8 +29,7 @@ from osteo_edge.device import processor
 from osteo_edge.engines.select import available_threads
 from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.manifest import EngineName, Precision
-
-Track = Callable[[Sequence[Any], str], Iterable[Any]]
+from train.runs.arrays import Doubles, Integers
 
 # int8's mean with AVX-512 hidden: files that do not saturate stay five times below or are equal; ConvNeXt-Tiny with 8-bit
 # weights, which do, lies at 6e-3, and by its labels alone it would pass, since its classes lie close together. On arm64 nothing
@@ -67,8 +66,8 @@ class ModelFile:
 class Answers:
     """Probabilities (knees, labels) for the knees with these numbers, and what the program said of itself."""
 
-    order: NDArray[np.int64]
-    probabilities: NDArray[np.float64]
+    order: Integers
+    probabilities: Doubles
     report: Mapping[str, Any]
 
 
@@ -191,7 +190,7 @@ def judge(file: ModelFile, form: Form, native: Answers, here: Answers, knees: Se
     )
 
 
-def _flip(knee: tuple[str, int], margin: float, native: NDArray[np.float64], here: NDArray[np.float64]) -> Flip:
+def _flip(knee: tuple[str, int], margin: float, native: Doubles, here: Doubles) -> Flip:
     return Flip(knee[0], knee[1], round(margin, 5), _plain(native), _plain(here))
 
 
@@ -200,13 +199,13 @@ def fault(file: ModelFile, form: Form, reason: str) -> Row:
     return Row(form, file.path, file.engine, file.precision, 0, 0.0, 0.0, 0.0, 0.0, (), False, reason)
 
 
-def margins(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+def margins(probabilities: Doubles) -> Doubles:
     """Likeliest class less the second, (N,)."""
     ordered = np.sort(probabilities, axis=1)
     return np.asarray(ordered[:, -1] - ordered[:, -2])
 
 
-def _plain(probabilities: NDArray[np.float64]) -> tuple[float, ...]:
+def _plain(probabilities: Doubles) -> tuple[float, ...]:
     return tuple(round(float(value), 5) for value in probabilities)
 
 
@@ -266,7 +265,7 @@ def _measure_arm64(
     if place is None:
         return _absent("arm64", "not_compared", "no emulated machine was given (--arm64)"), []
 
-    def doubtful_first(native: Answers) -> NDArray[np.int64]:
+    def doubtful_first(native: Answers) -> Integers:
         return np.argsort(margins(native.probabilities), kind="stable")
 
     return _measure(material, place, place.changed, doubtful_first, track, f"arm64, {place.processor.model}", limits)
@@ -276,7 +275,7 @@ def _measure(
     material: _Material,
     place: Place,
     proof: str,
-    order_of: Callable[[Answers], NDArray[np.int64]],
+    order_of: Callable[[Answers], Integers],
     track: Track,
     label: str,
     limits: Arm64 | None = None,
@@ -294,9 +293,7 @@ def _measure(
     return _environment(place, reports, proof), rows
 
 
-def _answers(
-    material: _Material, place: Place, file: ModelFile, order: NDArray[np.int64], limits: Arm64 | None = None
-) -> Answers:
+def _answers(material: _Material, place: Place, file: ModelFile, order: Integers, limits: Arm64 | None = None) -> Answers:
     target = material.folder / "answers.npy"
     job = {
         "engine": file.engine,

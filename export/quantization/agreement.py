@@ -6,19 +6,17 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from export.errors import ExportError
 from export.parity import MIN_MARGIN, run_file
 from export.plans import Agreement, Flip
-from export.quantization.records import Exact, Floats
+from export.quantization.records import Exact
 from export.radiographs import Case
 from osteo_edge.manifest import EngineName
+from train.runs.arrays import Doubles, Floats, Integers
 
 QUICK_KNEES = 96
 _FLOOR = 1e-3  # under which a probability's logarithm says nothing
-
-Probabilities = NDArray[np.float64]
 
 
 class AgreementBench:
@@ -39,7 +37,7 @@ class AgreementBench:
         self._quick = np.unique(np.linspace(0, len(self._places) - 1, min(QUICK_KNEES, len(self._places))).round().astype(int))
 
     @cached_property
-    def fp32(self) -> Probabilities:
+    def fp32(self) -> Doubles:
         """(knees, labels)."""
         return run_file("onnxruntime", self.exact.onnx, self.knees, spec=self.exact.spec, what="the fp32 file").probabilities
 
@@ -51,15 +49,13 @@ class AgreementBench:
         """On a fixed part of the knees."""
         return self._judge(engine, data, self._quick)
 
-    def _judge(self, engine: EngineName, data: bytes, chosen: NDArray[np.int64]) -> Agreement:
+    def _judge(self, engine: EngineName, data: bytes, chosen: Integers) -> Agreement:
         answers = run_file(engine, data, self.knees[chosen], spec=self.exact.spec, what=f"the int8 file for {engine}")
         places = [self._places[place] for place in chosen]
         return agreement_of(self.fp32[chosen], answers.probabilities, places, self._labels)
 
 
-def agreement_of(
-    fp32: Probabilities, reduced: Probabilities, places: Sequence[tuple[str, int]], labels: Sequence[str]
-) -> Agreement:
+def agreement_of(fp32: Doubles, reduced: Doubles, places: Sequence[tuple[str, int]], labels: Sequence[str]) -> Agreement:
     """Compare the probabilities (knees, labels) of two files.
 
     Args:
@@ -97,23 +93,23 @@ def agreement_of(
     )
 
 
-def relative_error(fp32: Probabilities, reduced: Probabilities) -> float:
+def relative_error(fp32: Doubles, reduced: Doubles) -> float:
     """L2 norm of the error of centred log-probabilities, by that of fp32's own."""
     exact, other = _centred_logs(fp32), _centred_logs(reduced)
     return float(np.linalg.norm(other - exact) / max(float(np.linalg.norm(exact)), 1e-12))
 
 
-def _centred_logs(probabilities: Probabilities) -> Probabilities:
+def _centred_logs(probabilities: Doubles) -> Doubles:
     logs = np.log(np.clip(probabilities, _FLOOR, None))
     return np.asarray(logs - logs.mean(axis=1, keepdims=True))
 
 
-def _margins(probabilities: Probabilities) -> Probabilities:
+def _margins(probabilities: Doubles) -> Doubles:
     ordered = np.sort(probabilities, axis=1)
     return np.asarray(ordered[:, -1] - ordered[:, -2])
 
 
-def _named(labels: Sequence[str], probabilities: Probabilities) -> dict[str, float]:
+def _named(labels: Sequence[str], probabilities: Doubles) -> dict[str, float]:
     return dict(zip(labels, (round(value, 4) for value in probabilities.tolist()), strict=True))
 
 

@@ -20,9 +20,10 @@ from export.graph import FEATURES, LOGITS, find_head
 from export.plans import Ranges, Recipe
 from export.quantization import integers, litert
 from export.quantization.groups import quantizable
-from export.quantization.ranges import BINS, LEVELS, Histogram, Limits
-from export.quantization.records import Exact, Floats
+from export.quantization.ranges import BINS, LEVELS, Histogram
+from export.quantization.records import Exact, Limits
 from export.quantization.rounding import layers_of
+from train.runs.arrays import Floats
 
 if TYPE_CHECKING:
     import keras

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
-
 import onnx
 
 from export.plans import GroupDamage, Method, Recipe
+from export.progress import Track
 from export.quantization.agreement import AgreementBench
 from export.quantization.making import Maker
 from export.quantization.wiring import Wiring
-
-Track = Callable[[Sequence[Any], str], Iterable[Any]]
 
 
 def group_damages(maker: Maker, bench: AgreementBench, *, track: Track) -> tuple[GroupDamage, ...]:

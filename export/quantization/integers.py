@@ -18,6 +18,7 @@ from export.errors import ExportError
 from export.quantization.ranges import LEVELS
 from export.quantization.records import Limits
 from export.quantization.wiring import Wiring, attribute
+from train.runs.arrays import Floats
 
 Step = tuple[np.float32, np.uint8]  # scale and zero point
 
@@ -57,11 +58,11 @@ class Activations:
     taken: Mapping[str, Step]
     readers: frozenset[str]
 
-    def after(self, tensor: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def after(self, tensor: str, values: Floats) -> Floats:
         """What everybody reads of a tensor."""
         return _imitate(values, self.given[tensor]) if tensor in self.given else values
 
-    def before(self, node: onnx.NodeProto, tensor: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def before(self, node: onnx.NodeProto, tensor: str, values: Floats) -> Floats:
         """What ``node`` reads of a tensor."""
         return _imitate(values, self.taken[tensor]) if node.name in self.readers and tensor in self.taken else values
 
@@ -178,7 +179,7 @@ def with_tanh_gelu(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def seven_bits(kernel: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def seven_bits(kernel: Floats, axis: int) -> tuple[NDArray[np.int8], Floats]:
     """Integers of -64 to 64 and their scale for each index of ``axis``."""
     others = tuple(other for other in range(kernel.ndim) if other != axis)
     scale = (np.abs(kernel).max(axis=others) / MAX_WEIGHT).astype(np.float32)
@@ -254,7 +255,7 @@ def _step(name: str, wiring: Wiring, sites: Sites, limits: Callable[[str], Limit
     return scale, np.uint8(np.clip(np.rint(-low / scale), 0, LEVELS))
 
 
-def _imitate(values: NDArray[np.float32], step: Step) -> NDArray[np.float32]:
+def _imitate(values: Floats, step: Step) -> Floats:
     scale, zero = step
     levels = np.rint(values / scale)
     return np.asarray(np.clip(levels, -float(zero), LEVELS - float(zero)) * scale, np.float32)
@@ -302,12 +303,12 @@ def _take_integers(
             node.input[place] = f"{name}/rounded"
 
 
-def _enough_for_bias(scale: NDArray[np.float32], bias: NDArray[np.generic], step: np.float32) -> NDArray[np.float32]:
+def _enough_for_bias(scale: Floats, bias: NDArray[np.generic], step: np.float32) -> Floats:
     """Scales of a kernel, coarser where the bias would not fit 32 bits."""
     return np.maximum(scale, np.abs(np.asarray(bias, np.float32)) / (step * np.float32(_MAX_BIAS)))
 
 
-def _weights(name: str, integers: NDArray[np.int8], scale: NDArray[np.float32], draft: _Draft) -> str:
+def _weights(name: str, integers: NDArray[np.int8], scale: Floats, draft: _Draft) -> str:
     inputs = [
         draft.constant(f"{name}/weights/integers", integers),
         draft.constant(f"{name}/weights/scale", scale),
@@ -316,7 +317,7 @@ def _weights(name: str, integers: NDArray[np.int8], scale: NDArray[np.float32], 
     return draft.add("DequantizeLinear", inputs, f"{name}/weights", axis=0)
 
 
-def _bias(name: str, bias: NDArray[np.generic], scale: NDArray[np.float32], draft: _Draft) -> str:
+def _bias(name: str, bias: NDArray[np.generic], scale: Floats, draft: _Draft) -> str:
     inputs = [
         draft.constant(f"{name}/bias/integers", np.rint(np.asarray(bias, np.float64) / scale).astype(np.int32)),
         draft.constant(f"{name}/bias/scale", scale.astype(np.float32)),

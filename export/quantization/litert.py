@@ -17,11 +17,10 @@ from export.graph import INPUT_NAME
 from export.quantization.records import RepresentativeSet
 from export.to_litert import SIGNATURE, require_builtin_operators, save_form, to_litert
 from osteo_edge.manifest import InputSpec
+from train.runs.arrays import Floats
 
 if TYPE_CHECKING:
     import keras
-
-    from export.quantization.records import Floats
 
 MAX_WEIGHT = 127
 _FLOAT_OPERATORS = ("MEAN", "MUL", "SUM")

@@ -13,11 +13,12 @@ from export.plans import Method, Recipe
 from export.quantization import integers, litert, rounding
 from export.quantization.groups import ALWAYS_FLOAT, HEAD, RESIDUAL, groups_of, quantizable
 from export.quantization.ranges import Histogram, measure
-from export.quantization.records import Exact, Floats, Limits, Measured, RepresentativeSet, require_known
+from export.quantization.records import Exact, Limits, Measured, RepresentativeSet, require_known
 from export.quantization.wiring import Wiring
 from export.to_litert import to_litert
 from export.to_onnx import serialise
 from osteo_edge.manifest import EngineName
+from train.runs.arrays import Floats
 
 if TYPE_CHECKING:
     import keras

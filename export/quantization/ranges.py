@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from export.graph import INPUT_NAME
 from export.plans import Ranges
-from export.quantization.records import Floats, Limits
+from export.quantization.records import Limits
 from export.quantization.wiring import Wiring
+from train.runs.arrays import Doubles, Floats, Integers
 
 BINS = 2048
 LEVELS = 255
@@ -32,7 +32,7 @@ class Histogram:
 
     low: float
     high: float
-    counts: NDArray[np.int64] = field(repr=False)
+    counts: Integers = field(repr=False)
 
     def limits(self, ranges: Ranges) -> Limits:
         """Lowest and highest value that gets a level of its own; zero always does."""
@@ -44,7 +44,7 @@ class Histogram:
             low, high = self._share(_SHARES[ranges])
         return _shortened(min(low, 0.0)), _shortened(max(high, 0.0))
 
-    def _centres(self) -> NDArray[np.float64]:
+    def _centres(self) -> Doubles:
         edges = np.linspace(self.low, self.high, BINS + 1)
         return (edges[1:] + edges[:-1]) / 2
 

@@ -6,18 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from export.errors import ExportError
 from export.plans import Plan, Recipe
 from export.to_onnx import to_onnx
 from osteo_edge.manifest import EngineName, InputSpec
+from train.runs.arrays import Floats
 
 if TYPE_CHECKING:
     import keras
 
-Floats = NDArray[np.float32]
 Limits = tuple[float, float]
 
 

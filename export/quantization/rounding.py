@@ -19,20 +19,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from export.errors import ExportError
 from export.graph import INPUT_NAME
 from export.quantization.integers import NO_ACTIVATIONS, Activations, output_axis
 from export.quantization.ranges import one_thread_session
-from export.quantization.records import Floats
 from export.quantization.wiring import Wiring, attribute, sides
+from train.runs.arrays import Doubles, Floats, Integers
 
 if TYPE_CHECKING:
     import keras
 
-Means = Mapping[str, NDArray[np.float64]]
+Means = Mapping[str, Doubles]
 Constants = Mapping[str, Floats]
 
 ROUNDING_KNEES = 64
@@ -235,7 +234,7 @@ def _biased(wiring: Wiring) -> dict[str, tuple[int, int]]:
     return {reader.name: (place, 1 if node.op_type == "Conv" else -1) for node, (reader, place) in readers}
 
 
-def _means(values: Floats, axis: int) -> NDArray[np.float64]:
+def _means(values: Floats, axis: int) -> Doubles:
     """Of every channel; ``axis`` counts without the knees."""
     kept = axis % values.ndim if axis < 0 else axis + 1
     return np.asarray(values.mean(tuple(other for other in range(values.ndim) if other != kept), np.float64))
@@ -277,7 +276,7 @@ class _Places:
     def __len__(self) -> int:
         return int(self._windows.shape[1] * self._windows.shape[2])
 
-    def __getitem__(self, places: NDArray[np.int64]) -> Floats:
+    def __getitem__(self, places: Integers) -> Floats:
         rows, columns = np.divmod(places, self._windows.shape[2])
         return self._windows[:, rows, columns].transpose(1, 0, 2, 3).reshape(len(places), -1)
 
@@ -288,7 +287,7 @@ def _patches(node: onnx.NodeProto, kernel: Floats, inputs: Floats) -> Iterator[_
         yield _Places(np.pad(knee[0], ((0, 0), (top, bottom), (left, right))), node, kernel)
 
 
-def _round_columns(kernel: Floats, columns: Floats, limit: int) -> NDArray[np.float64]:
+def _round_columns(kernel: Floats, columns: Floats, limit: int) -> Doubles:
     """Round a kernel (groups, taps, outputs) that meets inputs (groups, samples, taps)."""
     scale = np.abs(kernel).max(axis=1, keepdims=True) / (limit + _BEYOND)
     scale[scale == 0] = 1
@@ -306,7 +305,7 @@ def _round_columns(kernel: Floats, columns: Floats, limit: int) -> NDArray[np.fl
     return np.asarray(_reach_last_point(grid, limit) * scale)
 
 
-def _reach_last_point(grid: NDArray[np.float64], limit: int) -> NDArray[np.float64]:
+def _reach_last_point(grid: Doubles, limit: int) -> Doubles:
     """Where no weight of an output stands on the last point, its largest is put there."""
     largest = np.abs(grid).argmax(axis=1)[:, np.newaxis]
     values = np.take_along_axis(grid, largest, axis=1)
@@ -314,7 +313,7 @@ def _reach_last_point(grid: NDArray[np.float64], limit: int) -> NDArray[np.float
     return grid
 
 
-def _compensation(columns: Floats) -> NDArray[np.float64]:
+def _compensation(columns: Floats) -> Doubles:
     """Upper Cholesky factor of the inverse of the inputs' covariance, (groups, taps, taps)."""
     centred = columns - columns.mean(axis=1, keepdims=True)
     hessian = (centred.transpose(0, 2, 1) @ centred).astype(np.float64)

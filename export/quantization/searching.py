@@ -6,11 +6,12 @@ for files that would be taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args
+from typing import get_args
 
 from export.plans import LOST, Agreement, Budget, EnginePlan, GroupDamage, Method, Plan, Preference, Ranges, Recipe, Tried
+from export.progress import Track
 from export.quantization.agreement import AgreementBench
 from export.quantization.damage import group_damages
 from export.quantization.groups import ALWAYS_FLOAT
@@ -19,7 +20,6 @@ from export.quantization.records import Found
 from export.quantization.speed import paired_speed
 from osteo_edge.manifest import ENGINE_NAMES, EngineName, Metric
 
-Track = Callable[[Sequence[Any], str], Iterable[Any]]
 Drop = Callable[[Recipe], Metric]
 
 # So many of the ways to quantize everything are followed further by each method, keeping more and more groups in float.

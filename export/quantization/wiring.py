@@ -10,6 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from train.runs.arrays import Floats
+
 WEIGHTED = frozenset(("Conv", "Gemm", "MatMul"))
 _ACTIVATIONS = frozenset(("Clip", "Relu"))
 
@@ -60,7 +62,7 @@ class Wiring:
         both = [name for name in node.input if name not in self.constants]
         return node.op_type == "Add" and len(both) == 2 and self.shapes.get(both[0]) == self.shapes.get(both[1])
 
-    def kernel(self, node: onnx.NodeProto) -> NDArray[np.float32]:
+    def kernel(self, node: onnx.NodeProto) -> Floats:
         return np.asarray(self.constants[node.input[1]], np.float32)
 
     def activation(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
