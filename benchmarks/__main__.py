@@ -16,6 +16,7 @@ from benchmarks import (
     roofline,
     saliency,
     stability,
+    turned,
     untrusted,
 )
 from benchmarks.graded import command as graded
@@ -39,6 +40,7 @@ main.add_command(reduced_decode.command)
 main.add_command(roofline.command)
 main.add_command(saliency.command)
 main.add_command(stability.command)
+main.add_command(turned.command)
 main.add_command(untrusted.command)
 
 if __name__ == "__main__":

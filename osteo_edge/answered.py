@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from osteo_edge.decision.scores import likeliest, median
 from osteo_edge.findings import Finding
@@ -160,6 +160,8 @@ class Answered:
         radiograph: kept for the overlay, only when an explanation was asked for.
         risk: published risk scores from what is known of the person alone, where a weight was given; no answer takes part.
         tags: what a DICOM file says of its picture; None of other files, and where it could not be read.
+        turned_degrees: clockwise, by which the picture was turned to be looked at: 0, 90, 180 or 270. All places are those of
+            the picture as it was given; knees stand in the order of the turned one.
     """
 
     source: str
@@ -170,6 +172,7 @@ class Answered:
     radiograph: Radiograph | None = field(default=None, repr=False, compare=False)
     risk: Risk | None = None
     tags: Tags | None = None
+    turned_degrees: int = 0
 
     @property
     def status(self) -> Status:
@@ -178,6 +181,17 @@ class Answered:
         if found == {Status.REJECTED}:
             return Status.REJECTED
         return Status.REPORTED if Status.REPORTED in found else Status.REFERRED
+
+    @property
+    def side(self) -> Literal["by_tag", "assumed"] | None:
+        """What the joints' sides rest on: the file's tag, with which the only knee's fibula agrees, or the fibula alone.
+
+        Of a mirrored picture the fibula tells the other side, and nothing in the picture tells that it is one.
+        """
+        sides = [joint.laterality for joint in self.joints if joint.laterality]
+        if not sides:
+            return None
+        return "by_tag" if self.tags and len(self.joints) == 1 and sides == [self.tags.laterality] else "assumed"
 
     @property
     def message(self) -> str:

@@ -27,8 +27,6 @@ TOO_SMALL: Final = "too_small"
 CONSTANT: Final = "constant"
 COLOUR: Final = "colour"
 NO_KNEE: Final = "no_knee"
-UPSIDE_DOWN: Final = "upside_down"
-SIDEWAYS: Final = "sideways"
 INVERTED: Final = "inverted"
 IMMATURE: Final = "immature"
 # By a DICOM file's tags.
@@ -40,19 +38,23 @@ NOT_SQUARE: Final = "pixels_not_square"
 IMPLANT: Final = "implant"
 BY_TAGS: Final = (NOT_A_RADIOGRAPH, FOR_PROCESSING, BODY_PART, VIEW, NOT_SQUARE, IMPLANT)
 # A picture that was read, and that no network is shown.
-UNFIT: Final = (TOO_SMALL, CONSTANT, COLOUR, NO_KNEE, UPSIDE_DOWN, SIDEWAYS, INVERTED, IMMATURE, *BY_TAGS)
+UNFIT: Final = (TOO_SMALL, CONSTANT, COLOUR, NO_KNEE, INVERTED, IMMATURE, *BY_TAGS)
 
 UNSURE: Final = "not_sure"
 UNPROVEN: Final = "unproven"
 NOT_SUPPORTED: Final = "outside_support"
 PICTURE_ADDS_NOTHING: Final = "picture_adds_nothing"
+WAY_UP_UNSURE: Final = "way_up_unsure"
+# A picture whose scores are doubtful, whatever they say.
+DOUBTFUL: Final = (WAY_UP_UNSURE,)
 # Scores from which no answer is made.
-REFERRED: Final = (UNSURE, UNPROVEN, NOT_SUPPORTED, PICTURE_ADDS_NOTHING)
+REFERRED: Final = (UNSURE, UNPROVEN, NOT_SUPPORTED, PICTURE_ADDS_NOTHING, *DOUBTFUL)
 
 # Notes, beside an answer or a referral.
 PICTURE_DISAGREES: Final = "picture_disagrees"
 COVARIATES_NOT_USED: Final = "covariates_not_used"
 COVARIATES_INCOMPLETE: Final = "covariates_incomplete"
+TURNED: Final = "turned"
 TAKEN_AS_NEGATIVE: Final = "taken_as_negative"
 SECONDARY_CAPTURE: Final = "secondary_capture"
 NO_WINDOW: Final = "no_window"

@@ -16,7 +16,8 @@ from osteo_edge.covariates import WEIGHT, Given, Person, gather
 from osteo_edge.decision.verdict import refuse
 from osteo_edge.errors import CovariateError, ImageTooLargeError, InputError
 from osteo_edge.finder.joint_finder import JointFinder
-from osteo_edge.findings import PERSON_NOT_UNDERSTOOD, Finding
+from osteo_edge.finder.orientation import Seen, look
+from osteo_edge.findings import PERSON_NOT_UNDERSTOOD, TURNED, Finding
 from osteo_edge.headroom import keep_freed_memory, out_of_memory_told
 from osteo_edge.images import quality, reader
 from osteo_edge.images.reader import ImageSource
@@ -30,8 +31,10 @@ from osteo_edge.questions import BONE_DENSITY
 from osteo_edge.radiograph import Radiograph
 from osteo_edge.records import FrozenMapping
 from osteo_edge.respondent import Case, Respondent
+from osteo_edge.turning import Turn, turned
 
 if TYPE_CHECKING:
+    from osteo_edge.arrays import Pixels
     from osteo_edge.clinical.assessment import Assessment
     from osteo_edge.images.untrusted import UntrustedReader
     from osteo_edge.respondent import Tensors
@@ -270,9 +273,10 @@ class OsteoPredictor:
             return replace(look, cases=cases)
         tensors: Tensors = {}
         with clock.stage("prepare"):
+            shown = _Shown(radiograph.pixels)
             for respondent, case in zip(self._respondents, cases, strict=True):
                 if not case.findings:
-                    respondent.prepare(radiograph.pixels, case.joints, tensors)
+                    respondent.prepare(shown.turned_by(case.turn), case.joints, tensors)
         return replace(look, cases=cases, tensors=tensors, radiograph=radiograph if request.explain else None)
 
     def _with_tags(self, request: _Request, tags: Tags) -> _Request:
@@ -311,20 +315,13 @@ class OsteoPredictor:
 
     def _searched(self, cases: Sequence[Case], radiograph: Radiograph) -> tuple[Case, ...]:
         """Each finder is run once, for all whose file it is and whose limits the picture keeps."""
-        found: dict[str, tuple[Joint, ...]] = {}
+        found: dict[str, Seen] = {}
         searched: list[Case] = []
-        why: dict[str, Finding] = {}
         for respondent, case in zip(self._respondents, cases, strict=True):
             digest = respondent.finder_digest
-            if case.findings:
-                searched.append(case)
-                continue
-            if digest not in found:
-                found[digest] = _find(self._finders[digest], radiograph)
-            if not found[digest] and digest not in why:
-                why[digest] = _why_no_knee(self._finders[digest], radiograph)
-            notes = (*case.notes, *_doubts(radiograph, found[digest]))
-            searched.append(replace(case, joints=found[digest], findings=(why[digest],) if digest in why else (), notes=notes))
+            if not case.findings and digest not in found:
+                found[digest] = look(self._finders[digest], radiograph.pixels)
+            searched.append(case if case.findings else _with_seen(case, found[digest], radiograph))
         return tuple(searched)
 
     @out_of_memory_told()
@@ -349,9 +346,16 @@ class OsteoPredictor:
 
     @staticmethod
     def _as_prediction(look: _Look, answers: Iterable[Answer]) -> Prediction:
-        joints = next((case.joints for case in look.cases if case.joints), ())
+        joints, turn = next(((case.joints, case.turn) for case in look.cases if case.joints), ((), None))
         prediction = Prediction(
-            look.source, look.digest, tuple(answers), joints, look.clock.read(), look.radiograph, tags=look.tags
+            look.source,
+            look.digest,
+            tuple(answers),
+            joints if turn is None else tuple(map(turn.joint_as_given, joints)),
+            look.clock.read(),
+            look.radiograph,
+            tags=look.tags,
+            turned_degrees=turn.degrees if turn else 0,
         )
         return prediction if look.request.assessment is None else _with_risk(prediction, look.request.assessment)
 
@@ -425,18 +429,41 @@ def _doubts(radiograph: Radiograph, joints: Sequence[Joint]) -> tuple[Finding, .
     return by_tags.doubts(radiograph.tags, joints)
 
 
-def _find(finder: JointFinder, radiograph: Radiograph) -> tuple[Joint, ...]:
-    if joints := finder.find(radiograph.pixels):
-        return joints
-    from osteo_edge.finder import orientation  # where a knee was found nobody need wait for this import
+def _with_seen(case: Case, seen: Seen, radiograph: Radiograph) -> Case:
+    if seen.finding:
+        return replace(case, findings=(seen.finding,))
+    turn = Turn(seen.degrees, radiograph.height_px, radiograph.width_px) if seen.degrees else None
+    return replace(
+        case,
+        joints=seen.joints,
+        turn=turn,
+        notes=(*case.notes, *_turned(seen.degrees), *_doubts(radiograph, seen.joints)),
+        doubts=(*case.doubts, seen.doubt) if seen.doubt else case.doubts,
+    )
 
-    return orientation.joint_in_negative(finder, radiograph.pixels)
+
+def _turned(degrees: int) -> tuple[Finding, ...]:
+    if not degrees:
+        return ()
+    how = {90: "lies on its side", 180: "is upside down", 270: "lies on its side"}[degrees]
+    turn = {90: "90 degrees clockwise", 180: "180 degrees", 270: "90 degrees counter-clockwise"}[degrees]
+    told = f"the picture {how}: it was turned by {turn} to be looked at; boxes are places of the picture as it was given"
+    return (Finding(TURNED, told),)
 
 
-def _why_no_knee(finder: JointFinder, radiograph: Radiograph) -> Finding:
-    from osteo_edge.finder import orientation
+@dataclass
+class _Shown:
+    """A picture's pixels, turned once for all that want them so."""
 
-    return orientation.why_no_knee(finder, radiograph.pixels)
+    pixels: Pixels
+    _turned: dict[int, Pixels] = field(default_factory=dict)
+
+    def turned_by(self, turn: Turn | None) -> Pixels:
+        if turn is None:
+            return self.pixels
+        if turn.degrees not in self._turned:
+            self._turned[turn.degrees] = turned(self.pixels, turn.degrees)
+        return self._turned[turn.degrees]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -24,6 +24,7 @@ from osteo_edge.labels import Status
 from osteo_edge.manifest import InputSpec, RegionProfile
 from osteo_edge.model import LoadingModel
 from osteo_edge.records import FrozenMapping
+from osteo_edge.turning import Turn
 
 if TYPE_CHECKING:
     from osteo_edge.arrays import Pixels
@@ -56,13 +57,17 @@ class Case:
 
     Attributes:
         person: what this bundle can use of what is known.
-        notes: what a file's tags are worth telling of, beside what the verdict tells.
+        notes: what the file's tags and the picture are worth telling of, beside what the verdict tells.
+        doubts: reasons, of the picture, for which its answer is referred whatever the scores.
+        turn: how the picture was turned; the joints are places of the turned one.
     """
 
     person: Person
     findings: tuple[Finding, ...] = ()
     joints: tuple[Joint, ...] = field(default=(), compare=False)
     notes: tuple[Finding, ...] = ()
+    doubts: tuple[Finding, ...] = ()
+    turn: Turn | None = None
 
 
 class Respondent:
@@ -128,7 +133,7 @@ class Respondent:
         Raises:
             InferenceError: the scores are no numbers.
         """
-        verdicts = [decide(self.manifest, logits, case.person) for logits in self._logits(answers)]
+        verdicts = [_doubted(decide(self.manifest, logits, case.person), case) for logits in self._logits(answers)]
         lead = self._gravest(verdicts) if self._is_of_knees else None
         verdict = verdicts[lead or 0]
         explained = self.manifest.labels.index(likeliest(verdict.image_probabilities)) if explain else None
@@ -139,7 +144,7 @@ class Respondent:
             )
         else:
             knees = tuple(self._knee(index, joint, answers, explained, None) for index, joint in enumerate(case.joints))
-        return Answer(
+        answer = Answer(
             asked=self.manifest.question,
             status=Status.REFERRED if verdict.findings else Status.REPORTED,
             findings=verdict.findings,
@@ -157,6 +162,7 @@ class Respondent:
             age_years=case.person.age_years,
             sex=case.person.sex,
         )
+        return answer if case.turn is None else replace(answer, knees=tuple(_as_given(knee, case.turn) for knee in knees))
 
     def reject(self, findings: tuple[Finding, ...]) -> Answer:
         return Answer(
@@ -237,10 +243,20 @@ class Respondent:
         return laid_together(maps, boxes, shares(self.manifest.ensemble, len(answers)))
 
 
+def _doubted(verdict: Verdict, case: Case) -> Verdict:
+    return replace(verdict, findings=(*case.doubts, *verdict.findings)) if case.doubts else verdict
+
+
 def _taken_as_negative(joints: Sequence[Joint]) -> tuple[Finding, ...]:
     if not any(joint.is_negative for joint in joints):
         return ()
     return (Finding(TAKEN_AS_NEGATIVE, "bone is dark in this picture: it was looked at with dark and bright exchanged"),)
+
+
+def _as_given(knee: Knee, turn: Turn) -> Knee:
+    """In the picture as it was given."""
+    heat = None if knee.saliency is None else turn.map_as_given(knee.saliency)
+    return replace(knee, joint=turn.joint_as_given(knee.joint), box=turn.box_as_given(knee.box), saliency=heat)
 
 
 def _as_in_picture(values: NDArray[np.float32], joint: Joint, region: RegionProfile) -> NDArray[np.float32]:

@@ -26,14 +26,13 @@ from osteo_edge.findings import (
     NOT_SUPPORTED,
     PICTURE_ADDS_NOTHING,
     PICTURE_DISAGREES,
-    SIDEWAYS,
     TOO_MANY_BYTES,
     TOO_MANY_PARTS,
     TOO_MANY_PIXELS,
     TOO_SMALL,
     UNPROVEN,
-    UPSIDE_DOWN,
     VIEW,
+    WAY_UP_UNSURE,
     Finding,
 )
 from osteo_edge.labels import Laterality, Mode, Status
@@ -82,8 +81,6 @@ REJECTIONS: Final[Mapping[str, tuple[str, str]]] = {
         "No knee was found in this picture.",
         "Check that it shows a whole knee from the front, that it is upright, and that bone is bright in it.",
     ),
-    UPSIDE_DOWN: ("This picture seems to be upside down.", "Turn it by 180 degrees and try again."),
-    SIDEWAYS: ("This picture seems to lie on its side.", "Turn it upright and try again."),
     INVERTED: (
         "This picture seems to be a negative, in which bone is dark.",
         "Exchange dark and bright, so that bone is bright, and try again.",
@@ -104,6 +101,10 @@ REJECTIONS: Final[Mapping[str, tuple[str, str]]] = {
     NOT_SQUARE: ("This picture is stretched.", "Export it with pixels as high as wide and try again."),
     IMPLANT: ("This knee has an implant, by the file's tags.", "No answer is given for such knees."),
     IMMATURE: ("Below 18 years of age no answer is given.", "Ask a doctor."),
+}
+# Code of what makes a picture's answers doubtful: what to do.
+DOUBTS: Final[Mapping[str, str]] = {
+    WAY_UP_UNSURE: "Look which way up it is; if it is upright, ask somebody to read it.",
 }
 # The same of a folder; what to do stands in the finding's message.
 FOLDERS: Final[Mapping[str, tuple[str, str]]] = {
@@ -327,6 +328,7 @@ def reasons(answer: Answer) -> Iterator[str]:
         if first.code not in _NEEDS_NO_REASON:
             yield f"{_capitalised(first.message).rstrip('.')}."
         return
+    yield from (f"{_capitalised(one.message)}." for one in answer.findings if one.code in DOUBTS)
     told = _told(answer, answer.label_set)
     if _finding(answer, NOT_SUPPORTED):
         yield "It has seen nobody like this for one of the answers that it can give."
@@ -345,6 +347,8 @@ def next_step(answer: Answer) -> str:
     """
     if answer.status is Status.REJECTED:
         return _rejection(answer)[1]
+    if doubt := next((one for one in answer.findings if one.code in DOUBTS), None):
+        return DOUBTS[doubt.code]
     if answer.advised:
         return answer.advised.sentence
     return _speech(answer).next_step(answer, _told(answer, answer.label_set))
@@ -389,7 +393,7 @@ def _told(answer: Answer, label_set: Collection[str]) -> str | None:
 
 def _tells(answer: Answer) -> bool:
     """Whether its sets are worth telling people."""
-    return not (_finding(answer, NOT_SUPPORTED) or _finding(answer, UNPROVEN))
+    return not any(_finding(answer, code) for code in (NOT_SUPPORTED, UNPROVEN, *DOUBTS))
 
 
 def _finding(answer: Answer, code: str) -> Finding | None:

@@ -119,7 +119,7 @@ class JointFinder:
 
     def _filling(self, hits: list[Hit], work: Floats) -> list[Hit]:
         """The best hit that fills the picture, where nothing fits the picture turned or inverted as well."""
-        filling = [hit for hit in hits if hit.score >= MIN_FILLING_SCORE and fills(hit.pose, work)]
+        filling = [hit for hit in hits if hit.score >= MIN_FILLING_SCORE and fills(hit.pose, work.shape)]
         if not filling:
             return []
         from osteo_edge.finder.orientation import best_of_other_views  # a knee that is clear need not wait for this import

@@ -111,9 +111,9 @@ def is_shown(pose: Pose, work: Floats) -> bool:
     return inside and pose.width <= MAX_SHARE_OF_WIDTH * width and pose.width <= MAX_SHARE_OF_HEIGHT * height
 
 
-def fills(pose: Pose, work: Floats) -> bool:
-    """Whether the picture shows this joint and nothing else."""
-    height, width = work.shape
+def fills(pose: Pose, shape: tuple[int, ...]) -> bool:
+    """Whether a picture of this shape, in the pose's own pixels, shows this joint and nothing else."""
+    height, width = shape
     shares = (pose.x / width, pose.y / height, pose.width / width)
     limits = (FILLING_X, FILLING_Y, FILLING_WIDTH)
     return all(low <= share <= high for share, (low, high) in zip(shares, limits, strict=True))

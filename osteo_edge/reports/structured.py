@@ -63,6 +63,8 @@ def to_dict(prediction: Answered) -> dict[str, Any]:
         "status": prediction.status.value,
         "message": prediction.message,
         "findings": to_plain(prediction.findings) if prediction.status is Status.REJECTED else [],
+        "turned_degrees": prediction.turned_degrees,
+        "side": prediction.side,
         "joints": [_joint(joint) for joint in prediction.joints],
         "answers": [_answer(answer) for answer in prediction.answers],
         "tags": _tags(prediction.tags),

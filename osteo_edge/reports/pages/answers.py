@@ -143,6 +143,8 @@ class Answered:
     sha256: str | None
     status: Status
     findings: tuple[Finding, ...]
+    turned_degrees: Literal[0, 90, 180, 270]
+    side: Literal["by_tag", "assumed"] | None
     joints: tuple[FoundJoint, ...]
     answers: tuple[Answer, ...]
     tags: SaidByTags | None
