@@ -24,6 +24,7 @@ class Radiograph:
             compared or one is hashed.
         coloured_share: share of the pixels that were plainly coloured before they were made grey.
         tags: what a DICOM file says besides; None of other files.
+        jpeg_quality: 1 to 100 as libjpeg counts, by the file's quantization table; None where it has none.
     """
 
     pixels: NDArray[np.uint8] | NDArray[np.uint16] = field(repr=False, compare=False)
@@ -31,6 +32,7 @@ class Radiograph:
     digest: str
     coloured_share: float = 0.0
     tags: Tags | None = None
+    jpeg_quality: int | None = None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Copied or unpickled: an array's own copy may be written to."""

@@ -86,6 +86,7 @@ class Picture:
     bits: Literal[8, 16]
     coloured_share: float
     tags: Tags | None
+    jpeg_quality: int | None
 
     @property
     def pixels(self) -> int:

@@ -73,7 +73,10 @@ def _answer(data: bytes, decode: Decode, requests: BinaryIO, answers: BinaryIO) 
         return False
     pixels = np.ascontiguousarray(found.pixels)
     height, width = pixels.shape
-    _tell(answers, Picture(height, width, 8 if pixels.dtype == np.uint8 else 16, found.coloured_share, found.tags))
+    _tell(
+        answers,
+        Picture(height, width, 8 if pixels.dtype == np.uint8 else 16, found.coloured_share, found.tags, found.jpeg_quality),
+    )
     _give(answers, pixels.data.cast("B"))
     return True
 

@@ -165,7 +165,6 @@ class Picture:
         if self.syntax == _BASELINE_JPEG and self.layout.samples == 1:
             from osteo_edge.images.jpeg_pixels import decode  # which hears of damage
 
-            codestreams.require_plain_jpeg(self.value)
             return decode(bytes(self.value), may_be_coloured=False)[0]
         return _translated(lambda: codestreams.decode(self.value, _CODECS[self.syntax], self.layout))
 
@@ -461,7 +460,8 @@ def _picture(elements: Elements, kind: str, syntax: str, layout: Layout, value: 
     coding = _NATIVE[syntax] if syntax in _NATIVE else _COMPRESSED[syntax][0]
     tags = read_tags(elements, kind, coding, greys.origin if greys else "stored", greys.notes if greys else ())
     memory_bytes = _memory_bytes(layout, syntax, len(value))
-    header = ImageHeader("DICOM", layout.columns, layout.rows, memory_bytes, may_be_coloured=not is_grey)
+    quality = codestreams.read_plain_jpeg(value).jpeg_quality if syntax == _BASELINE_JPEG and is_grey else None
+    header = ImageHeader("DICOM", layout.columns, layout.rows, memory_bytes, may_be_coloured=not is_grey, jpeg_quality=quality)
     return Picture(header, tags, layout, syntax, value, elements.order, words, greys.table if greys else None)
 
 

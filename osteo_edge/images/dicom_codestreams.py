@@ -14,6 +14,7 @@ from osteo_edge.errors import InputError, UnreadableImageError
 
 if TYPE_CHECKING:
     from osteo_edge.images.dicom import Layout
+    from osteo_edge.images.header import ImageHeader
 
 _JPEG_START, _J2K_START, _JP2_START = b"\xff\xd8", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  "
 _END = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 alike
@@ -53,7 +54,7 @@ class _Frame:
     samples: int
 
 
-def require_plain_jpeg(code: memoryview) -> None:
+def read_plain_jpeg(code: memoryview) -> ImageHeader:
     """Walk all markers of an 8-bit JPEG to its end, as for a file of that kind.
 
     Raises:
@@ -62,7 +63,7 @@ def require_plain_jpeg(code: memoryview) -> None:
     from osteo_edge.images.jpeg import read_jpeg
 
     try:
-        read_jpeg(bytes(code))
+        return read_jpeg(bytes(code))
     except (struct.error, IndexError) as error:
         raise _damaged("its compressed picture ends within a marker") from error
 

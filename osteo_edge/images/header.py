@@ -21,6 +21,7 @@ class ImageHeader:
         may_be_coloured: the pixels have more than one colour channel, or are numbers of a palette.
         orientation: as EXIF numbers it, 1 to 8. JPEG's and WebP's alone, which are applied here; the decoder applies
             the others'.
+        jpeg_quality: 1 to 100 as libjpeg counts, by the quantization table; None where there is none.
     """
 
     format: FormatName
@@ -30,6 +31,7 @@ class ImageHeader:
     may_be_transparent: bool = False
     may_be_coloured: bool = False
     orientation: int = 1
+    jpeg_quality: int | None = None
 
     @property
     def pixels(self) -> int:

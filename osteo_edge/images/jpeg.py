@@ -21,7 +21,7 @@ MAX_SCANS = 100
 # Segments hold at most 64 KiB: a large colour profile and notes are a few hundred.
 MAX_SEGMENTS = 2_000
 
-_SOI, _EOI, SOS, DRI, _APP1, _APP2 = 0xD8, 0xD9, 0xDA, 0xDD, 0xE1, 0xE2
+_SOI, _EOI, SOS, _DQT, DRI, _APP1, _APP2 = 0xD8, 0xD9, 0xDA, 0xDB, 0xDD, 0xE1, 0xE2
 _FIRST_RESTART, _LAST_RESTART = 0xD0, 0xD7
 _RESTARTS = bytes(range(_FIRST_RESTART, _LAST_RESTART + 1))
 PROGRESSIVE = 0xC2
@@ -34,6 +34,9 @@ _CODINGS = {
 # Markers without a length (T.81, table B.1): none of them stands between segments, and a reader that took one for
 # a segment would jump to another place than the decoder does.
 _BARE = frozenset({0x00, 0x01, *_RESTARTS, _SOI})
+# The coarsest ten steps of the table for luminance that encoders scale by their quality (T.81, table K.1), in order of storing.
+_FIRST_STEPS = 10
+_SUM_OF_FIRST_STEPS = 16 + 11 + 12 + 14 + 12 + 10 + 16 + 14 + 13 + 14
 _FILL = re.compile(rb"\xff*")  # any number of them comes before a marker, T.81 B.1.1.2
 _SAVE_AGAIN = "save it again as an 8-bit grey JPEG or PNG"
 
@@ -50,12 +53,17 @@ class Segment:
 
 @dataclass(frozen=True)
 class Frame:
-    """The frame header (T.81, B.2.2): kind, size, and how often each component is sampled, by its identifier."""
+    """The frame header (T.81, B.2.2): kind, size, and how often each component is sampled, by its identifier.
+
+    Attributes:
+        table: number of the first component's quantization table.
+    """
 
     marker: int
     width_px: int
     height_px: int
     sampling: Mapping[int, tuple[int, int]]
+    table: int
 
     def groups(self, components: bytes) -> int:
         """Of how many groups of blocks a scan of these components consists (T.81, A.2)."""
@@ -89,11 +97,14 @@ def read_jpeg(data: bytes) -> ImageHeader:
     """
     frame: Frame | None = None
     scans, restart_interval, orientation = 0, 0, 1
+    qualities: dict[int, int] = {}
     for segment in _segments(data):
         if segment.marker in FRAMES:
             if frame:
                 raise damaged("two frames")
             frame = read_frame(segment)
+        elif segment.marker == _DQT:
+            qualities |= _qualities(segment.content)
         elif segment.marker == DRI:
             (restart_interval,) = struct.unpack_from(">H", segment.content)
         elif segment.marker == _APP1 and orientation == 1:
@@ -111,7 +122,27 @@ def read_jpeg(data: bytes) -> ImageHeader:
         raise damaged("no frame found")
     kept = 2 * frame.samples if scans > 1 or frame.marker == PROGRESSIVE else 0  # until the last scan is read
     pixels, is_coloured = frame.width_px * frame.height_px, len(frame.sampling) > 1
-    return ImageHeader("JPEG", frame.width_px, frame.height_px, pixels + kept, False, is_coloured, orientation)
+    return ImageHeader(
+        "JPEG",
+        frame.width_px,
+        frame.height_px,
+        pixels + kept,
+        may_be_coloured=is_coloured,
+        orientation=orientation,
+        jpeg_quality=qualities.get(frame.table),
+    )
+
+
+def _qualities(content: bytes) -> dict[int, int]:
+    """Number of a quantization table -> the quality, 1 to 100, by which libjpeg would have made its first steps."""
+    found, place = {}, 0
+    while place < len(content):
+        is_wide, number = divmod(content[place], 16)
+        steps = struct.unpack_from(f">{_FIRST_STEPS}{'H' if is_wide else 'B'}", content, place + 1)
+        scale = 100 * sum(steps) / _SUM_OF_FIRST_STEPS
+        found[number] = round(5000 / scale if scale > 100 else (200 - scale) / 2) if scale else 100
+        place += 1 + 64 * (1 + bool(is_wide))
+    return found
 
 
 def segment_at(data: bytes, offset: int) -> Segment:
@@ -196,7 +227,7 @@ def read_frame(segment: Segment) -> Frame:
     sampling = {segment.content[place]: divmod(segment.content[place + 1], 16) for place in places}
     if len(sampling) != number or not all(1 <= side <= 4 for sides in sampling.values() for side in sides):
         raise damaged("its frame makes no sense")
-    return Frame(segment.marker, width, height, sampling)
+    return Frame(segment.marker, width, height, sampling, segment.content[8])
 
 
 def _check_scan(segment: Segment, frame: Frame | None, restart_interval: int) -> None:

@@ -51,10 +51,11 @@ class Decoded:
     pixels: Pixels
     coloured_share: float = 0.0
     tags: Tags | None = None
+    jpeg_quality: int | None = None
 
     def named(self, source: str, digest: str) -> Radiograph:
         self.pixels.setflags(write=False)
-        return Radiograph(self.pixels, source, digest, self.coloured_share, self.tags)
+        return Radiograph(self.pixels, source, digest, self.coloured_share, self.tags, self.jpeg_quality)
 
 
 def read(image: ImageSource, *, source: str | None = None, take: Callable[[int], None] = take_no_account) -> Radiograph:
@@ -152,7 +153,7 @@ def decode_pixels(data: bytes, take: Callable[[int], None] = take_no_account) ->
     pixels, share = decode_pixels(data, header)
     if pixels.size != header.pixels:
         raise UnreadableImageError("the picture's data and its header do not agree", code="damaged")
-    return Decoded(pixels, share)
+    return Decoded(pixels, share, jpeg_quality=header.jpeg_quality)
 
 
 def _decode_dicom(data: bytes, take: Callable[[int], None]) -> Decoded:
@@ -164,7 +165,7 @@ def _decode_dicom(data: bytes, take: Callable[[int], None]) -> Decoded:
     take(picture.header.memory_bytes)
     pixels = picture.decode()
     grey, share = (pixels, 0.0) if pixels.ndim == 2 else _grey_of(pixels)
-    return Decoded(grey, share, picture.tags)
+    return Decoded(grey, share, picture.tags, picture.header.jpeg_quality)
 
 
 def bytes_of(image: ImageSource, take: Callable[[int], None]) -> bytes:

@@ -245,7 +245,7 @@ class _Process:
         reader.require_pixels(message.pixels)
         pixels = np.empty((message.height_px, message.width_px), f"u{message.bits // 8}")
         self._fill(pixels.data.cast("B"), deadline)
-        return Decoded(pixels, message.coloured_share, message.tags), digest
+        return Decoded(pixels, message.coloured_share, message.tags, message.jpeg_quality), digest
 
     def _failed(self, message: Failed) -> InputError:
         self.end()

@@ -77,7 +77,7 @@ def test_experiments_lead_nowhere() -> None:
 # The runtime, from the ground up: a room (a folder, or a module of its own) imports its own floor and those below.
 FLOORS: dict[str, set[str]] = {
     "ground": {
-        *("errors", "printable", "labels", "findings", "questions", "tags", "radiograph", "joints", "arrays"),
+        *("errors", "printable", "labels", "findings", "questions", "tags", "radiograph", "joints", "turning", "arrays"),
         *("records", "manifest", "manifest_rules", "integrity", "bundle", "signature", "covariates"),
         *("storage", "folders", "device", "cgroups", "headroom", "memory_budget", "interruption", "chatter"),
     },

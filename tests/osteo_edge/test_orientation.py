@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from osteo_edge import OsteoPredictor, Status, open_bundle
+from osteo_edge.answered import Knee
 from osteo_edge.errors import InputError
 from osteo_edge.finder import orientation
 from osteo_edge.finder.joint_finder import JointFinder
@@ -19,7 +20,6 @@ from osteo_edge.finder.orientation import Seen, look
 from osteo_edge.finder.poses import Hit, Pose
 from osteo_edge.images.preprocess import cut, negative
 from osteo_edge.images.reader import read
-from osteo_edge.prediction import Knee
 from osteo_edge.reports.text import to_text
 from tests import dicoms
 from tests.bundles import DENSITY

@@ -170,9 +170,9 @@ def test_nothing_outside_of_the_process_can_be_reached(bad: UntrustedReader, tmp
         b"[]",
         b"{}",
         b'{"picture": {"height_px": 1}}',
-        b'{"picture": {"height_px": -1, "width_px": 5, "bits": 8, "coloured_share": 0.0, "tags": null}}',
-        b'{"picture": {"height_px": 1, "width_px": 5, "bits": 32, "coloured_share": 0.0, "tags": null}}',
-        b'{"picture": {"height_px": 1, "width_px": 5, "bits": 8, "coloured_share": NaN, "tags": null}}',
+        b'{"picture": {"height_px": -1, "width_px": 5, "bits": 8, "coloured_share": 0.0, "tags": null, "jpeg_quality": null}}',
+        b'{"picture": {"height_px": 1, "width_px": 5, "bits": 32, "coloured_share": 0.0, "tags": null, "jpeg_quality": null}}',
+        b'{"picture": {"height_px": 1, "width_px": 5, "bits": 8, "coloured_share": NaN, "tags": null, "jpeg_quality": null}}',
         b'{"wanted": {"size": -5}}',
         b'{"wanted": {"size": 1}, "ready": {"is_filtered": true}}',
         b'{"refused": {"kind": "system", "code": "x", "message": "y"}}',
@@ -187,7 +187,7 @@ def test_messages_that_are_none_are_not_believed(body: bytes) -> None:
 
 def test_messages_come_back_as_they_went() -> None:
     tags = Tags("CR", "JPEG Lossless", "window", "knee", "ap", Laterality.RIGHT, (0.143, 0.143), 1.0, False, 67.0, "female")
-    for message in (Picture(3, 4, 16, 0.25, tags), Refused("unsupported", "multi_frame", "several pictures")):
+    for message in (Picture(3, 4, 16, 0.25, tags, 75), Refused("unsupported", "multi_frame", "several pictures")):
         assert unpacked(packed(message)[4:]) == message
 
 
