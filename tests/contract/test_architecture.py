@@ -156,6 +156,20 @@ def test_every_room_of_the_runtime_stands_in_the_table() -> None:
     assert set().union(*FLOORS.values()) - named == {"__main__"}
 
 
+def test_what_the_page_names_is_there() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = [word for word in re.findall(r"`([^`\s]+)`", page) if "/" in word and not word.startswith(("configs/", "results/"))]
+    trees = (ROOT, ROOT / "export", ROOT / "benchmarks", ROOT / "tests")
+    assert len(named) > 20
+    assert [word for word in named if not any((tree / word).exists() for tree in trees)] == []
+
+
+def test_every_decision_stands_in_the_list() -> None:
+    folder = ROOT / "docs/decisions"
+    listed = re.findall(r"\]\(([^)]+)\)", (folder / "README.md").read_text(encoding="utf-8"))
+    assert sorted(listed) == sorted(path.name for path in folder.glob("*.md") if path.name != "README.md")
+
+
 WRITING = {"write_bytes", "write_text", "touch", "mkstemp", "NamedTemporaryFile", "imwrite", "save", "savez", "tofile"}
 
 
