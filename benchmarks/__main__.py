@@ -13,6 +13,7 @@ from benchmarks import (
     peers,
     questions,
     reduced_decode,
+    reports,
     roofline,
     saliency,
     stability,
@@ -37,6 +38,7 @@ main.add_command(growth.command)
 main.add_command(peers.command)
 main.add_command(questions.command)
 main.add_command(reduced_decode.command)
+main.add_command(reports.command)
 main.add_command(roofline.command)
 main.add_command(saliency.command)
 main.add_command(stability.command)

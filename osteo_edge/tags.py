@@ -12,7 +12,7 @@ from osteo_edge.labels import Laterality
 class Tags:
     """Facts by the file's own account; None where it says nothing that can be understood.
 
-    Of the person nothing is kept but age and sex, and these are not printed.
+    Of the person nothing is kept but age and sex; these and the day of the picture are not printed.
 
     Attributes:
         kind: of object: ``CR``, ``DX`` or ``SC``.
@@ -23,6 +23,7 @@ class Tags:
         pixel_spacing_mm: between rows, between columns; at the detector where nothing better is known.
         aspect: of a pixel's sides, 1 for a square; from the spacing or the file's own word.
         names_implant: whether a description names an implant.
+        taken_on: day of the picture, as ``2026-03-01``.
         age_years, sex: of the person; ``female`` or ``male``.
         notes: what is worth telling of how the file was understood.
     """
@@ -36,6 +37,7 @@ class Tags:
     pixel_spacing_mm: tuple[float, float] | None = None
     aspect: float | None = None
     names_implant: bool = False
+    taken_on: str | None = field(default=None, repr=False)
     age_years: float | None = field(default=None, repr=False)
     sex: str | None = field(default=None, repr=False)
     notes: tuple[Finding, ...] = ()

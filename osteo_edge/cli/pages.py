@@ -15,7 +15,7 @@ from osteo_edge.printable import counted
 
 if TYPE_CHECKING:
     from osteo_edge.reports.pages.picture import Read
-    from osteo_edge.reports.pages.writing import Pages
+    from osteo_edge.reports.pages.writing import Pages, Wanted
 
 # As ``reports.pages.catalogue`` has them; they stand here so that help needs to load nothing.
 LANGUAGES = ("en", "es", "pt", "fr", "hi", "ar")
@@ -43,24 +43,31 @@ def page_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def open_pages(
-    folder: Path, count: int, languages: Sequence[str], *, html_only: bool, with_names: bool, is_untrusted: bool
-) -> Pages:
+def wanted_pages(folder: Path, languages: Sequence[str], *, html_only: bool, with_names: bool) -> Wanted:
+    """What is to be written.
+
+    Raises:
+        UsageError: PDFs are wanted and cannot be made here.
+    """
+    from osteo_edge.reports.pages.pdf import INSTALL, is_available
+    from osteo_edge.reports.pages.writing import Wanted
+
+    if not html_only and not is_available():
+        raise click.UsageError(f"PDFs need typst, which is not installed: {INSTALL}; --html-only does without")
+    return Wanted(folder, tuple(dict.fromkeys(languages)) or LANGUAGES[:1], not html_only, with_names)
+
+
+def open_pages(wanted: Wanted, count: int, *, is_untrusted: bool) -> Pages:
     """What writes the pages of so many pictures.
 
     Args:
         is_untrusted: the pictures are decoded in a process of its own.
 
     Raises:
-        UsageError: PDFs are wanted and cannot be made here.
         ReportError: a catalogue is damaged.
     """
-    from osteo_edge.reports.pages.pdf import INSTALL, is_available
-    from osteo_edge.reports.pages.writing import Pages, Wanted, stated_time
+    from osteo_edge.reports.pages.writing import Pages, stated_time
 
-    if not html_only and not is_available():
-        raise click.UsageError(f"PDFs need typst, which is not installed: {INSTALL}; --html-only does without")
-    wanted = Wanted(folder, tuple(dict.fromkeys(languages)) or LANGUAGES[:1], not html_only, with_names)
     return Pages(wanted, count, stated_time(), _reader(is_untrusted))
 
 

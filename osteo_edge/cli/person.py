@@ -22,7 +22,7 @@ PERSON_COLUMN = "person"
 _SEXES = ("F", "female", "M", "male")
 _DELIMITERS = (",", ";", "\t")
 # These are known whatever their case: spreadsheets like to begin a column's name with a capital.
-_ANY_CASE = (FILE_COLUMN, PERSON_COLUMN, "age", "age_years", "sex", "weight", "weight_kg")
+_ANY_CASE = (FILE_COLUMN, PERSON_COLUMN, "date", "age", "age_years", "sex", "weight", "weight_kg")
 MAX_TABLE_BYTES = 16 << 20
 
 
@@ -66,7 +66,7 @@ class People:
     rows: Mapping[str, Given] | None = None
 
     def of(self, picture: str) -> Given:
-        return self.one if self.rows is None else self.rows[_key(picture, Path())]
+        return self.one if self.rows is None else self.rows[key_of(picture, Path())]
 
 
 def read_people(
@@ -94,7 +94,7 @@ def read_people(
     require_only_table(age_years, sex, weight_kg, covariates)
     rows = _read_table(table)
     for picture in pictures:
-        if _key(picture, Path()) not in rows:
+        if key_of(picture, Path()) not in rows:
             raise click.UsageError(f"{table} has no row for {picture}; add one, with empty cells for what is not known")
     return People({}, rows)
 
@@ -144,7 +144,7 @@ def split_covariates(covariates: Sequence[str]) -> dict[str, str]:
 def _read_table(table: Path) -> dict[str, Given]:
     rows: dict[str, Given] = {}
     for row in read_rows(table, (FILE_COLUMN,)):
-        key = _key(row.name, table.parent)
+        key = key_of(row.name, table.parent)
         if key in rows:
             raise click.UsageError(f"{table}, line {row.line}: this file has a row already")
         rows[key] = row.given
@@ -228,7 +228,7 @@ def _value(text: str, delimiter: str) -> str:
     return f"{whole}.{decimals}" if is_number else text
 
 
-def _key(picture: str, folder: Path) -> str:
+def key_of(picture: str, folder: Path) -> str:
     """The same picture under the same name; - is standard input. A name that no file can have stands for itself."""
     try:
         return picture if picture == "-" else os.path.realpath(folder / picture)

@@ -14,7 +14,7 @@ from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Command
 from osteo_edge.cli.inputs import STDIN, Input, Inputs, find_inputs
 from osteo_edge.cli.options import asked_bundles, asked_options, engine_options, untrusted_option, verbose_option
-from osteo_edge.cli.pages import make_folder, open_pages, page_options, tell_fault, tell_written
+from osteo_edge.cli.pages import make_folder, open_pages, page_options, tell_fault, tell_written, wanted_pages
 from osteo_edge.cli.person import check_people, person_options, read_people
 from osteo_edge.cli.terminal import clear_line, tell
 from osteo_edge.cli.writers import Answer, CsvWriter, JsonLinesWriter, JsonWriter, TextWriter, Writer
@@ -204,9 +204,8 @@ class _Reports:
         self._pages: Pages | None = None
         if folder is None:
             return
-        self._pages = open_pages(
-            folder, count, languages, html_only=html_only, with_names=with_names, is_untrusted=is_untrusted
-        )
+        wanted = wanted_pages(folder, languages, html_only=html_only, with_names=with_names)
+        self._pages = open_pages(wanted, count, is_untrusted=is_untrusted)
         if not make_folder(folder, "page"):
             self._pages, self._codes = None, [exit_codes.OUTPUT]
 

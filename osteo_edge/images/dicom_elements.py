@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 PERSON: Final = ("PatientAge", "PatientSex")
+# When the picture was taken, the nearest first.
+DAYS: Final = ("AcquisitionDate", "ContentDate", "StudyDate")
 # Free text, in which an implant may be named; nothing else of it is used, and none of it is shown.
 DESCRIPTIONS: Final = (
     *("StudyDescription", "SeriesDescription", "ProtocolName", "PerformedProcedureStepDescription"),
@@ -23,7 +25,7 @@ KEYWORDS: Final = (
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("ModalityLUTSequence", "RescaleSlope", "RescaleIntercept", "VOILUTSequence", "WindowCenter", "WindowWidth"),
-    *("VOILUTFunction", "PresentationLUTSequence", "PresentationLUTShape", *DESCRIPTIONS, *PERSON),
+    *("VOILUTFunction", "PresentationLUTSequence", "PresentationLUTShape", *DESCRIPTIONS, *PERSON, *DAYS),
 )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import date
 from typing import Final
 
 from osteo_edge.findings import (
@@ -17,7 +18,7 @@ from osteo_edge.findings import (
     TAGS_NOT_UNDERSTOOD,
     Finding,
 )
-from osteo_edge.images.dicom_elements import DESCRIPTIONS, Elements
+from osteo_edge.images.dicom_elements import DAYS, DESCRIPTIONS, Elements
 from osteo_edge.labels import Laterality
 from osteo_edge.printable import enumerate_words
 from osteo_edge.tags import Tags
@@ -94,6 +95,7 @@ def read_tags(elements: Elements, kind: str, coding: str, greys: str, notes: tup
         pixel_spacing_mm=spacing,
         aspect=_aspect(elements, spacing),
         names_implant=any(map(names_implant, (text for keyword in DESCRIPTIONS for text in elements.texts(keyword)))),
+        taken_on=_day(elements),
         age_years=age,
         sex=sex,
         notes=(
@@ -156,6 +158,18 @@ def _spacing(elements: Elements) -> tuple[float, float] | None:
 def _aspect(elements: Elements, spacing: tuple[float, float] | None) -> float | None:
     sides = spacing or elements.decimals("PixelAspectRatio")
     return sides[0] / sides[1] if sides and len(sides) == 2 and min(sides) > 0 else None
+
+
+def _day(elements: Elements) -> str | None:
+    """Of the first tag that holds a day of the calendar (PS3.5, 6.2: ``20260301``)."""
+    for keyword in DAYS:
+        text = elements.text(keyword)
+        if len(text) == 8 and text.isascii() and text.isdecimal():
+            try:
+                return date.fromisoformat(text).isoformat()
+            except ValueError:
+                continue
+    return None
 
 
 def _age(elements: Elements) -> float | None:

@@ -89,6 +89,7 @@ def _tags(tags: Tags | None) -> dict[str, Any] | None:
         "view_position": tags.view_position,
         "laterality": tags.laterality.value if tags.laterality else None,
         "pixel_spacing_mm": list(tags.pixel_spacing_mm) if tags.pixel_spacing_mm else None,
+        "taken_on": tags.taken_on,
     }
 
 

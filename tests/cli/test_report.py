@@ -86,3 +86,41 @@ def test_a_folder_that_cannot_be_made_costs_no_answer(
     done = capsys.readouterr()
     assert json.loads(done.out)["status"] == "reported"
     assert "cannot be made" in done.err
+
+
+@pytest.fixture
+def two_days(tmp_path: Path, example: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """Answers to the example and to a copy of it."""
+    (tmp_path / "second.png").write_bytes(example.read_bytes())
+    assert run(["predict", "--format", "jsonl", str(example), str(tmp_path / "second.png")]) == exit_codes.ANSWERED
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text(capsys.readouterr().out)
+    return answers
+
+
+def test_pictures_over_time_are_one_page(two_days: Path, tmp_path: Path, example: Path) -> None:
+    table = tmp_path / "dates.csv"
+    table.write_text(f"File;Date\n{example};2024-01-01\nsecond.png;2026-01-01\n")
+    arguments = ["report", "--over-time", "--dates", str(table), "--output", str(tmp_path / "pages"), str(two_days)]
+    assert run(arguments) == exit_codes.ANSWERED
+    page, printed = sorted((tmp_path / "pages").iterdir())
+    assert (page.suffix, printed.suffix) == (".html", ".pdf")
+    assert "Change not interpretable: what the two pictures leave possible overlaps." in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("file,date\nsecond.png,2026-01-01\n", "no date is known of"),
+        ("file,date\nsecond.png,1.1.2026\n", "line 2: a date is written as"),
+        ("file,date\nsecond.png,2026-01-01\nsecond.png,2026-01-02\n", "line 3: this file has a row already"),
+        ("file,date\nsecond.png,2026-01-01\nEXAMPLE,2026-01-01\n", "two days"),
+        ("picture,date\n", "must have a column 'file'"),
+    ],
+)
+def test_dates_that_cannot_be_used_are_told(
+    two_days: Path, tmp_path: Path, example: Path, table: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "dates.csv").write_text(table.replace("EXAMPLE", str(example)))
+    assert run(["report", "--over-time", "--dates", str(tmp_path / "dates.csv"), str(two_days)]) == exit_codes.USAGE
+    assert told in capsys.readouterr().err

@@ -119,6 +119,23 @@ def test_sides_and_spacings_are_taken_where_they_make_sense() -> None:
 
 
 @pytest.mark.parametrize(
+    ("elements", "day"),
+    [
+        ({"StudyDate": "20260301"}, "2026-03-01"),
+        ({"StudyDate": "20260301", "AcquisitionDate": "20260228"}, "2026-02-28"),
+        ({"StudyDate": "20260301", "ContentDate": "20260230"}, "2026-03-01"),
+        ({"StudyDate": "2026.03.01"}, None),
+        ({"StudyDate": ""}, None),
+        ({}, None),
+    ],
+)
+def test_the_day_is_taken_where_it_is_one(elements: dict[str, Any], day: str | None) -> None:
+    tags = tags_of(**elements)
+    assert tags.taken_on == day
+    assert "2026" not in repr(tags)
+
+
+@pytest.mark.parametrize(
     ("text", "years"),
     [
         *(("067Y", 67.0), ("018M", 1.5), ("052W", pytest.approx(1, abs=0.01)), ("010D", pytest.approx(0.027, abs=0.001))),
@@ -361,7 +378,9 @@ def test_age_and_sex_are_not_printed_with_the_tags() -> None:
 
 
 def test_json_and_text_tell_the_tags(predictor: OsteoPredictor, film: np.ndarray) -> None:
-    prediction = predictor.predict(dicoms.file(film, dicoms.JPEG_LS, **dicoms.OF_A_KNEE, WindowCenter="128", WindowWidth="256"))
+    prediction = predictor.predict(
+        dicoms.file(film, dicoms.JPEG_LS, **dicoms.OF_A_KNEE, WindowCenter="128", WindowWidth="256", StudyDate="20260301")
+    )
     assert prediction.to_dict()["tags"] == {
         "kind": "CR",
         "coding": "JPEG-LS",
@@ -370,6 +389,7 @@ def test_json_and_text_tell_the_tags(predictor: OsteoPredictor, film: np.ndarray
         "view_position": "ap",
         "laterality": "right",
         "pixel_spacing_mm": [0.2, 0.2],
+        "taken_on": "2026-03-01",
     }
     assert "tags          CR, JPEG-LS, greys by window; knee, ap, right, 0.2 x 0.2 mm a pixel" in to_text(
         prediction, is_verbose=True

@@ -136,9 +136,9 @@ def test_a_page_needs_nothing_beside_it_and_runs_nothing(two_knees: Prediction) 
 
 def test_the_film_has_frames_and_the_use_burned_in(two_knees: Prediction, example: Path) -> None:
     film = page(two_knees).film
-    pixels = cv2.imdecode(np.frombuffer(film.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    pixels = cv2.imdecode(np.frombuffer(film.data, np.uint8), cv2.IMREAD_COLOR)
     plain = page(rejected(str(example), two_knees.digest, Finding(NO_KNEE, "no knee joint was found in this picture"))).film
-    without = cv2.imdecode(np.frombuffer(plain.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    without = cv2.imdecode(np.frombuffer(plain.data, np.uint8), cv2.IMREAD_COLOR)
     is_green = lambda one: (one[..., 1].astype(int) - one[..., 2] > 60).sum()  # noqa: E731
     assert is_green(pixels) > 50
     assert is_green(without) == 0

@@ -93,6 +93,7 @@ class SaidByTags:
     view_position: str | None
     laterality: Literal["right", "left"] | None
     pixel_spacing_mm: tuple[float, ...] | None
+    taken_on: str | None
 
 
 @dataclass(frozen=True)

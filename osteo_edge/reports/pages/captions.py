@@ -109,4 +109,29 @@ PICTURES: Final = "Pictures"
 PICTURE_NAME: Final = "Picture"
 SAYS: Final = "What the program says"
 FURTHER: Final = "Table, part {n} of {n}"
+COURSE_TITLE: Final = "Knee radiographs over time"
+SAME_PERSON: Final = "Whoever asked for this page said that the pictures are of one person; the program did not check it."
+CHART: Final = (
+    "A bar a picture, from the lowest to the highest class that cannot be ruled out; the right side in red, the left side "
+    "dashed in blue."
+)
+CHART_ALT: Final = "A chart of the same by date"
+OVERALL: Final = "From the first to the last day"
+ONE_STEP: Final = "From {} to {}"
+CHANGE: Final[Mapping[str, str]] = {
+    "higher": "Higher: what the later picture leaves possible lies wholly above what the earlier one does.",
+    "lower": "Lower: what the later picture leaves possible lies wholly below what the earlier one does.",
+    "open": "Change not interpretable: what the two pictures leave possible overlaps.",
+    "unsteady": "Change not interpretable: pictures of one day already differ as much.",
+    "another_model": "Change not interpretable: another model answered, or another version of it.",
+    "no_answer": "Change not interpretable: there is no answer to one of the pictures.",
+}
+STEADY: Final = (
+    "How steady the model is: of {n} knees whose films were cut, resized, brightened, mirrored or stored again, {n} got "
+    "another answer and {n} another likeliest class."
+)
+NOT_MEASURED: Final = "How steady the model is was not measured, or the model is not at hand."
+SCORES_CHANGE: Final = (
+    "Scores follow from age and weight: one point more or less of OST, OSTA or OSIRIS can come of rounding alone."
+)
 PROGRAM_NAME: Final = "osteo-edge"

@@ -61,7 +61,7 @@ def _image(page: Page) -> str:
     if not film.is_shown:
         return ""
     size = f'width="{film.width_px}" height="{film.height_px}"'
-    return f'<img src="{data_address(film.jpeg, "image/jpeg")}" {size} alt="{escape(page.film_alt)}">'
+    return f'<img src="{data_address(film.data, film.kind)}" {size} alt="{escape(page.film_alt)}">'
 
 
 def _section(section: Section, language: str) -> Iterator[str]:

@@ -66,18 +66,21 @@ class Film:
     """The picture on a page.
 
     Attributes:
-        jpeg: with frames and the research use burned in; empty where there is no picture to show.
+        data: a JPEG with frames and the research use burned in, or a chart as SVG; empty where there is nothing to show.
         caption: what is seen, or why nothing is; English.
+        alt: the same for those who do not see it; English.
     """
 
-    jpeg: bytes = field(repr=False)
+    data: bytes = field(repr=False)
     width_px: int
     height_px: int
     caption: str
+    kind: Literal["image/jpeg", "image/svg+xml"] = "image/jpeg"
+    alt: str = captions.ALT
 
     @property
     def is_shown(self) -> bool:
-        return bool(self.jpeg)
+        return bool(self.data)
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ class _Writer:
         beside = tuple(self._answer(answer) for answer in told_apart(answered))
         below = (*self._risk(), self._limits(), self._identity(made))
         caption = self._say(film.caption)
-        foreign = any(piece.is_foreign for piece in _all_texts((*beside, *below), caption))
+        foreign = any(piece.is_foreign for piece in all_texts((*beside, *below), caption))
         return Page(
             language=catalogue.language,
             direction=catalogue.direction,
@@ -137,7 +140,7 @@ class _Writer:
             notices=notices(catalogue, is_foreign=foreign),
             film=film,
             film_caption=caption,
-            film_alt=catalogue.word(captions.ALT),
+            film_alt=catalogue.word(film.alt),
             beside=beside,
             below=below,
             made=made,
@@ -246,7 +249,9 @@ class _Writer:
         if known := tuple(self._known()):
             rows.append((captions.PERSON, (Text(self._separator().join(known)),)))
         rows.append((captions.PROGRAM, self._verbatim(answered.software)))
-        rows += [(captions.BUNDLE, self._verbatim(identity)) for identity in dict.fromkeys(map(_identity, answered.answers))]
+        rows += [
+            (captions.BUNDLE, self._verbatim(identity)) for identity in dict.fromkeys(map(told_identity, answered.answers))
+        ]
         rows.append((captions.MADE, self._verbatim(told_time(made))))
         return Section(self._word(captions.IDENTITY), tuple(Item(texts, self._word(label), "small") for label, texts in rows))
 
@@ -304,7 +309,7 @@ def told_apart(answered: Answered) -> tuple[Answer, ...]:
     return (first,) if is_whole else answered.answers
 
 
-def _all_texts(sections: Iterable[Section], caption: Texts) -> Iterator[Text]:
+def all_texts(sections: Iterable[Section], caption: Texts) -> Iterator[Text]:
     yield from caption
     for section in sections:
         for line in section.lines:
@@ -326,7 +331,7 @@ def _codes(answer: Answer) -> str:
     return "; ".join(", ".join(knee.label_set) for knee in answer.knees)
 
 
-def _identity(answer: Answer) -> str:
+def told_identity(answer: Answer) -> str:
     model = answer.model
     networks = f", {answer.members_answered}/{model.members}" if model.members > 1 else ""
     return f"{model.bundle} {model.version}, {model.digest[:_DIGITS_SHOWN]}, {model.engine} {model.precision}{networks}"

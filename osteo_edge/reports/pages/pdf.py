@@ -56,11 +56,11 @@ def _plain(page: Page) -> dict[str, Any]:
 
 
 def _as_svg(film: Film) -> str:
-    """The JPEG inside of text, as which alone it can be handed over without a file; it is taken over as it is."""
-    if not film.is_shown:
-        return ""
+    """A JPEG inside of text, as which alone it can be handed over without a file; it is taken over as it is."""
+    if film.kind == "image/svg+xml" or not film.is_shown:
+        return film.data.decode()
     size = f'width="{film.width_px}" height="{film.height_px}"'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {film.width_px} {film.height_px}" {size}>'
-        f'<image {size} href="data:image/jpeg;base64,{b64encode(film.jpeg).decode()}"/></svg>'
+        f'<image {size} href="data:image/jpeg;base64,{b64encode(film.data).decode()}"/></svg>'
     )

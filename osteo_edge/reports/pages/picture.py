@@ -57,7 +57,7 @@ def thumbnail_of(film: Film) -> bytes:
     """The same as a JPEG of at most 120 px a side; empty where there is no picture."""
     if not film.is_shown:
         return b""
-    canvas = cv2.imdecode(np.frombuffer(film.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    canvas = cv2.imdecode(np.frombuffer(film.data, np.uint8), cv2.IMREAD_COLOR)
     scale = THUMBNAIL_PX / max(film.width_px, film.height_px)
     size = (max(1, round(film.width_px * scale)), max(1, round(film.height_px * scale)))
     return _as_jpeg(np.asarray(cv2.resize(np.asarray(canvas), size, interpolation=cv2.INTER_AREA), np.uint8))

@@ -12,10 +12,13 @@ from typing import Final
 from osteo_edge.errors import ReportError
 from osteo_edge.images import reader
 from osteo_edge.images.reader import ImageSource
+from osteo_edge.integrity import sha256_hex
 from osteo_edge.reports.naming import digits_of, name_of
 from osteo_edge.reports.pages.answers import Answered
 from osteo_edge.reports.pages.catalogue import catalogue_of
+from osteo_edge.reports.pages.course import Dated
 from osteo_edge.reports.pages.html import to_html
+from osteo_edge.reports.pages.over_time import page_over_time
 from osteo_edge.reports.pages.page import page_of
 from osteo_edge.reports.pages.pdf import to_pdf
 from osteo_edge.reports.pages.picture import Read, film_of, thumbnail_of
@@ -100,6 +103,23 @@ class Pages:
         if self._wanted.with_names:
             return name_of(answered.source, answered.sha256)
         return f"knee-{digits_of(answered.source, answered.sha256)}"
+
+
+def write_over_time(pictures: Sequence[Dated], wanted: Wanted, made: datetime) -> list[Path]:
+    """The page of one person's pictures by date, in each language.
+
+    Raises:
+        ReportError: it could not be made or written.
+    """
+    digits = sha256_hex("".join(sorted(one.answered.sha256 or "" for one in pictures)).encode())[:12]
+    written = []
+    for language in wanted.languages:
+        page = page_over_time(pictures, catalogue_of(language), made=made)
+        name = f"over-time-{digits}.report.{language}"
+        written.append(write_sheet(wanted.folder / f"{name}.html", to_html(page)))
+        if wanted.with_pdf:
+            written.append(write_sheet(wanted.folder / f"{name}.pdf", to_pdf(page)))
+    return written
 
 
 def stated_time() -> datetime:
