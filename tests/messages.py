@@ -36,6 +36,14 @@ WRITTEN_OUT = {
         "the picture does not tell {} at the bundle's coverage of {}",
         "the picture and what is known of the person do not tell {} at the bundle's coverage of {}",
     ),
+    "the picture {}: it was turned by {} to be looked at; boxes are places of the picture as it was given": tuple(
+        f"the picture {how}: it was turned by {turn} to be looked at; boxes are places of the picture as it was given"
+        for how, turn in (
+            ("lies on its side", "90 degrees clockwise"),
+            ("is upside down", "180 degrees"),
+            ("lies on its side", "90 degrees counter-clockwise"),
+        )
+    ),
     # The finding, and the beginning of a sentence.
     "from {} (the picture was not shown to add to that)": (
         "from {} (the picture was not shown to add to that)",
