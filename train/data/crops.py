@@ -6,17 +6,18 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from osteo_edge.errors import InputError
 from osteo_edge.images.preprocess import prepare_knee
 from osteo_edge.images.reader import read
 from train.data.dataset import Dataset, DatasetError
 from train.runs.arrays import Floats, Integers, Pixels
-from train.runs.cache import save_arrays
+from train.runs.cache import kept
 from train.runs.config import Candidate
 
 if TYPE_CHECKING:
@@ -53,11 +54,13 @@ class Crops:
 
 def cached_crops(dataset: Dataset, finder: Finder, candidates: Sequence[Candidate], file: Path) -> Crops:
     """The crops of ``file`` where it exists; otherwise found, prepared and kept there."""
-    if not file.exists():
+
+    def make() -> dict[str, NDArray[Any]]:
         crops = make_crops(dataset, finder, candidates)
-        save_arrays(file, {"owner": crops.owner, **crops.images})
-    with np.load(file, allow_pickle=False) as stored:
-        return Crops(stored["owner"], {candidate.name: stored[candidate.name] for candidate in candidates})
+        return {"owner": crops.owner, **crops.images}
+
+    stored = kept(file, make)
+    return Crops(stored["owner"], {candidate.name: stored[candidate.name] for candidate in candidates})
 
 
 def make_crops(dataset: Dataset, finder: Finder, candidates: Sequence[Candidate]) -> Crops:

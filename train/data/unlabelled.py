@@ -7,9 +7,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from osteo_edge.errors import InputError
 from osteo_edge.finder.joint_finder import JointFinder
@@ -45,11 +47,13 @@ def unlabelled_knees(data: Path, finder: Path, region: Candidate, folder: Path) 
     rows = _index(data)
     finder_bytes = _read(finder)
     file = folder / f"knees-{cache.key(rows, sha256_hex(finder_bytes), region)}.npz"
-    if not file.exists():
+
+    def make() -> dict[str, NDArray[Any]]:
         places, images = _find(data, [row["file"] for row in rows], JointFinder.from_bytes(finder_bytes), region)
-        cache.save_arrays(file, {"places": np.array(places), "images": images})
-    with np.load(file, allow_pickle=False) as stored:
-        return UnlabelledKnees(stored["images"], tuple(rows[place] for place in stored["places"].tolist()))
+        return {"places": np.array(places), "images": images}
+
+    stored = cache.kept(file, make)
+    return UnlabelledKnees(stored["images"], tuple(rows[place] for place in stored["places"].tolist()))
 
 
 def _read(path: Path) -> bytes:

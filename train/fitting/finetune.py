@@ -6,7 +6,6 @@ costs a fraction of the network and is exact, but for the stored activations' ha
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +23,8 @@ from train.networks.heads import standardise, t_score_auxiliary
 from train.networks.linear import balanced_log_loss
 from train.networks.network import apply, bag_of_two
 from train.runs.arrays import Doubles, Floats, Halves, Integers, Reals
-from train.runs.cache import save_arrays
+from train.runs.cache import kept
+from train.runs.checkpoint import resume, save_checkpoint
 from train.runs.config import Augmentation, Training
 
 PLAIN_VIEW = 0
@@ -78,10 +78,8 @@ def cached_activations(
     trunk: keras.Model, images: Floats, owner: Integers, settings: Augmentation, *, seed: int, file: Path
 ) -> Activations:
     """The trunk's activations, from ``file`` where it exists; otherwise computed and kept there."""
-    if not file.exists():
-        save_arrays(file, {"views": compute_views(trunk, images, settings, seed=seed)})
-    with np.load(file, allow_pickle=False) as stored:
-        return Activations(stored["views"], owner)
+    stored = kept(file, lambda: {"views": compute_views(trunk, images, settings, seed=seed)})
+    return Activations(stored["views"], owner)
 
 
 def compute_views(trunk: keras.Model, images: Floats, settings: Augmentation, *, seed: int) -> Halves:
@@ -211,19 +209,15 @@ class Trainer:
             dropout.seed_generator.state.assign([self._seed, epoch])
 
     def _save(self, history: list[Epoch]) -> None:
-        state = {f"variable_{index}": variable.numpy() for index, variable in enumerate(self._variables())}
-        text = json.dumps([asdict(epoch) for epoch in history])
         best = {} if self.best_logits is None else {"best_logits": self.best_logits}
-        save_arrays(self._checkpoint, {**state, **best, "history": np.array(text)})
+        save_checkpoint(self._checkpoint, self._variables(), [asdict(epoch) for epoch in history], **best)
 
     def _resume(self) -> list[Epoch]:
-        if not self._checkpoint.exists():
+        stopped = resume(self._checkpoint, self._variables())
+        if stopped is None:
             return []
-        with np.load(self._checkpoint, allow_pickle=False) as state:
-            for index, variable in enumerate(self._variables()):
-                variable.assign(state[f"variable_{index}"])
-            self.best_logits = state["best_logits"] if "best_logits" in state.files else None
-            return [Epoch(**line) for line in json.loads(str(state["history"]))]
+        self.best_logits = stopped.arrays.get("best_logits")
+        return [Epoch(**line) for line in stopped.state]
 
     def _variables(self) -> list[keras.Variable]:
         return [*self._bag.weights, *self._optimizer.variables]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,14 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write an ``.npz`` file in one step: a stopped run leaves the old file or the new one, never half of one."""
     with replacing(path) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def kept(path: Path, make: Callable[[], Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """The arrays of the ``.npz`` file ``path``; where there is none, they are made and kept there first."""
+    if not path.exists():
+        save_arrays(path, make())
+    with np.load(path, allow_pickle=False) as stored:
+        return dict(stored)
 
 
 def save_json(path: Path, plain: Any) -> None:

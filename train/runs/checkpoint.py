@@ -3,26 +3,47 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from train.runs.cache import save_arrays
 
 _STATE = "state"
 
 
-def save_checkpoint(file: Path, variables: Sequence[keras.Variable], state: Any) -> None:
+@dataclass(frozen=True)
+class Stopped:
+    """What a loop remembered: ``state`` of JSON's types, ``arrays`` by name."""
+
+    state: Any
+    arrays: Mapping[str, NDArray[Any]]
+
+
+def save_checkpoint(file: Path, variables: Sequence[keras.Variable], state: Any, **arrays: NDArray[Any]) -> None:
     """Write ``file`` in one step. ``state`` is of JSON's types alone."""
-    values = {f"variable_{index}": keras.ops.convert_to_numpy(variable) for index, variable in enumerate(variables)}
-    save_arrays(file, {**values, _STATE: np.array(json.dumps(state))})
+    values = {_name(index): keras.ops.convert_to_numpy(variable) for index, variable in enumerate(variables)}
+    save_arrays(file, {**values, **arrays, _STATE: np.array(json.dumps(state))})
+
+
+def resume(file: Path, variables: Sequence[keras.Variable]) -> Stopped | None:
+    """Set the variables to those of the checkpoint and say what the loop remembered; None where there is no checkpoint."""
+    if not file.exists():
+        return None
+    with np.load(file, allow_pickle=False) as stored:
+        found = dict(stored)
+    for index, variable in enumerate(variables):
+        variable.assign(found.pop(_name(index)))
+    return Stopped(json.loads(str(found.pop(_STATE))), found)
 
 
 def read_state(file: Path) -> Any:
-    """What the loop remembered; None where there is no checkpoint."""
+    """What the loop remembered, for who must know it before there are variables; None where there is no checkpoint."""
     if not file.exists():
         return None
     with np.load(file, allow_pickle=False) as stored:
@@ -33,4 +54,8 @@ def restore(file: Path, variables: Sequence[keras.Variable]) -> None:
     """Set the variables to those of the checkpoint, which must be there."""
     with np.load(file, allow_pickle=False) as stored:
         for index, variable in enumerate(variables):
-            variable.assign(stored[f"variable_{index}"])
+            variable.assign(stored[_name(index)])
+
+
+def _name(index: int) -> str:
+    return f"variable_{index}"

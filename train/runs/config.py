@@ -233,10 +233,19 @@ def read_settings(cls: type[Settings], path: Path, rules: Callable[[Settings], I
         settings = parse_record(cls, read_toml(path), where=path.name)
     except ManifestError as error:
         raise ConfigError(str(error)) from error
-    for holds, key, message in rules(settings):
-        if not holds:
-            raise ConfigError(f"{path.name}: {key} {message}")
+    hold_to(rules(settings), path.name)
     return settings
+
+
+def hold_to(rules: Iterable[Rule], where: str) -> None:
+    """Refuse settings of which a rule does not hold.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    for holds, key, message in rules:
+        if not holds:
+            raise ConfigError(f"{where}: {key} {message}")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

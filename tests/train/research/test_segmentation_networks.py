@@ -25,7 +25,7 @@ from train.research.segmentation.networks import (
     segmentation_loss,
 )
 from train.research.segmentation.pictures import PX_PER_KNEE, Picture, synthetic_picture, synthetic_pictures
-from train.research.segmentation.settings import read_settings
+from train.research.segmentation.settings import read_segmentation_settings
 from train.research.segmentation.views import Variation, batch_of, random_view, stretched
 from train.runs.config import ConfigError
 from train.synthetic import Acquisition, KneeAnatomy, render
@@ -154,7 +154,7 @@ def test_a_training_without_pictures_is_refused() -> None:
 
 
 def test_the_committed_settings_are_sound() -> None:
-    settings = read_settings(CONFIG)
+    settings = read_segmentation_settings(CONFIG)
     assert {training.network for training in settings.trainings} == set(SEGMENTERS)
 
 
@@ -175,7 +175,7 @@ def test_faulty_settings_are_refused(tmp_path: Path, old: str, new: str, message
     path = tmp_path / "settings.toml"
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(ConfigError, match=message):
-        read_settings(path)
+        read_segmentation_settings(path)
 
 
 def test_the_commands_end_with_a_line(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ radiograph that anything is judged on takes part, hence one distilled backbone m
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from train.data.unlabelled import unlabelled_knees
 from train.networks.network import FEATURES, HEAD, build_network, randomise, settle_batch_norm, weights_of
 from train.runs import cache
 from train.runs.arrays import Floats, Reals
+from train.runs.checkpoint import resume, save_checkpoint
 from train.runs.config import Candidate, ConfigError, Rule, from_project, read_settings
 from train.runs.versions import versions
 
@@ -195,20 +195,15 @@ class Pair:
         return dict(zip(self._config.levels.student, np.round(shares, 4).tolist(), strict=True))
 
     def save(self, file: Path, seconds: float) -> None:
-        state = {f"variable_{index}": keras.ops.convert_to_numpy(one) for index, one in enumerate(self._variables())}
-        text = json.dumps({"step": self.step, "seconds": seconds, "history": self.history})
-        cache.save_arrays(file, {**state, "state": np.array(text)})
+        save_checkpoint(file, self._variables(), {"step": self.step, "seconds": seconds, "history": self.history})
 
     def resume(self, file: Path) -> float:
         """Seconds that earlier starts have used."""
-        if not file.exists():
+        stopped = resume(file, self._variables())
+        if stopped is None:
             return 0.0
-        with np.load(file, allow_pickle=False) as stored:
-            for index, variable in enumerate(self._variables()):
-                variable.assign(stored[f"variable_{index}"])
-            state = json.loads(str(stored["state"]))
-        self.step, self.history = state["step"], [tuple(line) for line in state["history"]]
-        return float(state["seconds"])
+        self.step, self.history = stopped.state["step"], [tuple(line) for line in stopped.state["history"]]
+        return float(stopped.state["seconds"])
 
     def _variables(self) -> list[keras.Variable]:
         return [*self.fitted.weights, *self._optimizer.variables]

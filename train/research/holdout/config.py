@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from osteo_edge.errors import ManifestError
-from osteo_edge.records import parse_record
 from train.data.dataset import LABELS
 from train.research.holdout.preparation import RUNTIME, Preparation
-from train.runs.config import Augmentation, Candidate, ConfigError, Rule
+from train.runs.config import Augmentation, Candidate, ConfigError, Rule, hold_to, read_settings
 
 _LARGEST_SEED = 2**31 - 1
 _FEWEST_RESAMPLES = 100
@@ -125,18 +122,7 @@ def read_hold_out_config(path: Path) -> HoldOutConfig:
     Raises:
         ConfigError: not readable, not TOML, or a key that is missing, unknown or out of range.
     """
-    try:
-        plain = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
-    try:
-        config = parse_record(HoldOutConfig, plain, where=path.name)
-    except ManifestError as error:
-        raise ConfigError(str(error)) from error
-    check(config, path.name)
-    return config
+    return read_settings(HoldOutConfig, path, _rules)
 
 
 def check(config: HoldOutConfig, where: str) -> None:
@@ -145,9 +131,12 @@ def check(config: HoldOutConfig, where: str) -> None:
     Raises:
         ConfigError: names the key.
     """
-    for holds, key, message in (*_rules_of_parts(config), *_rules_of_fitting(config.fitting)):
-        if not holds:
-            raise ConfigError(f"{where}: {key} {message}")
+    hold_to(_rules(config), where)
+
+
+def _rules(config: HoldOutConfig) -> Iterator[Rule]:
+    yield from _rules_of_parts(config)
+    yield from _rules_of_fitting(config.fitting)
 
 
 def _rules_of_parts(config: HoldOutConfig) -> Iterator[Rule]:

@@ -27,7 +27,7 @@ from train.research.holdout.preparation import Outlier, Preparation, find_outlie
 from train.research.segmentation.masking import mask_crops
 from train.research.segmentation.networks import read_segmenter
 from train.runs.arrays import Floats, Integers
-from train.runs.cache import key, save_arrays
+from train.runs.cache import kept, key
 from train.runs.config import Candidate, from_project
 
 SHEAR_DEGREES = 0.2  # Keras' ``shear_range`` is in degrees: the papers' 0.2 hardly moves a pixel.
@@ -75,15 +75,17 @@ def masked_pictures(pictures: Pictures, config: HoldOutConfig, cache: Path) -> P
     Raises:
         ConfigError: the segmenter's weights cannot be read.
     """
-    if config.mask == "":
+    mask = config.mask
+    if mask == "":
         return pictures
     digests = [row.sha256 for row in pictures.radiographs.radiographs]
     file = cache / f"masked-{key(digests, config.view, config.mask, weights_digest(config.segmenter))}.npz"
-    if not file.exists():
+
+    def make() -> dict[str, Floats]:
         segmenter = read_segmenter(from_project(config.segmenter))
-        save_arrays(file, {"images": mask_crops(pictures.images, config.view.candidate, segmenter, config.mask)})
-    with np.load(file, allow_pickle=False) as stored:
-        return replace(pictures, images=stored["images"])
+        return {"images": mask_crops(pictures.images, config.view.candidate, segmenter, mask)}
+
+    return replace(pictures, images=kept(file, make)["images"])
 
 
 def find_rejected(pictures: Pictures, training: Integers, preparation: Preparation) -> tuple[Outlier, ...]:
@@ -115,11 +117,11 @@ def prepared_pictures(pictures: Pictures, preparation: Preparation) -> Pictures:
 
 
 def _cached_whole(dataset: Dataset, candidate: Candidate, file: Path) -> Floats:
-    if not file.exists():
+    def make() -> dict[str, Floats]:
         with click.progressbar(dataset.radiographs, label="Reading radiographs", file=sys.stderr) as rows:
-            save_arrays(file, {"images": np.stack([_read_whole(row.path, candidate) for row in rows])})
-    with np.load(file, allow_pickle=False) as stored:
-        return stored["images"]  # type: ignore[no-any-return]
+            return {"images": np.stack([_read_whole(row.path, candidate) for row in rows])}
+
+    return kept(file, make)["images"]
 
 
 def _read_whole(path: Path, candidate: Candidate) -> Floats:

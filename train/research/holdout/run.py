@@ -211,10 +211,7 @@ def read_hold_out_run(folder: Path) -> HoldOutRun:
 def cached_metadata(dataset: Dataset, folder: Path) -> Doubles:
     """What the files say without their knees, (radiographs, values), from the cache where it is there."""
     file = folder / f"metadata-{cache.key([row.sha256 for row in dataset.radiographs])}.npz"
-    if not file.exists():
-        cache.save_arrays(file, {"metadata": describe_files([row.path for row in dataset.radiographs])[0]})
-    with np.load(file, allow_pickle=False) as stored:
-        return stored["metadata"]  # type: ignore[no-any-return]
+    return cache.kept(file, lambda: {"metadata": describe_files([row.path for row in dataset.radiographs])[0]})["metadata"]
 
 
 def _write(

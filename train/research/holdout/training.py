@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ from train.research.holdout.config import Fitting, HoldOutConfig
 from train.research.holdout.judgement import figures_of
 from train.research.holdout.pictures import Pictures, random_views
 from train.runs.arrays import Doubles, Floats, Integers
-from train.runs.cache import save_arrays
+from train.runs.checkpoint import resume, save_checkpoint
 
 BATCH_NORM_MOMENTUM = 0.8
 _BATCHES_TO_TIME = 2
@@ -188,19 +187,15 @@ class TimedTrainer:
                 layer.seed_generator.state.assign([self._config.seed, epoch])
 
     def _save(self) -> None:
-        state = {f"variable_{index}": variable.numpy() for index, variable in enumerate(self._variables())}
-        text = json.dumps([asdict(epoch) for epoch in self._history])
         logits = {"validation": np.stack(self._validation), "test": np.stack(self._test)}
-        save_arrays(self._checkpoint, {**state, **logits, "history": np.array(text)})
+        save_checkpoint(self._checkpoint, self._variables(), [asdict(epoch) for epoch in self._history], **logits)
 
     def _resume(self) -> bool:
-        if not self._checkpoint.exists():
+        stopped = resume(self._checkpoint, self._variables())
+        if stopped is None:
             return False
-        with np.load(self._checkpoint, allow_pickle=False) as state:
-            for index, variable in enumerate(self._variables()):
-                variable.assign(state[f"variable_{index}"])
-            self._history = [Epoch(**line) for line in json.loads(str(state["history"]))]
-            self._validation, self._test = list(state["validation"]), list(state["test"])
+        self._history = [Epoch(**line) for line in stopped.state]
+        self._validation, self._test = list(stopped.arrays["validation"]), list(stopped.arrays["test"])
         return True
 
     def _variables(self) -> list[keras.Variable]:

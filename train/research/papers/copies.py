@@ -26,7 +26,7 @@ from train.research.holdout.pictures import gather_pictures
 from train.research.papers.features import pretrained
 from train.research.papers.networks import Bench
 from train.runs.arrays import Doubles, Floats, Integers, Reals
-from train.runs.cache import key, save_arrays
+from train.runs.cache import kept, key
 from train.runs.config import Augmentation
 
 BACKBONE = "mobilenet_v2_0.35"
@@ -69,16 +69,18 @@ def _cached_features(bench: Bench, config: HoldOutConfig) -> tuple[Integers, dic
     owner = np.repeat(pictures.owner, COPIES)
     digests = [row.sha256 for row in bench.dataset.radiographs]
     file = bench.cache / f"copies-{key(BACKBONE, digests, view, CROP, COPIES, SEEDS)}.npz"
-    if not file.exists():
+
+    def make() -> dict[str, Floats]:
         network, features = pretrained(BACKBONE, SIDE_PX, config), {}
         with click.progressbar(SEEDS, label="Copies", file=sys.stderr) as seeds:
             for seed in seeds:
                 rng = np.random.default_rng(seed)
                 copies = np.stack([augment(image, CROP, rng) for image in pictures.images for _ in range(COPIES)])
                 features[str(seed)] = frozen_features(network, copies, np.arange(len(copies)))
-        save_arrays(file, features)
-    with np.load(file, allow_pickle=False) as stored:
-        return owner, {seed: stored[str(seed)] for seed in SEEDS}
+        return features
+
+    stored = kept(file, make)
+    return owner, {seed: stored[str(seed)] for seed in SEEDS}
 
 
 def _measure(by_seed: Mapping[int, Floats], labels: Integers, owner: Integers, classes: tuple[str, ...]) -> Inflation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 import numpy as np
@@ -26,7 +27,7 @@ from train.research.papers.networks import Bench
 from train.research.papers.outcomes import MODEL, Outcome, Protocol, judged
 from train.research.papers.table import OnFeatures
 from train.runs.arrays import Doubles, Floats, Integers, Reals, Words
-from train.runs.cache import key, save_arrays
+from train.runs.cache import kept, key
 from train.runs.config import Linear, from_project
 
 Scorer = Callable[[Integers, Integers], Doubles]
@@ -122,11 +123,12 @@ def describe_radiographs(bench: Bench, config: HoldOutConfig) -> Described:
     features = {}
     for name in (MOBILENET, RESNET):
         file = bench.cache / f"features-{key(name, digests, view, config.preparation, bench.finder_digest)}.npz"
-        if not file.exists():
-            save_arrays(file, {"features": _features(prepared, name, config)})
-        with np.load(file, allow_pickle=False) as stored:
-            features[name] = stored["features"]
+        features[name] = kept(file, partial(_kept_features, prepared, name, config))["features"]
     return Described(pictures.radiographs, pictures, features, np.array(pictures.radiographs.label_indices))
+
+
+def _kept_features(pictures: Pictures, name: str, config: HoldOutConfig) -> dict[str, Floats]:
+    return {"features": _features(pictures, name, config)}
 
 
 def _at_full_size(view: View) -> View:

@@ -121,9 +121,9 @@ def _joint_finder(settings: Any) -> Any:
 
 
 def _open(config_file: Path, data: Path | None, output: Path | None) -> tuple[Any, Dataset, Path]:
-    from train.research.segmentation.settings import read_settings
+    from train.research.segmentation.settings import read_segmentation_settings
 
-    settings = read_settings(config_file)
+    settings = read_segmentation_settings(config_file)
     return settings, read_dataset(data or from_project(settings.data)), output or from_project(settings.output)
 
 

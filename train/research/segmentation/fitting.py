@@ -16,7 +16,7 @@ from train.networks.network import round_to_float16
 from train.research.segmentation.networks import build_segmenter, segmentation_loss
 from train.research.segmentation.pictures import Picture
 from train.research.segmentation.views import Variation, batch_of
-from train.runs.cache import save_arrays
+from train.runs.checkpoint import resume, save_checkpoint
 from train.runs.config import ConfigError
 
 _STEPS_BETWEEN_CHECKPOINTS = 100
@@ -66,7 +66,9 @@ def fit_segmenter(
     optimizer = keras.optimizers.AdamW(rate, weight_decay=schedule.weight_decay, clipnorm=1.0)
     network.compile(optimizer=optimizer, loss=segmentation_loss, jit_compile=False)
     optimizer.build(network.trainable_variables)
-    losses, seconds = _resume(network, optimizer, checkpoint)
+    variables = [*network.weights, *optimizer.variables]
+    stopped = None if checkpoint is None else resume(checkpoint, variables)
+    losses, seconds = ([], 0.0) if stopped is None else (stopped.state["losses"], stopped.state["seconds"])
     started = time.monotonic() - seconds
     shape = schedule.height_px, schedule.width_px
     with click.progressbar(length=schedule.steps, label=f"Training {name}", file=sys.stderr) as progress:
@@ -80,25 +82,7 @@ def fit_segmenter(
                 raise ConfigError(f"{name}: the training diverged at step {step}; lower the learning rate")
             progress.update(1)
             if checkpoint is not None and len(losses) % _STEPS_BETWEEN_CHECKPOINTS == 0:
-                _save(network, optimizer, losses, time.monotonic() - started, checkpoint)
+                save_checkpoint(checkpoint, variables, {"losses": losses, "seconds": time.monotonic() - started})
     seconds = time.monotonic() - started
     round_to_float16(network)
     return Fitted(network, tuple(losses), seconds)
-
-
-def _save(
-    network: keras.Model, optimizer: keras.optimizers.Optimizer, losses: Sequence[float], seconds: float, path: Path
-) -> None:
-    variables = [*network.weights, *optimizer.variables]
-    arrays = {f"variable_{index}": keras.ops.convert_to_numpy(variable) for index, variable in enumerate(variables)}
-    save_arrays(path, {"losses": np.array(losses), "seconds": np.array(seconds), **arrays})
-
-
-def _resume(network: keras.Model, optimizer: keras.optimizers.Optimizer, path: Path | None) -> tuple[list[float], float]:
-    """Losses and seconds of the steps that a checkpoint holds, its values put in place; nothing where there is none."""
-    if path is None or not path.exists():
-        return [], 0.0
-    with np.load(path, allow_pickle=False) as stored:
-        for index, variable in enumerate([*network.weights, *optimizer.variables]):
-            variable.assign(stored[f"variable_{index}"])
-        return stored["losses"].tolist(), float(stored["seconds"])

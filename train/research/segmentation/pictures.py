@@ -19,7 +19,7 @@ from osteo_edge.manifest import RegionProfile
 from train.data.dataset import DatasetError
 from train.research.segmentation.annotations import BONES, DrawnKnee, Polygons, rasterise
 from train.runs.arrays import Booleans, Bytes, Doubles, Pixels
-from train.runs.cache import save_arrays
+from train.runs.cache import kept
 from train.synthetic import KneeTruth, SyntheticRadiograph, render, sample_case
 
 # One scale for everything: the networks see a knee so many pixels wide.
@@ -115,7 +115,8 @@ def synthetic_picture(radiograph: SyntheticRadiograph, truth: KneeTruth) -> Pict
 
 def cached_synthetic(count: int, *, seed: int, file: Path) -> tuple[Picture, ...]:
     """``synthetic_pictures``, kept in ``file`` since they take minutes."""
-    if not file.exists():
+
+    def make() -> dict[str, Bytes | Booleans | Doubles]:
         arrays: dict[str, Bytes | Booleans | Doubles] = {}
         for index, picture in enumerate(synthetic_pictures(count, seed=seed)):
             arrays |= {
@@ -123,9 +124,10 @@ def cached_synthetic(count: int, *, seed: int, file: Path) -> tuple[Picture, ...
                 f"bones_{index}": picture.bones,
                 f"joint_{index}": np.array(picture.joint),
             }
-        save_arrays(file, arrays)
-    with np.load(file, allow_pickle=False) as stored:
-        return tuple(
-            Picture(stored[f"grey_{i}"], stored[f"bones_{i}"], (float(stored[f"joint_{i}"][0]), float(stored[f"joint_{i}"][1])))
-            for i in range(count)
-        )
+        return arrays
+
+    stored = kept(file, make)
+    return tuple(
+        Picture(stored[f"grey_{i}"], stored[f"bones_{i}"], (float(stored[f"joint_{i}"][0]), float(stored[f"joint_{i}"][1])))
+        for i in range(count)
+    )

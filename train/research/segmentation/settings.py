@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from osteo_edge.errors import ManifestError
-from osteo_edge.records import parse_record
 from train.research.segmentation.fitting import Schedule
 from train.research.segmentation.networks import SEGMENTERS, SIDE_MULTIPLE_PX
-from train.runs.config import ConfigError, Rule
+from train.runs.config import Rule, read_settings
 
 _FEWEST_RESAMPLES = 100
 
@@ -49,24 +46,13 @@ class Settings:
     trainings: tuple[Training, ...]
 
 
-def read_settings(path: Path) -> Settings:
+def read_segmentation_settings(path: Path) -> Settings:
     """Read and check a TOML file.
 
     Raises:
         ConfigError: not readable, not TOML, or a key that is missing, unknown or out of range.
     """
-    try:
-        settings = parse_record(Settings, tomllib.loads(path.read_text(encoding="utf-8")), where=path.name)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except ManifestError as error:
-        raise ConfigError(str(error)) from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
-    for holds, key, message in _rules(settings):
-        if not holds:
-            raise ConfigError(f"{path.name}: {key} {message}")
-    return settings
+    return read_settings(Settings, path, _rules)
 
 
 def _rules(settings: Settings) -> Iterator[Rule]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from osteo_edge.integrity import sha256_hex
 from train.data.crops import Crops, Finder, cached_crops
@@ -52,17 +51,18 @@ def describe(config: StudyConfig, dataset: Dataset, finder: Finder, finder_diges
         segmenter = config.segmenter if one.mask or one.region == MEASURES else ""
         digests = [weights_digest(weights) for weights in (one.weights, segmenter) if weights]
         file = folder / f"features-{cache.key(key, one, digests, config.seed)}.npz"
-        if not file.exists():
-            say(f"  features of {one.name}")
-            cache.save_arrays(file, {"features": _values(config, one, radiographs, crops, finder)})
-        with np.load(file, allow_pickle=False) as stored:
-            features[one.name] = stored["features"]
+        features[one.name] = cache.kept(file, partial(_told_values, config, one, radiographs, crops, finder))["features"]
     return Described(radiographs, features, len(crops.owner))
 
 
 def digest_of(radiographs: Dataset) -> str:
     """One digest of a set of radiographs, whatever their order."""
     return sha256_hex("\n".join(sorted(row.sha256 for row in radiographs.radiographs)).encode())
+
+
+def _told_values(config: StudyConfig, one: FeatureSet, radiographs: Dataset, crops: Crops, finder: Finder) -> dict[str, Reals]:
+    say(f"  features of {one.name}")
+    return {"features": _values(config, one, radiographs, crops, finder)}
 
 
 def _values(config: StudyConfig, one: FeatureSet, radiographs: Dataset, crops: Crops, finder: Finder) -> Reals:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +76,23 @@ def run_repeats(config: StudyConfig, described: Described, folder: Path, key: st
     for number in range(config.repeats):
         file = folder / f"repeat{number}-{key}.npz"
         fold_of = make_split(described.radiographs, folds=config.folds, seed=config.seed + number)
-        if not file.exists():
-            say(f"Repeat {number + 1} of {config.repeats}: {len(names)} systems")
-            nested = _nested(config, described.radiographs, score, fold_of, number)
-            inner = {f"inner{fold}": values for fold, values in enumerate(nested.inner)}
-            cache.save_arrays(file, {"outer": nested.outer, **inner})
-        with np.load(file, allow_pickle=False) as stored:
-            inner_logits = [stored[f"inner{fold}"] for fold in range(config.folds)]
-            repeats.append(Repeat(names, from_stored(inner_logits, stored["outer"], fold_of)))
+        stored = cache.kept(file, partial(_told_logits, config, described, names, score, fold_of, number))
+        inner_logits = [stored[f"inner{fold}"] for fold in range(config.folds)]
+        repeats.append(Repeat(names, from_stored(inner_logits, stored["outer"], fold_of)))
     return repeats
+
+
+def _told_logits(
+    config: StudyConfig,
+    described: Described,
+    names: tuple[str, ...],
+    score: Sequence[Member],
+    fold_of: Integers,
+    number: int,
+) -> dict[str, Doubles]:
+    say(f"Repeat {number + 1} of {config.repeats}: {len(names)} systems")
+    nested = _nested(config, described.radiographs, score, fold_of, number)
+    return {"outer": nested.outer, **{f"inner{fold}": values for fold, values in enumerate(nested.inner)}}
 
 
 def candidates_once(config: StudyConfig, described: Described, number: int) -> Repeat:
