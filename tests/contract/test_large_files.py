@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,13 @@ def test_large_tracked_files_are_weights_of_bundles() -> None:
     files = [Path(name) for name in listed.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
     large = {file for file in files if (ROOT / file).stat().st_size > LARGE_BYTES}
     assert large <= {Path("train/results", run, "weights.npz") for run in _runs_in_bundles()}
+
+
+def test_every_folder_of_results_says_how_it_is_made_again() -> None:
+    table = (ROOT / "train/results/README.md").read_text(encoding="utf-8")
+    told = re.findall(r"`([^`]+)`", table)
+    for folder in (path for path in (ROOT / "train/results").iterdir() if path.is_dir()):
+        assert any(fnmatch(folder.name, one) for one in told), folder.name
 
 
 def _runs_in_bundles() -> set[str]:

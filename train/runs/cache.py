@@ -18,6 +18,7 @@ from train.runs.folder import RunError
 from train.runs.versions import versions
 
 CACHE_FOLDER = "cache"
+_LINE = 128
 
 
 def open_cache(run_folder: Path) -> Path:
@@ -67,4 +68,17 @@ def kept(path: Path, make: Callable[[], Mapping[str, NDArray[Any]]]) -> dict[str
 
 def save_json(path: Path, plain: Any) -> None:
     """Write JSON in one step, as ``save_arrays``; a NaN or an infinity, which JSON does not know, is a ValueError."""
-    write_file(path, (json.dumps(to_plain(plain), indent=1, allow_nan=False) + "\n").encode())
+    write_file(path, (json_text(to_plain(plain)) + "\n").encode())
+
+
+def json_text(plain: Any, depth: int = 0) -> str:
+    """JSON in which what fits into a line is one: short for machines, and a difference of two files shows whole records."""
+    line = json.dumps(plain, allow_nan=False)
+    if depth + len(line) <= _LINE or not plain or not isinstance(plain, (dict, list)):
+        return line
+    inner = "\n" + " " * (depth + 1)
+    if isinstance(plain, list):
+        return f"[{inner}{f',{inner}'.join(json_text(one, depth + 1) for one in plain)}{inner[:-1]}]"
+    # A key is told as JSON tells it: numbers, True and None become strings.
+    parts = (f"{json.dumps({key: 0})[1:-4]}: {json_text(one, depth + 1)}" for key, one in plain.items())
+    return f"{{{inner}{f',{inner}'.join(parts)}{inner[:-1]}}}"
