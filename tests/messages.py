@@ -1,13 +1,19 @@
-"""All that the program can say on a page, in English: what every catalogue must have."""
+"""All that the program can say on a page, in English: what every catalogue must have.
+
+``python -m tests.messages`` brings the catalogues up to date, to be translated by hand.
+"""
 
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
+
+import click
 
 from osteo_edge import findings, wording
 from osteo_edge.bundle import embedded_bundles, open_bundle
@@ -17,7 +23,7 @@ from osteo_edge.covariates import spoken
 from osteo_edge.questions import BONE_DENSITY, Question
 from osteo_edge.reports import risk
 from osteo_edge.reports.pages import captions
-from osteo_edge.reports.pages.catalogue import CONNECTORS, key_of
+from osteo_edge.reports.pages.catalogue import CONNECTORS, FOLDER, key_of, read_po
 
 PACKAGE = Path(wording.__file__).parent
 # Constants that are codes, or stand in sentences that are listed by themselves.
@@ -223,3 +229,31 @@ def input_error_codes() -> set[str]:
                 given = [keyword.value for keyword in call.keywords if keyword.arg == "code"]
                 codes |= {text for one in given for text in _texts(one, [tree])}
     return codes
+
+
+def bring_up_to_date(path: Path, messages: list[str]) -> list[str]:
+    """Leave out of a catalogue what nobody says any more, and add what is missing, without a translation.
+
+    Returns:
+        The messages that have none.
+    """
+    text = path.read_text(encoding="utf-8")
+    there = read_po(text)
+    wanted = {key_of(message): message for message in messages}
+    kept = {message: translation for message, translation in there.items() if message and key_of(normal(message)) in wanted}
+    known = {key_of(normal(message)) for message in kept}
+    kept |= {message: "" for key, message in wanted.items() if key not in known}
+    head = text.partition("\n\n")[0]
+    blocks = [f"msgid {_quoted(message)}\nmsgstr {_quoted(translation)}" for message, translation in kept.items()]
+    path.write_text("\n\n".join([head, *blocks]) + "\n", encoding="utf-8")
+    return [message for message, translation in kept.items() if not translation]
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    for catalogue in sorted(FOLDER.glob("*.po")):
+        for missing in bring_up_to_date(catalogue, all_messages()):
+            click.echo(f"{catalogue.name}: {missing}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +11,9 @@ from osteo_edge import wording
 from osteo_edge.cli.pages import LANGUAGES as OFFERED
 from osteo_edge.printable import printable
 from osteo_edge.reports.pages import captions
-from osteo_edge.reports.pages.catalogue import ENGLISH, LANGUAGES, Text, catalogue_of, key_of, read_po
+from osteo_edge.reports.pages.catalogue import ENGLISH, FOLDER, LANGUAGES, Text, catalogue_of, key_of, read_po
 from osteo_edge.reports.pages.html import FONTS
-from tests.messages import all_messages, input_error_codes, normal
+from tests.messages import all_messages, bring_up_to_date, input_error_codes, normal
 
 OTHERS = [language for language in LANGUAGES if language != ENGLISH]
 
@@ -42,7 +43,7 @@ def test_messages_are_found_where_the_program_makes_them(said_by_the_program: li
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_a_catalogue_has_every_message_and_no_other(language: str, said_by_the_program: list[str]) -> None:
-    """What is missing here goes into ``catalogues/LANGUAGE.po``; with an empty msgstr it is shown in English, and marked."""
+    """``python -m tests.messages`` puts what is missing into ``catalogues/LANGUAGE.po``, to be translated there."""
     messages = catalogue_of(language).messages
     wanted, there = ({key_of(normal(one)) for one in some} for some in (said_by_the_program, messages))
     assert wanted - there == set()
@@ -144,3 +145,14 @@ def test_the_fonts_have_every_letter_of_the_language(language: str, said_by_the_
         files = [FONTS / f"{family}-{weight}.ttf" for family in ("NotoSans", "NotoSansDevanagari", "NotoNaskhArabic")]
         known = {chr(code) for file in files for code in fonttools.TTFont(file).getBestCmap()}
         assert letters - known == set()
+
+
+def test_catalogues_are_brought_up_to_date(tmp_path: Path, said_by_the_program: list[str]) -> None:
+    source = FOLDER / "es.po"
+    copy = tmp_path / "es.po"
+    copy.write_bytes(source.read_bytes())
+    assert bring_up_to_date(copy, said_by_the_program) == []
+    assert copy.read_bytes() == source.read_bytes()
+    changed = [*said_by_the_program[1:], "a new {} of it"]
+    assert bring_up_to_date(copy, changed) == ["a new {} of it"]
+    assert set(read_po(source.read_text())) - set(read_po(copy.read_text())) == {said_by_the_program[0]}
