@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from osteo_edge.answered import Answer, Knee
     from osteo_edge.bundle import Bundle, embedded_bundles, installed_bundles, open_bundle
     from osteo_edge.errors import (
+        AuditError,
         BundleError,
         BundleNotFoundError,
         CovariateError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         ReportError,
         SelfTestError,
         SignatureError,
+        StationError,
         TuningError,
         UnknownQuestionError,
         UnreadableImageError,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Answer": "answered",
+    "AuditError": "errors",
     "Bundle": "bundle",
     "BodyPart": "labels",
     "BoneStatus": "labels",
@@ -78,6 +81,7 @@ _HOMES = {
     "ReportError": "errors",
     "SelfTestError": "errors",
     "SignatureError": "errors",
+    "StationError": "errors",
     "Status": "labels",
     "TuningError": "errors",
     "UnknownQuestionError": "errors",
@@ -92,6 +96,7 @@ _HOMES = {
 
 __all__ = [
     "Answer",
+    "AuditError",
     "BodyPart",
     "BoneStatus",
     "Bundle",
@@ -121,6 +126,7 @@ __all__ = [
     "ReportError",
     "SelfTestError",
     "SignatureError",
+    "StationError",
     "Status",
     "TuningError",
     "UnknownQuestionError",

@@ -21,6 +21,8 @@ OsteoEdgeError
 |  `- InferenceError
 |- DecoderError                no process can be started to decode untrusted pictures in
 |- OutOfMemoryError            too little memory or address space
+|- StationError                pictures cannot be taken in or answers cannot be put down, for now; nothing is lost by it
+|- AuditError                  an audit log is not the one that was written
 |- TuningError                 a measurement of this device could not be stored or removed
 `- ReportError                 an answer could not be written
 
@@ -146,6 +148,14 @@ class DecoderError(OsteoEdgeError):
 
 class OutOfMemoryError(OsteoEdgeError):
     """Memory or address space ran out, or a limit of this process leaves too little; the picture may be all right."""
+
+
+class StationError(OsteoEdgeError):
+    """Pictures cannot be taken in, or answers and records of them cannot be put down; the pictures stay where they are."""
+
+
+class AuditError(OsteoEdgeError):
+    """A line of an audit log is missing, changed or no line of one; the message names the first."""
 
 
 class TuningError(OsteoEdgeError):

@@ -10,12 +10,16 @@ alone, with an error: nobody's ``/dev/stdout`` becomes a file.
 
 A new file may be read and written by whom the umask allows, as files of any program; one that takes another's place is never
 open to more people than that one was.
+
+Two things are not written whole: lines that are added to a log (``appending``), and the journal of ``osteo_edge.station``,
+which SQLite writes by rules of the same kind.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +30,7 @@ _PART = ".osteo-edge-{}.part"
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _EVERYBODY = 0o666
 _OWNER = 0o600
+_COPY_BYTES = 1 << 20
 # AT_FDCWD and RENAME_EXCHANGE of Linux's <fcntl.h> and <linux/fs.h>.
 _HERE = -100
 _EXCHANGE = 2
@@ -33,6 +38,7 @@ _EXCHANGE = 2
 _CANNOT_FLUSH = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF})
 # EPERM: of filters of system calls that do not know this one.
 _CANNOT_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM})
+_CANNOT_LOCK = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP})
 _CANNOT_OPEN = frozenset({errno.EACCES, errno.EPERM, errno.EISDIR})
 
 
@@ -88,6 +94,43 @@ def creating(path: Path, *, mode: int = _EVERYBODY) -> Iterator[BinaryIO]:
     with _removed_on_failure(path), file:
         yield file
         _flush(file)
+
+
+@contextmanager
+def appending(path: Path) -> Iterator[BinaryIO]:
+    """A file to add to, for its owner alone, made where there is none and flushed at the end; nobody else adds to it meanwhile.
+
+    Raises:
+        OSError: it cannot be written, or something that is no plain file is there, be it a link.
+    """
+    is_new = not path.exists()
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | _NO_LINK, _OWNER), "r+b") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EEXIST, "something that is no file is there", str(path))
+        _lock(file.fileno())
+        yield file
+        _flush(file)
+    if is_new:
+        flush_folder(path.parent)
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Let a file have another name, in place of what is there, also on another file system: it is never without one of them.
+
+    Raises:
+        OSError: it cannot be moved and lies where it was; or, from one file system to another, under both names.
+    """
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with source.open("rb") as there, replacing(target) as file:
+            shutil.copyfileobj(there, file, _COPY_BYTES)
+        source.unlink()
+    else:
+        flush_folder(target.parent)
+    flush_folder(source.parent)
 
 
 def exchange(one: Path, other: Path) -> bool:
@@ -167,6 +210,19 @@ def _mode_beside(path: Path) -> int:
     except ValueError as error:  # a NUL, or characters that no file name can have here
         raise OSError(errno.EINVAL, str(error), str(path)) from error
     return _OWNER | (there.st_mode & _EVERYBODY) if stat.S_ISREG(there.st_mode) else _EVERYBODY
+
+
+def _lock(descriptor: int) -> None:
+    """Until the file is closed; where there are no locks, or not for it, whoever writes must be alone."""
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except ImportError:
+        return
+    except OSError as error:
+        if error.errno not in _CANNOT_LOCK:
+            raise
 
 
 def _flush(file: BinaryIO) -> None:

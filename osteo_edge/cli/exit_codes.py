@@ -10,14 +10,14 @@ code meaning
 2    wrong usage: unknown option, nothing to do, a covariate that is unknown or out of range
 3    a picture is unreadable: missing, empty, not an image, truncated, or a folder without pictures
 4    a picture was read but not answered: rejected by a gate, or referred
-5    the bundle is missing, damaged, incompatible, or fails its self-test
+5    the bundle is missing, damaged, incompatible, or fails its self-test; or an audit log is not the one that was written
 6    a picture is over the limits of pixels, bytes or parts
 7    an output could not be written; the answers were still printed
 8    the inference engine is missing or failed, or the process that decodes untrusted pictures cannot be started
 9    too little memory or address space
 70   a fault of osteo-edge itself
 130  interrupted
-143  interrupted by SIGTERM (``bench``)
+143  interrupted by SIGTERM (``bench``, ``watch``)
 ==== =========================================================================================
 """
 
@@ -27,6 +27,7 @@ from collections.abc import Iterable
 
 from osteo_edge import findings
 from osteo_edge.errors import (
+    AuditError,
     BundleError,
     CovariateError,
     DecoderError,
@@ -35,6 +36,7 @@ from osteo_edge.errors import (
     OsteoEdgeError,
     OutOfMemoryError,
     ReportError,
+    StationError,
     TuningError,
 )
 
@@ -70,6 +72,8 @@ def of_class(kind: type[OsteoEdgeError]) -> int:
         (OutOfMemoryError, MEMORY),
         (ReportError, OUTPUT),
         (TuningError, OUTPUT),
+        (StationError, OUTPUT),
+        (AuditError, BUNDLE),
     )
     return next((code for base, code in by_class if issubclass(kind, base)), INTERNAL)
 

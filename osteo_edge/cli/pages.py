@@ -68,10 +68,11 @@ def open_pages(wanted: Wanted, count: int, *, is_untrusted: bool) -> Pages:
     """
     from osteo_edge.reports.pages.writing import Pages, stated_time
 
-    return Pages(wanted, count, stated_time(), _reader(is_untrusted))
+    return Pages(wanted, count, stated_time(), reader_for(is_untrusted=is_untrusted))
 
 
-def _reader(is_untrusted: bool) -> Read:
+def reader_for(*, is_untrusted: bool) -> Read:
+    """What reads the pictures that pages show."""
     if is_untrusted:
         from osteo_edge.images.untrusted import UntrustedReader  # most pictures are one's own
 

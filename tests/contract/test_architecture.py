@@ -84,7 +84,7 @@ FLOORS: dict[str, set[str]] = {
     "rooms": {"images", "finder", "engines", "decision", "clinical"},
     "said": {"answered", "wording", "reports"},
     "way": {"prediction", "model", "respondent", "ahead", "predictor", "selftest", "installation"},
-    "above": {"tuning", "benchmark"},
+    "above": {"tuning", "benchmark", "station"},
     "doors": {"cli", "__main__", "_pyinstaller"},
 }
 # On this floor nobody needs a neighbour.

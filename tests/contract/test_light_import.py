@@ -33,6 +33,8 @@ def loaded_after(statement: str) -> set[str]:
         "from osteo_edge.cli.main import _run; assert _run(['--version']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['predict', '--help']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['report', '--help']) == 0",
+        "from osteo_edge.cli.main import _run; assert _run(['watch', '--help']) == 0",
+        "from osteo_edge.station.audit import AuditLog, verify",
         "from osteo_edge.cli.main import _run; assert _run(['tune', '--help']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['tune', '--forget']) == 0",
         "from osteo_edge.cli.main import _run; assert _run(['bench', '--help']) == 0",

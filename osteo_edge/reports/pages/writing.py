@@ -64,11 +64,12 @@ class Pages:
         several = self._catalogues if count > 1 else []
         self._summaries = [Summary(wanted.folder, catalogue, with_names=wanted.with_names, made=made) for catalogue in several]
 
-    def add(self, answered: Answered, image: ImageSource) -> list[Path]:
+    def add(self, answered: Answered, image: ImageSource, *, stem: str | None = None) -> list[Path]:
         """Write the pages of one picture.
 
         Args:
             image: where the picture is now, or its bytes.
+            stem: what the pages' names begin with; by default that of ``stem_of``.
 
         Returns:
             What was written.
@@ -77,7 +78,7 @@ class Pages:
             ReportError: a page could not be made or written.
         """
         film = film_of(answered, image, self._read)
-        stem = self.stem_of(answered)
+        stem = stem or self.stem_of(answered)
         written = []
         for catalogue in self._catalogues:
             page = page_of(answered, film, catalogue, made=self._made, with_name=self._wanted.with_names)

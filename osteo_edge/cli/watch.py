@@ -1,0 +1,147 @@
+"""``osteo-edge watch``: answers for pictures that others copy into a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from osteo_edge.cli import exit_codes
+from osteo_edge.cli.help import Command
+from osteo_edge.cli.inputs import PICTURE_ENDINGS
+from osteo_edge.cli.options import asked_bundles, asked_options, engine_options
+from osteo_edge.cli.pages import page_options, reader_for, wanted_pages
+from osteo_edge.cli.terminal import tell
+from osteo_edge.engines.select import available_threads
+from osteo_edge.interruption import sigterm_as_interrupt
+from osteo_edge.model import load_models
+from osteo_edge.station.outbox import REPORTS
+
+if TYPE_CHECKING:
+    from osteo_edge.station.journal import Outcome
+    from osteo_edge.station.worker import Product
+
+_EPILOG = """\b
+Examples:
+  osteo-edge watch /srv/knees/in /srv/knees/out
+  osteo-edge watch --once --report --language en in out
+  osteo-edge audit verify out/audit.jsonl
+
+Exit codes: 0 nothing left (--once), 2 usage, 5 bundle, 7 a folder or the journal, 8 engine, 9 memory, 130, 143 interrupted."""
+
+
+@click.command("watch", cls=Command, epilog=_EPILOG)
+@click.argument("inbox", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("outbox", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--once", "is_once", is_flag=True, help="End when nothing is left to wait for.")
+@click.option("--recursive", is_flag=True, help="Also take pictures from the folders inside INBOX.")
+@click.option(
+    "--settle",
+    "still_seconds",
+    type=click.FloatRange(0, 3600),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Take a file when its size and time have stood still for so long.",
+)
+@click.option(
+    "--interval",
+    "look_seconds",
+    type=click.FloatRange(0.01, 3600),
+    default=2.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Between two looks.",
+)
+@click.option(
+    "--keep-free",
+    "keep_free_mib",
+    type=click.IntRange(0),
+    default=512,
+    show_default=True,
+    metavar="MIB",
+    help="With less left on OUTBOX's disk, pictures wait in INBOX.",
+)
+@click.option("--report", "with_pages", is_flag=True, help="Also write pages of each answer, a PDF and an HTML file.")
+@page_options
+@engine_options
+@asked_options
+def command(
+    inbox: Path,
+    outbox: Path,
+    is_once: bool,
+    recursive: bool,
+    still_seconds: float,
+    look_seconds: float,
+    keep_free_mib: int,
+    with_pages: bool,
+    languages: tuple[str, ...],
+    html_only: bool,
+    with_names: bool,
+    engine: str,
+    precision: str,
+    threads: int | None,
+    bundles: tuple[str, ...],
+    questions: tuple[str, ...],
+) -> int:
+    """Answer pictures that are copied into INBOX, and put them and their answers into OUTBOX.
+
+    A picture is taken when its copy is finished, and gets one outcome: it goes to OUTBOX/done, refused or failed, its answer to
+    OUTBOX/answers, and a line without names into OUTBOX/audit.jsonl. That holds also where the program is killed or the
+    power fails in the midst of it. A picture whose bytes came before is told as a duplicate, and not answered again.
+
+    Files that systems leave, hidden ones, and unfinished copies (.part, .tmp ...) stay. Files are decoded in a process of
+    its own, as 'predict --untrusted' does. Nothing is named after the pictures' files unless --names asks for it.
+    """
+    if not with_pages and (languages or html_only):
+        raise click.UsageError("--language and --html-only are of pages and need --report")
+    _require_apart(inbox, outbox)
+    wanted = wanted_pages(outbox / REPORTS, languages, html_only=html_only, with_names=with_names) if with_pages else None
+    models = load_models(
+        asked_bundles(bundles, questions), engine=engine, precision=precision, threads=threads or available_threads()
+    )
+    from osteo_edge.predictor import OsteoPredictor
+    from osteo_edge.station.audit import AuditLog
+    from osteo_edge.station.inbox import Inbox
+    from osteo_edge.station.journal import Journal
+    from osteo_edge.station.outbox import AUDIT, Outbox
+    from osteo_edge.station.reporting import PageProduct
+    from osteo_edge.station.watching import Pace, Watch
+    from osteo_edge.station.worker import Worker
+
+    source = Inbox(inbox, endings=PICTURE_ENDINGS, recursive=recursive, keeps_names=with_names)
+    target = Outbox(outbox)
+    journal = Journal(target.journal)
+    products: list[Product] = [PageProduct(wanted, reader_for(is_untrusted=True))] if wanted else []
+    pace = Pace(still_seconds, look_seconds, keep_free_mib << 20, is_once)
+    with sigterm_as_interrupt() as termination, OsteoPredictor(models, untrusted=True) as predictor:
+        for model in models:
+            model.wait()
+        worker = Worker(predictor, target, journal, AuditLog(outbox / AUDIT), products)
+        try:
+            Watch(source, target, worker, pace, tell=_tell, warn=_warn).run()
+        except KeyboardInterrupt:
+            if not termination.came:
+                raise
+            return exit_codes.TERMINATED
+        finally:
+            journal.close()
+    return exit_codes.ANSWERED
+
+
+def _require_apart(inbox: Path, outbox: Path) -> None:
+    one, other = inbox.resolve(), outbox.resolve()
+    if one == other or one in other.parents or other in one.parents:
+        raise click.UsageError("INBOX and OUTBOX must lie apart, neither inside the other")
+
+
+def _tell(outcome: Outcome) -> None:
+    facts = outcome.facts
+    said = [f"{question} {answer}" for question, answer in facts.get("answers", {}).items()]
+    said += facts.get("reasons", []) + [f"{name} {facts[name]}" for name in ("failed", "duplicate_of") if name in facts]
+    tell(f"{outcome.stem}{outcome.ending}: {outcome.kind} ({', '.join(said)})")
+
+
+def _warn(message: str) -> None:
+    tell(f"osteo-edge: {message}", err=True)
