@@ -10,7 +10,6 @@ from benchmarks import (
     devices,
     engines,
     growth,
-    peers,
     questions,
     reduced_decode,
     reports,
@@ -21,6 +20,7 @@ from benchmarks import (
     untrusted,
 )
 from benchmarks.graded import command as graded
+from benchmarks.peers import command as peers
 
 
 @click.group()

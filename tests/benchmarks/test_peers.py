@@ -14,12 +14,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import entrants, installed, peer_worker, peers
+from benchmarks import installed
 from benchmarks.__main__ import main
-from benchmarks.entrants import OWN, Entrant, Field, Package
-from benchmarks.peer_chart import draw
-from benchmarks.peer_worker import obey, open_way
-from benchmarks.peers import COLD, FOLDER, IMAGE, SAME_ANSWER, Participant, Peers, Programme, Ratio, Shown
+from benchmarks.peers import entrants, records, worker
+from benchmarks.peers import programme as asked_of
+from benchmarks.peers.chart import draw
+from benchmarks.peers.entrants import OWN, Entrant, Field, Package
+from benchmarks.peers.programme import Programme, Shown
+from benchmarks.peers.records import COLD, FOLDER, IMAGE, Participant, Peers, Ratio
+from benchmarks.peers.rounds import SAME_ANSWER, Contest, exact_answers, job, ratio_of, rows_of
+from benchmarks.peers.table import table
+from benchmarks.peers.worker import obey, open_way
 from osteo_edge import OsteoPredictor
 from osteo_edge.bundle import Bundle, open_bundle
 
@@ -35,7 +40,7 @@ def bundle() -> Bundle:
 
 @pytest.fixture(scope="module")
 def shown(bundle: Bundle) -> tuple[Shown, ...]:
-    return tuple(peers.examine(bundle, [str(EXAMPLE.resolve())]))
+    return tuple(asked_of.examine(bundle, [str(EXAMPLE.resolve())]))
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +58,15 @@ def own(candidates: dict[str, Entrant]) -> Entrant:
 
 def test_a_ratio_is_of_the_rounds_and_its_interval_of_the_rounds_that_were_drawn() -> None:
     base = np.array([10.0, 100.0, 20.0, 40.0, 1.0])
-    assert peers.ratio_of((base * 3).tolist(), base.tolist()) == Ratio(3.0, 3.0, 3.0)
-    wide = peers.ratio_of([10, 20, 30, 40, 50], [10] * 5)
+    assert ratio_of((base * 3).tolist(), base.tolist()) == Ratio(3.0, 3.0, 3.0)
+    wide = ratio_of([10, 20, 30, 40, 50], [10] * 5)
     assert wide.value == 3.0
     assert 1.0 <= wide.low < 3.0 < wide.high <= 5.0
-    assert wide == peers.ratio_of([10, 20, 30, 40, 50], [10] * 5)
+    assert wide == ratio_of([10, 20, 30, 40, 50], [10] * 5)
 
 
 def test_rounds_that_only_one_finished_are_not_compared() -> None:
-    assert peers.ratio_of([2.0, 4.0, 900.0], [1.0, 2.0]) == Ratio(2.0, 2.0, 2.0)
+    assert ratio_of([2.0, 4.0, 900.0], [1.0, 2.0]) == Ratio(2.0, 2.0, 2.0)
 
 
 def test_every_series_is_beside_the_default_and_beside_the_same_network(candidates: dict[str, Entrant]) -> None:
@@ -77,7 +82,7 @@ def test_every_series_is_beside_the_default_and_beside_the_same_network(candidat
         ("peer", COLD, None): [5.0],
         ("gone", IMAGE, 1): [1.0],
     }
-    rows = {(row.entrant, row.task): row for row in peers.rows_of(samples, [small, large, peer, alone])}
+    rows = {(row.entrant, row.task): row for row in rows_of(samples, [small, large, peer, alone])}
     assert set(rows) == {("small", IMAGE), ("large", IMAGE), ("peer", IMAGE), ("alone", IMAGE), ("peer", COLD)}
     assert rows["small", IMAGE].times_default is None
     assert (rows["large", IMAGE].times_default, rows["large", IMAGE].times_same) == (Ratio(4.0, 4.0, 4.0), None)
@@ -96,8 +101,8 @@ def test_a_script_on_the_same_network_answers_as_osteo_edge_does(
 ) -> None:
     if kind.startswith("litert"):
         pytest.importorskip("ai_edge_litert")
-    way = open_way(peers.job(candidates[kind], 1, shown))
-    (expected,) = peers.exact_answers(bundle, [shown[0].path])
+    way = open_way(job(candidates[kind], 1, shown))
+    (expected,) = exact_answers(bundle, [shown[0].path])
     assert way.answers([0, 0]) == [pytest.approx(expected, abs=SAME_ANSWER)] * 2
 
 
@@ -109,7 +114,7 @@ def test_two_knees_are_one_answer_wherever_the_batches_end(
     sizes: list[int] = []
 
     def opened(model: str, threads: int | None) -> Any:
-        run = peer_worker._open_onnxruntime(model, threads)
+        run = worker._open_onnxruntime(model, threads)
 
         def in_batches(knees: Any) -> Any:
             sizes.append(len(knees))
@@ -117,19 +122,19 @@ def test_two_knees_are_one_answer_wherever_the_batches_end(
 
         return in_batches
 
-    monkeypatch.setitem(peer_worker._OPENERS, "keras", opened)
-    monkeypatch.setattr(peer_worker, "KERAS_BATCH", 3)
+    monkeypatch.setitem(worker._OPENERS, "keras", opened)
+    monkeypatch.setattr(worker, "KERAS_BATCH", 3)
     two = replace(shown[0], joints=(shown[0].joints[0], replace(shown[0].joints[0], x_px=shown[0].joints[0].x_px + 40)))
     pictures = (two, shown[0], two)
-    singly = open_way(peers.job(exact, 1, pictures))
-    together = open_way(peers.job(replace(exact, engine="keras"), 1, pictures))
+    singly = open_way(job(exact, 1, pictures))
+    together = open_way(job(replace(exact, engine="keras"), 1, pictures))
     assert together.answers([0, 1, 2]) == [pytest.approx(one, abs=1e-6) for one in singly.answers([0, 1, 2])]
     assert sizes == [3, 2]
     assert singly.answers([0]) != singly.answers([1])
 
 
 def test_osteo_edge_is_asked_for_the_file_alone(candidates: dict[str, Entrant], shown: tuple[Shown, ...]) -> None:
-    told = peers.job(own(candidates), 1, shown)
+    told = job(own(candidates), 1, shown)
     assert told["pictures"] == [[shown[0].path, []]]
     way = open_way(told)
     with OsteoPredictor(BUNDLE, threads=1) as predictor:
@@ -201,7 +206,7 @@ def programme(shown: tuple[Shown, ...]) -> Programme:
 
 
 def contest(asked: Programme, field: Field, bundle: Bundle, place: Path) -> Peers:
-    *_, found = peers.Contest(field, [bundle], asked, place, on_round=lambda: None).measure()
+    *_, found = Contest(field, [bundle], asked, place, on_round=lambda: None).measure()
     return found
 
 
@@ -235,10 +240,10 @@ def test_what_is_measured_is_a_record_with_raw_samples(
     assert {"read", "region", "run"} <= set(ours.stages_ms)
     assert all(milliseconds > 0 for milliseconds in ours.stages_ms.values())
     written = tmp_path / "results" / "peers.json"
-    peers.write(found, written)
-    assert peers.read(written) == found
+    records.write(found, written)
+    assert records.read(written) == found
     again = CliRunner().invoke(main, ["peers", "--again", str(written)], catch_exceptions=False)
-    assert again.output.strip() == peers.table(found)
+    assert again.output.strip() == table(found)
     assert "left out: a broken one" in again.output
     for suffix in (".png", ".svg"):
         draw(found, tmp_path / f"chart{suffix}")
@@ -257,7 +262,7 @@ def test_an_interruption_keeps_whole_rounds(
             raise KeyboardInterrupt
 
     field = Field((own(candidates), candidates["onnxruntime fp32"]), {})
-    *_, found = peers.Contest(field, [bundle], programme(shown), tmp_path, on_round=interrupt).measure()
+    *_, found = Contest(field, [bundle], programme(shown), tmp_path, on_round=interrupt).measure()
     assert {(row.task, len(row.samples_ms)) for row in found.rows} == {(IMAGE, 2)}
     assert len(found.rows) == 2
 
@@ -271,7 +276,7 @@ def test_osteo_edge_that_cannot_be_run_ends_the_measuring(
 
 
 def test_a_folder_is_of_copies_of_the_pictures_in_turn(shown: tuple[Shown, ...], tmp_path: Path) -> None:
-    copies = list(peers.copied(shown, 3, tmp_path / "folder"))
+    copies = list(asked_of.copied(shown, 3, tmp_path / "folder"))
     assert [Path(one.path).name for one in copies] == ["00000.png", "00001.png", "00002.png"]
     assert {Path(one.path).read_bytes() for one in copies} == {EXAMPLE.read_bytes()}
     assert copies[2].joints == shown[0].joints
@@ -301,7 +306,7 @@ def test_the_embedded_bundle_beside_everything_that_is_installed(tmp_path: Path)
     files = ["--json", str(target), "--chart", str(chart)]
     result = CliRunner().invoke(main, ["peers", *options, *others, *runs, *files], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    found = peers.read(target)
+    found = records.read(target)
     exact = [one for one in found.participants if one.precision == "fp32" and one.engine != OWN]
     assert {"keras", "tensorflow", "onnxruntime", "litert"} <= {one.engine for one in exact}
     assert all(isinstance(one, Participant) and one.max_difference is not None for one in exact)

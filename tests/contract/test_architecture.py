@@ -118,7 +118,7 @@ def test_no_arrow_points_up(floor: str) -> None:
             assert rooms_imported(path) <= reachable, f"{path.relative_to(ROOT)} imports {rooms_imported(path) - reachable}"
 
 
-@pytest.mark.parametrize("tree", ["osteo_edge", "export"])
+@pytest.mark.parametrize("tree", ["osteo_edge", "export", "benchmarks"])
 def test_rooms_stand_in_no_circle(tree: str) -> None:
     """What a type is named for alone is no arrow: it is not there when the program runs."""
     arrows: dict[str, set[str]] = {}

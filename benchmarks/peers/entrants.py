@@ -58,7 +58,7 @@ class Entrant:
 
     Attributes:
         network: name of the run, and of the bundle.
-        engine: as ``benchmarks.peer_worker`` names it, ``osteo_edge`` for the bundle itself.
+        engine: as ``benchmarks.peers.worker`` names it, ``osteo_edge`` for the bundle itself.
         precision: for osteo-edge, what ``auto`` means here.
         model: file, or folder of the bundle.
         channels: of the input that the file takes.

@@ -10,7 +10,7 @@ the input's record, and ``threads`` null for the engine's own choice. Then any n
 * ``{"memory": true}``: peak of resident memory so far;
 * ``{"stages": index}``, for osteo-edge: median milliseconds of each stage of a prediction.
 
-``python -m benchmarks.peer_worker FILE`` does a job from a file once, for its first picture: a whole process.
+``python -m benchmarks.peers.worker FILE`` does a job from a file once, for its first picture: a whole process.
 
 A script has the knees' boxes given and so needs no finder; it decodes with cv2.imread, prepares with the very function
 that osteo-edge uses, runs, and takes the softmax. Other interpreters need numpy, OpenCV and the engine.

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from matplotlib import pyplot
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from benchmarks.peers.records import COLD, FOLDER, IMAGE, Peers
 from train.judging.pages.figures import COLOURS, save_png, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from benchmarks.peers import Peers
 
 # Of a probability.
 WORTH_TELLING = 0.01
@@ -55,7 +55,6 @@ def draw(found: Peers, target: Path) -> None:
 
 def _panels(found: Peers) -> dict[str, Mapping[str, float]]:
     """Title -> entrant -> value, for what was measured."""
-    from benchmarks.peers import COLD, FOLDER, IMAGE
 
     def medians(task: str, threads: int | None, factor: float) -> dict[str, float]:
         rows = [row for row in found.rows if (row.task, row.threads) == (task, threads)]
