@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from osteo_edge.bundle import MANIFEST
+from tests.commands import run
 from tests.making import keep_one_file, rename
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,13 +21,7 @@ def other(bundle_copy: Path) -> Path:
 
 
 def osteo_edge(home: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key not in ("OSTEO_EDGE_BUNDLES", "XDG_DATA_HOME")}
-    environment |= {"PYTHONPATH": str(ROOT), "HOME": str(home)}
-    done = subprocess.run(
-        [sys.executable, "-m", "osteo_edge", *map(str, arguments)], capture_output=True, text=True, env=environment, check=False
-    )
-    assert "Traceback" not in done.stderr + done.stdout
-    return done
+    return run(*arguments, environment={"HOME": str(home), "OSTEO_EDGE_BUNDLES": None, "XDG_DATA_HOME": None})
 
 
 def test_the_life_of_an_installed_bundle(other: Path, tmp_path: Path, example: Path) -> None:

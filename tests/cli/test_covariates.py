@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import jsonschema
@@ -17,6 +15,7 @@ import pytest
 from osteo_edge.bundle import EMBEDDED_FOLDER
 from tests.answers import told
 from tests.bundles import DENSITY
+from tests.commands import run
 from tests.making import add_fusion, remove_fusion
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,16 +23,7 @@ SCHEMA = json.loads((ROOT / "osteo_edge/reports/prediction.schema.json").read_te
 
 
 def predict(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "osteo_edge", "predict", *map(str, arguments)],
-        input=stdin,
-        capture_output=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=False,
-    )
-    result = subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
-    assert "Traceback" not in result.stderr + result.stdout
-    return result
+    return run("predict", *arguments, stdin=stdin)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from osteo_edge import open_bundle
 from osteo_edge.bundle import DEFAULT_BUNDLE, DEFAULT_BUNDLES, embedded_bundles, shipped_bundles
 from tests.answers import told
 from tests.bundles import DENSITY
+from tests.commands import run as osteo_edge
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "osteo_edge/reports/prediction.schema.json").read_text())
@@ -36,20 +37,6 @@ COMMANDS = (
 )
 ANSWERED = (0, 4)  # reported, or referred: both are answers
 LABELS = len(open_bundle().manifest.labels)
-
-
-def osteo_edge(*arguments: object, stdin: bytes = b"", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "osteo_edge", *map(str, arguments)],
-        input=stdin,
-        capture_output=True,
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=False,
-    )
-    result = subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
-    assert "Traceback" not in result.stderr + result.stdout
-    return result
 
 
 def answers(done: subprocess.CompletedProcess[str]) -> list[dict]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import jsonschema
@@ -15,6 +13,7 @@ import pytest
 
 from osteo_edge.clinical.instruments import BY_CODE
 from osteo_edge.reports.risk import CSV_COLUMNS, INTENDED_USE
+from tests.commands import run
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "osteo_edge/reports/risk.schema.json").read_text())
@@ -22,15 +21,7 @@ WOMAN = ("--age", "67", "--sex", "female", "--weight", "58")
 
 
 def risk(*arguments: object) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "osteo_edge", "risk", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=False,
-    )
-    assert "Traceback" not in done.stderr + done.stdout
-    return done
+    return run("risk", *arguments)
 
 
 def table(folder: Path, *lines: str) -> Path:
@@ -195,15 +186,7 @@ def test_names_of_persons_cannot_steer_a_terminal(tmp_path: Path) -> None:
 
 
 def predict(*arguments: object) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "osteo_edge", "predict", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=False,
-    )
-    assert "Traceback" not in done.stderr + done.stdout
-    return done
+    return run("predict", *arguments)
 
 
 def test_predict_takes_the_same_options(example: Path, tmp_path: Path) -> None:
