@@ -16,7 +16,7 @@ from osteo_edge.cli.terminal import tell
 from osteo_edge.engines.select import available_threads
 from osteo_edge.interruption import sigterm_as_interrupt
 from osteo_edge.model import load_models
-from osteo_edge.station.outbox import REPORTS
+from osteo_edge.station.outbox import DICOM, REPORTS
 
 if TYPE_CHECKING:
     from osteo_edge.station.journal import Outcome
@@ -64,6 +64,13 @@ Exit codes: 0 nothing left (--once), 2 usage, 5 bundle, 7 a folder or the journa
     help="With less left on OUTBOX's disk, pictures wait in INBOX.",
 )
 @click.option("--report", "with_pages", is_flag=True, help="Also write pages of each answer, a PDF and an HTML file.")
+@click.option(
+    "--dicom",
+    "with_dicom",
+    is_flag=True,
+    help="Also write DICOM objects of each answer to a DICOM picture, with the patient's name: a structured report, the "
+    "overlay, a page.",
+)
 @page_options
 @engine_options
 @asked_options
@@ -76,6 +83,7 @@ def command(
     look_seconds: float,
     keep_free_mib: int,
     with_pages: bool,
+    with_dicom: bool,
     languages: tuple[str, ...],
     html_only: bool,
     with_names: bool,
@@ -114,6 +122,8 @@ def command(
     target = Outbox(outbox)
     journal = Journal(target.journal)
     products: list[Product] = [PageProduct(wanted, reader_for(is_untrusted=True))] if wanted else []
+    if with_dicom:
+        products.append(_dicom_product(outbox))
     pace = Pace(still_seconds, look_seconds, keep_free_mib << 20, is_once)
     with sigterm_as_interrupt() as termination, OsteoPredictor(models, untrusted=True) as predictor:
         for model in models:
@@ -130,6 +140,20 @@ def command(
     return exit_codes.ANSWERED
 
 
+def _dicom_product(outbox: Path) -> Product:
+    """
+    Raises:
+        UsageError: they cannot be made here.
+    """
+    from osteo_edge.exchange.dicom_report import is_available
+    from osteo_edge.exchange.dicom_study import INSTALL
+    from osteo_edge.station.dicom import DicomProduct
+
+    if not is_available():
+        raise click.UsageError(f"DICOM objects need highdicom, which is not installed: {INSTALL}")
+    return DicomProduct(outbox / DICOM, reader_for(is_untrusted=True))
+
+
 def _require_apart(inbox: Path, outbox: Path) -> None:
     one, other = inbox.resolve(), outbox.resolve()
     if one == other or one in other.parents or other in one.parents:
@@ -139,7 +163,11 @@ def _require_apart(inbox: Path, outbox: Path) -> None:
 def _tell(outcome: Outcome) -> None:
     facts = outcome.facts
     said = [f"{question} {answer}" for question, answer in facts.get("answers", {}).items()]
-    said += facts.get("reasons", []) + [f"{name} {facts[name]}" for name in ("failed", "duplicate_of") if name in facts]
+    said += (
+        facts.get("reasons", [])
+        + facts.get("not_made", [])
+        + [f"{name} {facts[name]}" for name in ("failed", "duplicate_of") if name in facts]
+    )
     tell(f"{outcome.stem}{outcome.ending}: {outcome.kind} ({', '.join(said)})")
 
 

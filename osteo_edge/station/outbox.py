@@ -15,6 +15,7 @@ from osteo_edge.storage import move_file, write_file
 
 ANSWERS: Final = "answers"
 REPORTS: Final = "reports"
+DICOM: Final = "dicom"
 JOURNAL: Final = "journal.sqlite"
 AUDIT: Final = "audit.jsonl"
 KINDS: Final[tuple[Kind, ...]] = ("done", "refused", "failed")

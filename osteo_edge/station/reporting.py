@@ -37,8 +37,8 @@ class PageProduct:
         except OSError as error:
             raise StationError(f"the folder {wanted.folder} cannot be made: {error.strerror}") from error
 
-    def make(self, prediction: Prediction, picture: bytes, stem: str) -> None:
-        """Write the pages.
+    def make(self, prediction: Prediction, picture: bytes, stem: str) -> str:
+        """Write the pages; there is nothing of which there are none.
 
         Raises:
             ReportError: one could not be made or written.
@@ -47,3 +47,4 @@ class PageProduct:
         from osteo_edge.reports.pages.writing import Pages, stated_time
 
         Pages(self._wanted, 1, stated_time(), self._read).add(as_answered(prediction.to_dict()), picture, stem=stem)
+        return ""

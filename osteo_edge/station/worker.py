@@ -53,8 +53,12 @@ class Product(Protocol):
         """Saliency and pixels are wanted."""
         ...
 
-    def make(self, prediction: Prediction, picture: bytes, stem: str) -> None:
-        """Raises StationError or ReportError where it cannot be written."""
+    def make(self, prediction: Prediction, picture: bytes, stem: str) -> str:
+        """Make and write it; returns why there is none of this picture, without any name, where there should be one.
+
+        Raises:
+            StationError, ReportError: it cannot be written now.
+        """
         ...
 
 
@@ -142,10 +146,10 @@ class Worker:
             return self._fail(arrival, stem, sha256, _code_of(error), str(error))
         if shape_of(arrival.path) != before or (_may_be_unfinished(prediction) and not is_final):
             return None
-        for product in self._products:
-            product.make(prediction, data, stem)
+        lacking = [told for product in self._products if (told := product.make(prediction, data, stem))]
         kind: Kind = "refused" if prediction.status is Status.REJECTED else "done"
-        return self._write(arrival, kind, stem, sha256, prediction.to_dict(), _facts(prediction))
+        facts = _facts(prediction) | ({"not_made": lacking} if lacking else {})
+        return self._write(arrival, kind, stem, sha256, prediction.to_dict(), facts)
 
     def _answer(self, arrival: Arrival, data: bytes, source: str) -> Prediction:
         image = data if len(data) <= MAX_BYTES else str(arrival.path)

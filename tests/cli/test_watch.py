@@ -6,10 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import pytest
 
 from osteo_edge.cli import exit_codes
 from osteo_edge.cli.group import run
+from tests import dicoms
 
 AT_ONCE = ["--once", "--settle", "0", "--interval", "0.01", "--keep-free", "0"]
 
@@ -69,3 +71,22 @@ def test_a_full_disk_is_a_sentence_and_the_picture_waits(
     assert run(["watch", *options, str(tmp_path / "in"), str(tmp_path / "out")]) == exit_codes.OUTPUT
     assert "pictures wait in" in capsys.readouterr().err
     assert (tmp_path / "in/knee.png").read_bytes() == example.read_bytes()
+
+
+def test_dicom_pictures_get_dicom_objects(tmp_path: Path, example: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("highdicom")
+    inbox, outbox = tmp_path / "in", tmp_path / "out"
+    inbox.mkdir()
+    pixels = cv2.imread(str(example), cv2.IMREAD_GRAYSCALE)
+    assert pixels is not None
+    of_study = {"StudyInstanceUID": "1.2.3.1", "SeriesInstanceUID": "1.2.3.2", **dicoms.OF_A_KNEE, **dicoms.SECRETS}
+    (inbox / "one.dcm").write_bytes(dicoms.file(pixels, **of_study))
+    (inbox / "of no study.dcm").write_bytes(dicoms.file(pixels, **dicoms.OF_A_KNEE))
+    shutil.copy(example, inbox)
+    assert run(["watch", *AT_ONCE, "--dicom", str(inbox), str(outbox)]) == exit_codes.ANSWERED
+    told = capsys.readouterr().out
+    assert "the picture's file has no StudyInstanceUID" in told
+    made = sorted(path.name.partition(".")[2] for path in (outbox / "dicom").iterdir())
+    assert made in (["pdf.dcm", "sc.dcm", "sr.dcm"], ["sc.dcm", "sr.dcm"])
+    assert len(list((outbox / "done").iterdir())) == 3
+    assert not [path for path in outbox.rglob("*.json*") if b"ecretname" in path.read_bytes()]

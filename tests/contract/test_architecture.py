@@ -19,9 +19,9 @@ ALLOWED = {
     "benchmarks": {"osteo_edge", "train", "export", "benchmarks"},
 }
 # cryptography is an extra, loaded when a signature is checked; pydicom and imagecodecs are another, loaded for a DICOM file;
-# typst is a third, loaded for a PDF.
+# typst is a third, loaded for a PDF, and highdicom a fourth, for a structured report.
 RUNTIME_LIBRARIES = {"numpy", "cv2", "onnxruntime", "simplejpeg", "click", "ai_edge_litert", "tflite_runtime", "cryptography"}
-RUNTIME_LIBRARIES |= {"pydicom", "imagecodecs", "typst"}
+RUNTIME_LIBRARIES |= {"pydicom", "imagecodecs", "typst", "highdicom"}
 # PyInstaller itself imports its hook, and nobody else does.
 ALSO_IN = {"_pyinstaller": {"PyInstaller"}}
 
@@ -82,7 +82,7 @@ FLOORS: dict[str, set[str]] = {
         *("storage", "folders", "device", "cgroups", "headroom", "memory_budget", "interruption", "chatter"),
     },
     "rooms": {"images", "finder", "engines", "decision", "clinical"},
-    "said": {"answered", "wording", "reports"},
+    "said": {"answered", "wording", "reports", "exchange"},
     "way": {"prediction", "model", "respondent", "ahead", "predictor", "selftest", "installation"},
     "above": {"tuning", "benchmark", "station"},
     "doors": {"cli", "__main__", "_pyinstaller"},

@@ -1,0 +1,1 @@
+"""Answers in the words of other systems: DICOM objects for an archive, FHIR resources for a record."""
