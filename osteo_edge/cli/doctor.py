@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PACKAGES = (
     *("numpy", "opencv-python-headless", "simplejpeg", "onnxruntime", "ai-edge-litert", "tflite-runtime", "click"),
-    *("pydicom", "imagecodecs"),
+    *("pydicom", "imagecodecs", "typst"),
 )
 
 

@@ -49,6 +49,18 @@ def test_a_picture_from_standard_input_is_shown(
     assert b"data:image/jpeg" in page.read_bytes()
 
 
+def test_strangers_pictures_are_shown_without_decoding_them_here(
+    tmp_path: Path, example: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*arguments: object, **options: object) -> None:
+        raise AssertionError("decoded in this process")
+
+    monkeypatch.setattr("osteo_edge.images.reader.decode", read)
+    assert run(["predict", "--untrusted", "--html-only", "--report", str(tmp_path), str(example)]) == exit_codes.ANSWERED
+    (page,) = tmp_path.iterdir()
+    assert b"data:image/jpeg" in page.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
