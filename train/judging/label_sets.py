@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from train.ensembles.fusion import FUSION_FILE
-from train.ensembles.fusion import SCHEMA_VERSION as FUSION_VERSION
+from train.ensembles.with_covariates import FUSION_FILE
+from train.ensembles.with_covariates import SCHEMA_VERSION as FUSION_VERSION
 from train.judging.conformal import describe_again, one_a_label
 from train.runs.folder import METRICS_FILE, RunError, read_json
 from train.runs.scores import MODEL, read_scores

@@ -17,20 +17,10 @@ from osteo_edge.records import parse_record
 from train.data.dataset import LABELS as NAMES
 from train.data.dataset import DatasetError
 from train.data.split import label_folds
-from train.ensembles.fusion import (
-    ALONE,
-    FUSED,
-    Judgement,
-    Penalties,
-    describe_covariates,
-    fit_fusion,
-    judge_bands,
-    judge_fusion,
-    make_fusion,
-    ost_indices,
-    write_fusion,
-)
+from train.ensembles.fusion import Penalties, describe_covariates, fit_fusion
+from train.ensembles.fusion_judgement import ALONE, FUSED, Judgement, judge_bands, judge_fusion, ost_indices
 from train.ensembles.nested import NestedLogits, from_stored
+from train.ensembles.with_covariates import make_fusion, write_fusion
 from train.judging.evaluate import class_aucs
 from train.runs.config import ConfigError
 

@@ -176,6 +176,7 @@ def _run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(audit, [str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_the_command_finds_what_was_planted(radiographs: Path, tmp_path: Path) -> None:
     original = next(row for row in _rows(radiographs) if row["label"] == "normal")
     pixels = cv2.imread(str(radiographs / original["file"]), cv2.IMREAD_GRAYSCALE)

@@ -20,13 +20,13 @@ from train.data.dataset import LABELS, Dataset, DatasetError, RadiographRow
 from train.data.split import HoldOut, hold_out
 from train.networks.backbones import BACKBONES, find_backbone
 from train.networks.network import LOGITS
-from train.research.holdout import run as run_module
+from train.research.holdout import hold_out as run_module
 from train.research.holdout.commands import holdout
 from train.research.holdout.config import HoldOutConfig, check, read_hold_out_config
+from train.research.holdout.hold_out import HoldOutRun, labels_of, new_network, read_hold_out_run, run_hold_out, settings_digest
 from train.research.holdout.judgement import figures_of, judge
 from train.research.holdout.pictures import Pictures, find_rejected, gather_pictures, masked_pictures, shear_zoom_flip, without
 from train.research.holdout.preparation import Outlier, Preparation
-from train.research.holdout.run import HoldOutRun, labels_of, new_network, read_hold_out_run, run_hold_out, settings_digest
 from train.research.holdout.training import TimedTrainer, Trained, chosen_epoch, prepare_for_training
 from train.research.papers.networks import SEGMENTER
 from train.runs.config import PROJECT, ConfigError

@@ -18,8 +18,8 @@ from osteo_edge.records import to_plain
 from train.data.dataset import LABELS, Dataset, RadiographRow
 from train.networks.backbones import find_backbone
 from train.research.holdout.config import HoldOutConfig, check, read_hold_out_config
+from train.research.holdout.hold_out import HoldOutRun
 from train.research.holdout.preparation import RUNTIME, Preparation
-from train.research.holdout.run import HoldOutRun
 from train.research.papers import networks, report
 from train.research.papers.commands import CONFIG_NAMES, CONFIGS, papers
 from train.research.papers.copies import Inflation, nearest_neighbour

@@ -276,7 +276,7 @@ def test_a_corrected_label_asks_for_other_results() -> None:
 def test_a_study_writes_its_folder(tmp_path: Path) -> None:
     from train.data.dataset import read_dataset
     from train.judging.pages.writing import write_reports
-    from train.research.study.run import study
+    from train.research.study.study import study
     from train.synthetic import write_dataset
 
     class FixedFinder:

@@ -61,7 +61,7 @@ def _holdout(
     dataset = read_dataset(data or from_project(config.data))
 
     quieten_tensorflow()
-    from train.research.holdout.run import MODEL, run_hold_out
+    from train.research.holdout.hold_out import MODEL, run_hold_out
 
     folder = output or from_project(config.output)
     result = run_hold_out(

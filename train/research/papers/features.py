@@ -19,10 +19,10 @@ from train.fitting.regions import frozen_features
 from train.judging.baselines import logistic
 from train.networks.network import build_network
 from train.research.holdout.config import HoldOutConfig, View
+from train.research.holdout.hold_out import cached_metadata
 from train.research.holdout.judgement import describe_persons, rival_scores
 from train.research.holdout.pictures import Pictures, find_rejected, gather_pictures, prepared_pictures, without
 from train.research.holdout.preparation import Preparation
-from train.research.holdout.run import cached_metadata
 from train.research.papers.networks import Bench
 from train.research.papers.outcomes import MODEL, Outcome, Protocol, judged
 from train.research.papers.table import OnFeatures

@@ -17,8 +17,8 @@ from osteo_edge.records import to_plain
 from train.data.crops import Finder
 from train.data.dataset import Dataset
 from train.research.holdout.config import HoldOutConfig, StartingWeights
+from train.research.holdout.hold_out import HoldOutRun, find_finished, run_hold_out, settings_digest
 from train.research.holdout.preparation import RUNTIME
-from train.research.holdout.run import HoldOutRun, find_finished, run_hold_out, settings_digest
 from train.research.papers.outcomes import MODEL, Outcome, Protocol, as_metric, judged, missed_classes, only_answer
 from train.research.papers.table import Fusion, Network
 from train.runs.config import PROJECT

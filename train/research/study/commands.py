@@ -32,7 +32,7 @@ def _study(config_file: Path, data: Path | None, output: Path | None) -> None:
 
     quieten_tensorflow()
     from train.judging.pages.writing import write_reports
-    from train.research.study.run import study as run
+    from train.research.study.study import study as run
 
     folder = output or from_project(config.output)
     text = config_file.read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ import numpy as np
 from osteo_edge.decision.scores import softmax
 from osteo_edge.manifest import Metric
 from train.data.dataset import Dataset
-from train.ensembles.fusion import ALONE, FUSED, Judgement
+from train.ensembles.fusion_judgement import ALONE, FUSED, Judgement
 from train.fitting.material import say
 from train.judging.evaluate import class_aucs, compare, permutation_p_value
 from train.research.study.config import Proof, StudyConfig

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from osteo_edge.manifest import Metric
-from train.ensembles.fusion import AGE_SEX_ALONE, ALONE, FUSED, IMAGE, Judgement
+from train.ensembles.fusion_judgement import AGE_SEX_ALONE, ALONE, FUSED, IMAGE, Judgement
 from train.ensembles.nested import EnsembleScores
 from train.research.study.config import StudyConfig
 from train.research.study.systems import Selected, count_choices

@@ -16,7 +16,8 @@ from osteo_edge.decision.scores import softmax
 from train.data.crops import Finder
 from train.data.dataset import LABELS, Dataset
 from train.data.split import require_groups
-from train.ensembles.fusion import Judgement, Penalties, judge_fusion
+from train.ensembles.fusion import Penalties
+from train.ensembles.fusion_judgement import Judgement, judge_fusion
 from train.ensembles.nested import EnsembleScores, NestedLogits, as_one_member, nested_scores
 from train.fitting.material import marks_of, say, weights_digest
 from train.fitting.record import as_scores, judge
