@@ -10,6 +10,7 @@ from benchmarks import (
     devices,
     engines,
     growth,
+    quality,
     questions,
     reduced_decode,
     reports,
@@ -36,6 +37,7 @@ main.add_command(graded.external)
 main.add_command(graded.grades)
 main.add_command(growth.command)
 main.add_command(peers.command)
+main.add_command(quality.command)
 main.add_command(questions.command)
 main.add_command(reduced_decode.command)
 main.add_command(reports.command)

@@ -29,6 +29,15 @@ COLOUR: Final = "colour"
 NO_KNEE: Final = "no_knee"
 INVERTED: Final = "inverted"
 IMMATURE: Final = "immature"
+# Of the joint that was found.
+EXPOSURE: Final = "exposure"
+FEW_GREYS: Final = "few_grey_levels"
+BLUR: Final = "blur"
+COMPRESSION: Final = "compression"
+METAL: Final = "metal"
+COVERED: Final = "covered"
+CUT_OFF: Final = "cut_off"
+DEFECTS: Final = (EXPOSURE, FEW_GREYS, BLUR, COMPRESSION, METAL, COVERED, CUT_OFF)
 # By a DICOM file's tags.
 NOT_A_RADIOGRAPH: Final = "not_a_radiograph"
 FOR_PROCESSING: Final = "for_processing"
@@ -38,7 +47,7 @@ NOT_SQUARE: Final = "pixels_not_square"
 IMPLANT: Final = "implant"
 BY_TAGS: Final = (NOT_A_RADIOGRAPH, FOR_PROCESSING, BODY_PART, VIEW, NOT_SQUARE, IMPLANT)
 # A picture that was read, and that no network is shown.
-UNFIT: Final = (TOO_SMALL, CONSTANT, COLOUR, NO_KNEE, INVERTED, IMMATURE, *BY_TAGS)
+UNFIT: Final = (TOO_SMALL, CONSTANT, COLOUR, NO_KNEE, INVERTED, IMMATURE, *DEFECTS, *BY_TAGS)
 
 UNSURE: Final = "not_sure"
 UNPROVEN: Final = "unproven"
@@ -46,7 +55,7 @@ NOT_SUPPORTED: Final = "outside_support"
 PICTURE_ADDS_NOTHING: Final = "picture_adds_nothing"
 WAY_UP_UNSURE: Final = "way_up_unsure"
 # A picture whose scores are doubtful, whatever they say.
-DOUBTFUL: Final = (WAY_UP_UNSURE,)
+DOUBTFUL: Final = (WAY_UP_UNSURE, *DEFECTS)
 # Scores from which no answer is made.
 REFERRED: Final = (UNSURE, UNPROVEN, NOT_SUPPORTED, PICTURE_ADDS_NOTHING, *DOUBTFUL)
 

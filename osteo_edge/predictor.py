@@ -19,7 +19,7 @@ from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.finder.orientation import Seen, look
 from osteo_edge.findings import PERSON_NOT_UNDERSTOOD, TURNED, Finding
 from osteo_edge.headroom import keep_freed_memory, out_of_memory_told
-from osteo_edge.images import quality, reader
+from osteo_edge.images import defects, quality, reader
 from osteo_edge.images.reader import ImageSource
 from osteo_edge.joints import Joint
 from osteo_edge.manifest import QualityLimits
@@ -267,13 +267,13 @@ class OsteoPredictor:
             cases = self._assessed(request, radiograph)
         if all(case.findings for case in cases):
             return replace(look, cases=cases)
+        shown = _Shown(radiograph.pixels)
         with clock.stage("region"):
-            cases = self._searched(cases, radiograph)
+            cases = _judged(self._searched(cases, radiograph), shown, radiograph.jpeg_quality)
         if all(case.findings for case in cases):
             return replace(look, cases=cases)
         tensors: Tensors = {}
         with clock.stage("prepare"):
-            shown = _Shown(radiograph.pixels)
             for respondent, case in zip(self._respondents, cases, strict=True):
                 if not case.findings:
                     respondent.prepare(shown.turned_by(case.turn), case.joints, tensors)
@@ -440,6 +440,20 @@ def _with_seen(case: Case, seen: Seen, radiograph: Radiograph) -> Case:
         notes=(*case.notes, *_turned(seen.degrees), *_doubts(radiograph, seen.joints)),
         doubts=(*case.doubts, seen.doubt) if seen.doubt else case.doubts,
     )
+
+
+def _judged(cases: Sequence[Case], shown: _Shown, jpeg_quality: int | None) -> tuple[Case, ...]:
+    """What is wrong with the joints themselves, once for all that see the same."""
+    found: dict[tuple[Joint, ...], defects.Judged] = {}
+    judged = []
+    for case in cases:
+        if not case.findings:
+            if case.joints not in found:
+                found[case.joints] = defects.judge(shown.turned_by(case.turn), case.joints, jpeg_quality)
+            one = found[case.joints]
+            case = replace(case, findings=one.unfit, doubts=(*case.doubts, *one.doubtful))
+        judged.append(case)
+    return tuple(judged)
 
 
 def _turned(degrees: int) -> tuple[Finding, ...]:

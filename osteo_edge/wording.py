@@ -13,13 +13,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from osteo_edge.findings import (
+    BLUR,
     BODY_PART,
     COLOUR,
+    COMPRESSION,
     CONSTANT,
+    COVERED,
+    CUT_OFF,
+    DEFECTS,
+    EXPOSURE,
+    FEW_GREYS,
     FOR_PROCESSING,
     IMMATURE,
     IMPLANT,
     INVERTED,
+    METAL,
     NO_KNEE,
     NOT_A_RADIOGRAPH,
     NOT_SQUARE,
@@ -91,6 +99,16 @@ REJECTIONS: Final[Mapping[str, tuple[str, str]]] = {
     TOO_MANY_PIXELS: ("This picture is too large.", "Save it with fewer pixels and try again."),
     TOO_MANY_BYTES: ("This file is too large.", "Save the picture as a smaller file and try again."),
     TOO_MANY_PARTS: ("This file consists of too many parts.", "Save the picture again, as a grey PNG for example."),
+    EXPOSURE: (
+        "The joint is exposed too much or too little in this picture.",
+        "Export the radiograph with its own window, or take it again, and try again.",
+    ),
+    FEW_GREYS: ("This picture has too few grey levels.", "Export the radiograph in 8 or 16 bit grey and try again."),
+    BLUR: ("The joint is blurred in this picture.", "Give the radiograph itself, sharp and at its full size."),
+    COMPRESSION: ("This picture was compressed too much.", "Export it as PNG, or as a JPEG of better quality, and try again."),
+    METAL: ("There seems to be metal in this joint.", "No answer is given for such knees."),
+    COVERED: ("Something covers the joint in this picture.", "Export the radiograph without text or frames and try again."),
+    CUT_OFF: ("The joint is not whole in this picture.", "Give a radiograph of the whole joint."),
     NOT_A_RADIOGRAPH: ("This is not a plain radiograph.", "Give the radiograph of the knee from the front."),
     FOR_PROCESSING: ("This picture is not made to be looked at.", "Send the one for presentation."),
     BODY_PART: (
@@ -105,6 +123,7 @@ REJECTIONS: Final[Mapping[str, tuple[str, str]]] = {
 # Code of what makes a picture's answers doubtful: what to do.
 DOUBTS: Final[Mapping[str, str]] = {
     WAY_UP_UNSURE: "Look which way up it is; if it is upright, ask somebody to read it.",
+    **{code: REJECTIONS[code][1] for code in DEFECTS},
 }
 # The same of a folder; what to do stands in the finding's message.
 FOLDERS: Final[Mapping[str, tuple[str, str]]] = {

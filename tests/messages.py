@@ -20,6 +20,7 @@ from osteo_edge.bundle import embedded_bundles, open_bundle
 from osteo_edge.clinical import advice, assessment, instruments, known
 from osteo_edge.clinical.instruments import INSTRUMENTS
 from osteo_edge.covariates import spoken
+from osteo_edge.images.defects import LIMITS
 from osteo_edge.questions import BONE_DENSITY, Question
 from osteo_edge.reports import risk
 from osteo_edge.reports.pages import captions
@@ -83,6 +84,7 @@ def all_messages() -> list[str]:
         _of_scores(),
         (open_bundle(name).manifest.intended_use for name in embedded_bundles()),
         finding_messages(),
+        (limit.told for limit in LIMITS),
         _returned("osteo_edge/clinical/known.py", "told_back"),
         WORDS,
         _covariates(),
@@ -94,7 +96,7 @@ def all_messages() -> list[str]:
 
 
 def normal(message: str) -> str:
-    return re.sub(r"\{\w*\}", "{}", message)
+    return re.sub(r"\{\w*(:[^}]*)?\}", "{}", message)
 
 
 def _constants(module: ModuleType) -> Iterator[str]:
