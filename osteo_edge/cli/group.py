@@ -16,7 +16,9 @@ from osteo_edge.cli.terminal import tell, tell_misuse, tell_text
 from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.printable import printable
 
-_COMMANDS = {name: name for name in ("predict", "report", "risk", "watch", "audit", "bundles", "tune", "bench", "doctor")}
+_COMMANDS = {
+    name: name for name in ("predict", "report", "risk", "watch", "receive", "audit", "bundles", "tune", "bench", "doctor")
+}
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPIPE)
 _PURPOSE = (
     "osteo-edge screens knee radiographs for low bone density. It is a research screening aid, not a medical device "

@@ -7,19 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from osteo_edge.cli import exit_codes
 from osteo_edge.cli.help import Command
 from osteo_edge.cli.inputs import PICTURE_ENDINGS
-from osteo_edge.cli.options import asked_bundles, asked_options, engine_options
+from osteo_edge.cli.options import asked_options, engine_options
 from osteo_edge.cli.pages import page_options, reader_for, wanted_pages
-from osteo_edge.cli.terminal import tell
-from osteo_edge.engines.select import available_threads
-from osteo_edge.interruption import sigterm_as_interrupt
-from osteo_edge.model import load_models
-from osteo_edge.station.outbox import DICOM, REPORTS
+from osteo_edge.cli.stations import dicom_product, keep_free_option, load, run_station
+from osteo_edge.station.outbox import REPORTS, Outbox
 
 if TYPE_CHECKING:
-    from osteo_edge.station.journal import Outcome
     from osteo_edge.station.worker import Product
 
 _EPILOG = """\b
@@ -54,15 +49,7 @@ Exit codes: 0 nothing left (--once), 2 usage, 5 bundle, 7 a folder or the journa
     metavar="SECONDS",
     help="Between two looks.",
 )
-@click.option(
-    "--keep-free",
-    "keep_free_mib",
-    type=click.IntRange(0),
-    default=512,
-    show_default=True,
-    metavar="MIB",
-    help="With less left on OUTBOX's disk, pictures wait in INBOX.",
-)
+@keep_free_option
 @click.option("--report", "with_pages", is_flag=True, help="Also write pages of each answer, a PDF and an HTML file.")
 @click.option(
     "--dicom",
@@ -106,70 +93,19 @@ def command(
         raise click.UsageError("--language and --html-only are of pages and need --report")
     _require_apart(inbox, outbox)
     wanted = wanted_pages(outbox / REPORTS, languages, html_only=html_only, with_names=with_names) if with_pages else None
-    models = load_models(
-        asked_bundles(bundles, questions), engine=engine, precision=precision, threads=threads or available_threads()
-    )
-    from osteo_edge.predictor import OsteoPredictor
-    from osteo_edge.station.audit import AuditLog
+    models = load(bundles, questions, engine, precision, threads)
     from osteo_edge.station.inbox import Inbox
-    from osteo_edge.station.journal import Journal
-    from osteo_edge.station.outbox import AUDIT, Outbox
     from osteo_edge.station.reporting import PageProduct
-    from osteo_edge.station.watching import Pace, Watch
-    from osteo_edge.station.worker import Worker
+    from osteo_edge.station.watching import Pace
 
     source = Inbox(inbox, endings=PICTURE_ENDINGS, recursive=recursive, keeps_names=with_names)
     target = Outbox(outbox)
-    journal = Journal(target.journal)
     products: list[Product] = [PageProduct(wanted, reader_for(is_untrusted=True))] if wanted else []
-    if with_dicom:
-        products.append(_dicom_product(outbox))
-    pace = Pace(still_seconds, look_seconds, keep_free_mib << 20, is_once)
-    with sigterm_as_interrupt() as termination, OsteoPredictor(models, untrusted=True) as predictor:
-        for model in models:
-            model.wait()
-        worker = Worker(predictor, target, journal, AuditLog(outbox / AUDIT), products)
-        try:
-            Watch(source, target, worker, pace, tell=_tell, warn=_warn).run()
-        except KeyboardInterrupt:
-            if not termination.came:
-                raise
-            return exit_codes.TERMINATED
-        finally:
-            journal.close()
-    return exit_codes.ANSWERED
-
-
-def _dicom_product(outbox: Path) -> Product:
-    """
-    Raises:
-        UsageError: they cannot be made here.
-    """
-    from osteo_edge.exchange.dicom_report import is_available
-    from osteo_edge.exchange.dicom_study import INSTALL
-    from osteo_edge.station.dicom import DicomProduct
-
-    if not is_available():
-        raise click.UsageError(f"DICOM objects need highdicom, which is not installed: {INSTALL}")
-    return DicomProduct(outbox / DICOM, reader_for(is_untrusted=True))
+    products += [dicom_product(outbox)] if with_dicom else []
+    return run_station(source, target, models, Pace(still_seconds, look_seconds, keep_free_mib << 20, is_once), products)
 
 
 def _require_apart(inbox: Path, outbox: Path) -> None:
     one, other = inbox.resolve(), outbox.resolve()
     if one == other or one in other.parents or other in one.parents:
         raise click.UsageError("INBOX and OUTBOX must lie apart, neither inside the other")
-
-
-def _tell(outcome: Outcome) -> None:
-    facts = outcome.facts
-    said = [f"{question} {answer}" for question, answer in facts.get("answers", {}).items()]
-    said += (
-        facts.get("reasons", [])
-        + facts.get("not_made", [])
-        + [f"{name} {facts[name]}" for name in ("failed", "duplicate_of") if name in facts]
-    )
-    tell(f"{outcome.stem}{outcome.ending}: {outcome.kind} ({', '.join(said)})")
-
-
-def _warn(message: str) -> None:
-    tell(f"osteo-edge: {message}", err=True)

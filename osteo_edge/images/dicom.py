@@ -87,6 +87,8 @@ _COMPRESSED: Final = {
     "1.2.840.10008.1.2.5": ("RLE", "dicomrle"),
 }
 _CODECS: Final = {syntax: codec for syntax, (_, codec) in _COMPRESSED.items()}
+# All transfer syntaxes that are read.
+SYNTAXES: Final = (*_NATIVE, *_COMPRESSED)
 _BAND_PIXELS: Final = 1 << 16
 _GREYS: Final = ("MONOCHROME1", "MONOCHROME2")
 _COLOURS: Final = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")

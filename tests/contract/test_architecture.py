@@ -19,9 +19,9 @@ ALLOWED = {
     "benchmarks": {"osteo_edge", "train", "export", "benchmarks"},
 }
 # cryptography is an extra, loaded when a signature is checked; pydicom and imagecodecs are another, loaded for a DICOM file;
-# typst is a third, loaded for a PDF, and highdicom a fourth, for a structured report.
+# typst is a third, loaded for a PDF, highdicom a fourth, for a structured report, and pynetdicom a fifth, to receive and send.
 RUNTIME_LIBRARIES = {"numpy", "cv2", "onnxruntime", "simplejpeg", "click", "ai_edge_litert", "tflite_runtime", "cryptography"}
-RUNTIME_LIBRARIES |= {"pydicom", "imagecodecs", "typst", "highdicom"}
+RUNTIME_LIBRARIES |= {"pydicom", "imagecodecs", "typst", "highdicom", "pynetdicom"}
 # PyInstaller itself imports its hook, and nobody else does.
 ALSO_IN = {"_pyinstaller": {"PyInstaller"}}
 

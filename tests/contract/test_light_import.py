@@ -14,7 +14,7 @@ from osteo_edge.engines.stored import SCHEMA_VERSION, Tuning, circumstances, sto
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("numpy", "cv2", "simplejpeg", "onnxruntime", "ai_edge_litert", "tflite_runtime", "tensorflow", "keras", "cryptography")
-HEAVY += ("pydicom", "imagecodecs", "typst", "highdicom")
+HEAVY += ("pydicom", "imagecodecs", "typst", "highdicom", "pynetdicom")
 
 
 def loaded_after(statement: str) -> set[str]:
