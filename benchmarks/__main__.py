@@ -9,6 +9,7 @@ from benchmarks import (
     cold_start,
     devices,
     engines,
+    gates,
     growth,
     quality,
     questions,
@@ -33,6 +34,7 @@ main.add_command(accuracy.command)
 main.add_command(cold_start.command)
 main.add_command(devices.command)
 main.add_command(engines.command)
+main.add_command(gates.command)
 main.add_command(graded.external)
 main.add_command(graded.grades)
 main.add_command(growth.command)

@@ -27,6 +27,7 @@ TOO_SMALL: Final = "too_small"
 CONSTANT: Final = "constant"
 COLOUR: Final = "colour"
 NO_KNEE: Final = "no_knee"
+NOT_A_KNEE: Final = "not_a_knee"
 INVERTED: Final = "inverted"
 IMMATURE: Final = "immature"
 # Of the joint that was found.
@@ -47,7 +48,7 @@ NOT_SQUARE: Final = "pixels_not_square"
 IMPLANT: Final = "implant"
 BY_TAGS: Final = (NOT_A_RADIOGRAPH, FOR_PROCESSING, BODY_PART, VIEW, NOT_SQUARE, IMPLANT)
 # A picture that was read, and that no network is shown.
-UNFIT: Final = (TOO_SMALL, CONSTANT, COLOUR, NO_KNEE, INVERTED, IMMATURE, *DEFECTS, *BY_TAGS)
+UNFIT: Final = (TOO_SMALL, CONSTANT, COLOUR, NO_KNEE, NOT_A_KNEE, INVERTED, IMMATURE, *DEFECTS, *BY_TAGS)
 
 UNSURE: Final = "not_sure"
 UNPROVEN: Final = "unproven"
@@ -65,6 +66,7 @@ COVARIATES_NOT_USED: Final = "covariates_not_used"
 COVARIATES_INCOMPLETE: Final = "covariates_incomplete"
 TURNED: Final = "turned"
 TAKEN_AS_NEGATIVE: Final = "taken_as_negative"
+ONE_LEFT_OUT: Final = "one_left_out"
 SECONDARY_CAPTURE: Final = "secondary_capture"
 NO_WINDOW: Final = "no_window"
 SEVERAL_WINDOWS: Final = "several_windows"

@@ -16,8 +16,10 @@ from osteo_edge.covariates import WEIGHT, Given, Person, gather
 from osteo_edge.decision.verdict import refuse
 from osteo_edge.errors import CovariateError, ImageTooLargeError, InputError
 from osteo_edge.finder.joint_finder import JointFinder
-from osteo_edge.finder.orientation import Seen, look
+from osteo_edge.finder.orientation import Seen
 from osteo_edge.findings import PERSON_NOT_UNDERSTOOD, TURNED, Finding
+from osteo_edge.gates.joints import look_for_joints
+from osteo_edge.gates.knee import embedded_gate
 from osteo_edge.headroom import keep_freed_memory, out_of_memory_told
 from osteo_edge.images import defects, quality, reader
 from osteo_edge.images.reader import ImageSource
@@ -114,6 +116,8 @@ class OsteoPredictor:
         for respondent in self._respondents:
             if respondent.finder_digest not in self._finders:
                 self._finders[respondent.finder_digest] = respondent.read_finder()
+        is_of_knees = self.bundle.manifest.body_part == "knee"  # bundles that are asked together are of one part of the body
+        self._gate = embedded_gate() if is_of_knees else None
         self._known = frozenset[str]().union(*(respondent.known for respondent in self._respondents))
 
     @property
@@ -320,7 +324,7 @@ class OsteoPredictor:
         for respondent, case in zip(self._respondents, cases, strict=True):
             digest = respondent.finder_digest
             if not case.findings and digest not in found:
-                found[digest] = look(self._finders[digest], radiograph.pixels)
+                found[digest] = look_for_joints(self._finders[digest], self._gate, radiograph.pixels)
             searched.append(case if case.findings else _with_seen(case, found[digest], radiograph))
         return tuple(searched)
 
@@ -437,7 +441,7 @@ def _with_seen(case: Case, seen: Seen, radiograph: Radiograph) -> Case:
         case,
         joints=seen.joints,
         turn=turn,
-        notes=(*case.notes, *_turned(seen.degrees), *_doubts(radiograph, seen.joints)),
+        notes=(*case.notes, *seen.notes, *_turned(seen.degrees), *_doubts(radiograph, seen.joints)),
         doubts=(*case.doubts, seen.doubt) if seen.doubt else case.doubts,
     )
 

@@ -29,6 +29,7 @@ from osteo_edge.findings import (
     INVERTED,
     METAL,
     NO_KNEE,
+    NOT_A_KNEE,
     NOT_A_RADIOGRAPH,
     NOT_SQUARE,
     NOT_SUPPORTED,
@@ -88,6 +89,10 @@ REJECTIONS: Final[Mapping[str, tuple[str, str]]] = {
     NO_KNEE: (
         "No knee was found in this picture.",
         "Check that it shows a whole knee from the front, that it is upright, and that bone is bright in it.",
+    ),
+    NOT_A_KNEE: (
+        "What this picture shows does not look like a knee from the front.",
+        "Give a radiograph of a whole knee from the front, upright and with bone bright.",
     ),
     INVERTED: (
         "This picture seems to be a negative, in which bone is dark.",

@@ -26,6 +26,7 @@ _COMMANDS = {
         "fold_networks",
         "Train a finished run's folds again, for export to judge quantization on.",
     ),
+    "gates": ("train.gates.commands", "gates", "Make and judge the gate behind the finder."),
     "judge-grades": (
         "train.grading.judge_command",
         "judge_grades",

@@ -10,17 +10,12 @@ inference engine is shown exactly the same crop.
 
 from __future__ import annotations
 
-import io
-import math
-import zipfile
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from osteo_edge.errors import ManifestError
 from osteo_edge.finder.borders import Inside, inside_black_border, moved_out
 from osteo_edge.finder.copies import halvings, pixel_size, shrink
 from osteo_edge.finder.edges import LinearFunctions
@@ -28,19 +23,19 @@ from osteo_edge.finder.poses import CLOSE_UP, DIRECTIONS, MAX_HITS, SEARCH, Hit,
 from osteo_edge.finder.search import search
 from osteo_edge.joints import Joint
 from osteo_edge.labels import Laterality
+from osteo_edge.learned import read_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from osteo_edge.arrays import Floats, Pixels
+
+    KneesIn = Callable[[list[Floats]], list[Hit]]
 
 STAGES: Final = 3
 MIN_FILLING_SCORE: Final = -0.2
 # Below this the two mirror images fit about equally well and no side is named.
 SURE_SIDE: Final = 0.1
-_REMEDY = "install the bundle again"
-# A .npy file's own header, which says what type and shape the numbers have.
-_MAX_HEADER_BYTES = 1 << 10
 # Name, shape and type of every array of a finder's file. A linear function's last weight is its constant.
 LAYOUT: Final[dict[str, tuple[tuple[int, ...], str]]] = {
     "template": ((SEARCH.cells, SEARCH.cells, DIRECTIONS), "float16"),
@@ -50,6 +45,17 @@ LAYOUT: Final[dict[str, tuple[tuple[int, ...], str]]] = {
     "side": ((CLOSE_UP.features + 1,), "float16"),
     "threshold": ((), "float32"),
 }
+
+
+class Finder(Protocol):
+    """What finds joints: a ``JointFinder``, or one of whose hits not all pass."""
+
+    @property
+    def threshold(self) -> float: ...
+
+    def find(self, pixels: Pixels) -> tuple[Joint, ...]: ...
+
+    def examine(self, pyramid: list[Floats]) -> list[Hit]: ...
 
 
 @dataclass(frozen=True)
@@ -80,9 +86,7 @@ class JointFinder:
         Raises:
             ManifestError: it is damaged or does not hold what `LAYOUT` asks for.
         """
-        arrays = _read_arrays(data)
-        for name, (shape, dtype) in LAYOUT.items():
-            _check_array(name, arrays[name], shape, dtype)
+        arrays = read_arrays(data, LAYOUT, what="The joint finder", remedy="install the bundle again")
         return cls(
             template=arrays["template"].astype(np.float32),
             template_constant=float(arrays["template_constant"]),
@@ -92,25 +96,20 @@ class JointFinder:
             threshold=float(arrays["threshold"]),
         )
 
-    def find(self, pixels: Pixels) -> tuple[Joint, ...]:
+    def find(self, pixels: Pixels, knees_in: KneesIn | None = None) -> tuple[Joint, ...]:
         """Find one knee or two.
 
         Args:
             pixels: (height, width), upright, bone bright.
+            knees_in: which of what is hit in a working copy and its halves are knees; by default as the finder alone has it.
 
         Returns:
             left to right in the picture; empty when there is no knee.
         """
         work = shrink(pixels)
         inside = inside_black_border(work, pixels.shape)
-        return (self._find_inside(pixels, inside) if inside else ()) or self._find(work, pixels.shape)
-
-    def _find(self, work: Floats, shape: tuple[int, ...]) -> tuple[Joint, ...]:
-        return as_joints(self.knees_in(halvings(work)), work.shape, shape)
-
-    def _find_inside(self, pixels: Pixels, inside: Inside) -> tuple[Joint, ...]:
-        part = pixels[inside]
-        return tuple(moved_out(joint, inside) for joint in self._find(shrink(part), part.shape))
+        chosen = knees_in or self.knees_in
+        return (_find_inside(pixels, inside, chosen) if inside else ()) or _find(work, pixels.shape, chosen)
 
     def knees_in(self, pyramid: list[Floats]) -> list[Hit]:
         """The best knee and the best plausible second one, left to right; or the weak one that fills the picture."""
@@ -150,6 +149,15 @@ class JointFinder:
         return LinearFunctions.of(np.stack([self.knee, self.side], axis=1))
 
 
+def _find(work: Floats, shape: tuple[int, ...], knees_in: KneesIn) -> tuple[Joint, ...]:
+    return as_joints(knees_in(halvings(work)), work.shape, shape)
+
+
+def _find_inside(pixels: Pixels, inside: Inside, knees_in: KneesIn) -> tuple[Joint, ...]:
+    part = pixels[inside]
+    return tuple(moved_out(joint, inside) for joint in _find(shrink(part), part.shape, knees_in))
+
+
 def as_joints(hits: Iterable[Hit], work_shape: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Joint, ...]:
     """Hits in the working copy as joints of the picture, of these shapes."""
     pixel_width, pixel_height = pixel_size(shape, work_shape)
@@ -170,35 +178,3 @@ def _laterality(fibula_left: float) -> Laterality | None:
     if abs(fibula_left) < SURE_SIDE:
         return None
     return Laterality.RIGHT if fibula_left > 0 else Laterality.LEFT
-
-
-def _read_arrays(data: bytes) -> dict[str, NDArray[np.generic]]:
-    # Of bytes that are no archive of plain arrays, zipfile, zlib and numpy raise a dozen classes, none of which they promise.
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            held = {name.removesuffix(".npy") for name in archive.namelist()}
-            if held == set(LAYOUT):
-                return {name: _read_array(archive.getinfo(f"{name}.npy"), archive, *LAYOUT[name]) for name in LAYOUT}
-    except Exception as error:
-        raise ManifestError(f"The joint finder is no readable .npz file; {_REMEDY}.") from error
-    raise ManifestError(f"The joint finder holds {_enumerated(held)} where {_enumerated(LAYOUT)} are needed; {_REMEDY}.")
-
-
-def _read_array(entry: zipfile.ZipInfo, archive: zipfile.ZipFile, shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
-    if entry.file_size > math.prod(shape) * np.dtype(dtype).itemsize + _MAX_HEADER_BYTES:
-        raise ValueError(f"{entry.filename} is larger than what it should hold")
-    array = np.load(io.BytesIO(archive.read(entry)), allow_pickle=False)
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{entry.filename} is no array")
-    return array
-
-
-def _enumerated(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names))[:200] or "nothing"
-
-
-def _check_array(name: str, array: NDArray[np.generic], shape: tuple[int, ...], dtype: str) -> None:
-    if array.shape != shape or array.dtype != dtype:
-        raise ManifestError(f"The joint finder's {name} is {array.dtype} {array.shape} and must be {dtype} {shape}; {_REMEDY}.")
-    if not np.isfinite(array.astype(np.float64)).all():
-        raise ManifestError(f"The joint finder's {name} holds numbers that are not finite; {_REMEDY}.")

@@ -15,7 +15,7 @@ import numpy as np
 
 from osteo_edge.finder.borders import inside_black_border
 from osteo_edge.finder.copies import halvings, shrink
-from osteo_edge.finder.joint_finder import JointFinder, as_joints
+from osteo_edge.finder.joint_finder import as_joints
 from osteo_edge.finder.poses import Hit, Pose, choose, fills
 from osteo_edge.findings import INVERTED, NO_KNEE, WAY_UP_UNSURE, Finding
 from osteo_edge.turning import Degrees, turned
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from osteo_edge.arrays import Floats, Pixels
+    from osteo_edge.finder.joint_finder import Finder
     from osteo_edge.joints import Joint
 
 # A knee's score, about 1 for a clear one, from which on no other view is looked at: turned radiographs show no false knee as
@@ -47,15 +48,17 @@ class Seen:
         degrees: clockwise, by which it was turned to be upright.
         finding: why there is no joint.
         doubt: what makes its answers doubtful.
+        notes: what is worth telling beside.
     """
 
     joints: tuple[Joint, ...]
     degrees: Degrees = 0
     finding: Finding | None = None
     doubt: Finding | None = None
+    notes: tuple[Finding, ...] = ()
 
 
-def look(finder: JointFinder, pixels: Pixels) -> Seen:
+def look(finder: Finder, pixels: Pixels) -> Seen:
     """Find the knees of a picture, whichever way up it is.
 
     Args:
@@ -78,7 +81,7 @@ def look(finder: JointFinder, pixels: Pixels) -> Seen:
     return _as_it_lies(finder, pixels, joints, hits[best], in_negative)
 
 
-def _as_it_lies(finder: JointFinder, pixels: Pixels, joints: tuple[Joint, ...], best: Hit, in_negative: Hit) -> Seen:
+def _as_it_lies(finder: Finder, pixels: Pixels, joints: tuple[Joint, ...], best: Hit, in_negative: Hit) -> Seen:
     """Of a picture that is not turned: its knees, or those of its negative."""
     own = max((joint.score for joint in joints), default=-np.inf)
     if joints and own >= max(best.score, in_negative.score):
@@ -92,7 +95,7 @@ def _as_it_lies(finder: JointFinder, pixels: Pixels, joints: tuple[Joint, ...], 
     return Seen((), finding=Finding(NO_KNEE, "no knee joint was found in this picture"))
 
 
-def joint_in_negative(finder: JointFinder, pixels: Pixels) -> tuple[Joint, ...]:
+def joint_in_negative(finder: Finder, pixels: Pixels) -> tuple[Joint, ...]:
     """The clear knee that fills the picture where dark and bright are exchanged in it; empty where there is none.
 
     Args:
@@ -104,7 +107,7 @@ def joint_in_negative(finder: JointFinder, pixels: Pixels) -> tuple[Joint, ...]:
     return tuple(replace(joint, is_negative=True) for joint in joints)
 
 
-def best_of_other_views(finder: JointFinder, work: Floats) -> float:
+def best_of_other_views(finder: Finder, work: Floats) -> float:
     """The score of the best hit in the working copy turned or inverted, be it a knee or not."""
     views = (*(turned(work, degrees) for degrees in _TURNS), inverted(work))
     return max(_best(finder, view).score for view in views)
@@ -127,7 +130,7 @@ def _is_clear(hit: Hit, shape: tuple[int, ...], others: Sequence[float]) -> bool
     return hit.score >= CLEAR_KNEE or (fills(hit.pose, shape) and hit.score >= CLEAR_FILLING and lead >= FILLING_LEAD)
 
 
-def _best(finder: JointFinder, work: Floats) -> Hit:
+def _best(finder: Finder, work: Floats) -> Hit:
     return max(finder.examine(halvings(work)), key=lambda hit: hit.score, default=_NO_HIT)
 
 

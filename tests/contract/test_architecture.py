@@ -79,11 +79,11 @@ FLOORS: dict[str, set[str]] = {
     "ground": {
         *("errors", "printable", "labels", "findings", "questions", "tags", "radiograph", "joints", "turning", "arrays"),
         *("records", "manifest", "manifest_rules", "integrity", "bundle", "signature", "covariates"),
-        *("storage", "folders", "device", "cgroups", "headroom", "memory_budget", "interruption", "chatter"),
+        *("learned", "storage", "folders", "device", "cgroups", "headroom", "memory_budget", "interruption", "chatter"),
     },
     "rooms": {"images", "finder", "engines", "decision", "clinical"},
     "said": {"answered", "wording", "reports", "exchange"},
-    "way": {"prediction", "model", "respondent", "ahead", "predictor", "selftest", "installation"},
+    "way": {"prediction", "model", "gates", "respondent", "ahead", "predictor", "selftest", "installation"},
     "above": {"tuning", "benchmark", "station"},
     "doors": {"cli", "__main__", "_pyinstaller"},
 }
