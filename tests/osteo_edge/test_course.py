@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from html import escape
+from types import SimpleNamespace
 
 import pytest
 
 from osteo_edge.answered import ModelIdentity
-from osteo_edge.bundle import DEFAULT_BUNDLE, open_bundle
 from osteo_edge.clinical.advice import risk_of
 from osteo_edge.findings import UNPROVEN, Finding
 from osteo_edge.labels import Laterality, Status
-from osteo_edge.reports.pages import captions
+from osteo_edge.reports.pages import captions, course
 from osteo_edge.reports.pages.answers import as_answered
 from osteo_edge.reports.pages.catalogue import LANGUAGES, catalogue_of
-from osteo_edge.reports.pages.course import Change, Course, Dated, courses_of, steadiness_of
+from osteo_edge.reports.pages.course import Change, Course, Dated, Steadiness, courses_of, steadiness_of
 from osteo_edge.reports.pages.html import to_html
 from osteo_edge.reports.pages.over_time import page_over_time
 from osteo_edge.reports.pages.pdf import to_pdf
@@ -84,17 +85,44 @@ def test_a_knee_that_was_seen_on_one_day_has_no_course() -> None:
     assert [course.side for course in courses_of([picture("2024-01-01", HEALTHY), later])] == ["left"]
 
 
-def test_how_steady_the_model_is_comes_from_its_own_evidence() -> None:
-    bundle = open_bundle(DEFAULT_BUNDLE)
-    model = replace(MODEL, bundle=DEFAULT_BUNDLE, digest=bundle.digest)
-    (answer,) = picture("2026-01-01", WORN, model=model).answered.answers
-    found = steadiness_of(answer)
-    assert found is not None
-    assert found.knees > 1000
-    assert 0 <= found.other_answer < found.other_class < found.knees / 10
-    assert steadiness_of(picture("2026-01-01", WORN).answered.answers[0]) is None
-    (changed,) = picture("2026-01-01", WORN, model=replace(model, digest="1" * 64)).answered.answers
-    assert steadiness_of(changed) is None
+@dataclass(frozen=True)
+class Evidence:
+    """As much of a bundle as carries evidence."""
+
+    digest: str
+    stability: bytes | None
+
+    @property
+    def manifest(self) -> SimpleNamespace:
+        return SimpleNamespace(files={} if self.stability is None else {"evidence/stability.json": None})
+
+    def read(self, path: str) -> bytes:
+        assert self.stability is not None
+        return self.stability
+
+
+def test_how_steady_the_model_is_comes_from_its_own_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the sums over all changes of each folder alone."""
+    whole = {"kind": "all of them", "name": "all of them"}
+    rows = [
+        {"kind": "resized", "name": "all of them", "knees": 30, "lost": 0, "crossed": 5, "changed": 9},
+        whole | {"knees": 50, "lost": 2, "crossed": 1, "changed": 4},
+        whole | {"knees": 40, "lost": 0, "crossed": 0, "changed": 3},
+    ]
+    (answer,) = picture("2026-01-01", WORN).answered.answers
+
+    def found(stability: bytes | None, digest: str = MODEL.digest) -> Steadiness | None:
+        monkeypatch.setattr(course, "open_bundle", lambda name: Evidence(digest, stability))
+        return steadiness_of(answer)
+
+    evidence = json.dumps({"rows": rows}).encode()
+    assert found(evidence) == Steadiness(knees=88, other_answer=1, other_class=7)
+    assert found(evidence, digest="1" * 64) is None
+    assert found(None) is None
+    assert found(b"no JSON") is None
+    assert found(b'{"rows": []}') is None
+    monkeypatch.undo()
+    assert steadiness_of(answer) is None  # no such bundle is here
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
