@@ -17,7 +17,7 @@ from osteo_edge.cli.options import asked_bundles, asked_options, engine_options,
 from osteo_edge.cli.pages import make_folder, open_pages, page_options, tell_fault, tell_written, wanted_pages
 from osteo_edge.cli.person import check_people, person_options, read_people
 from osteo_edge.cli.terminal import clear_line, tell
-from osteo_edge.cli.writers import Answer, CsvWriter, JsonLinesWriter, JsonWriter, TextWriter, Writer
+from osteo_edge.cli.writers import Answer, CsvWriter, FhirWriter, JsonLinesWriter, JsonWriter, TextWriter, Writer
 from osteo_edge.engines.select import available_threads
 from osteo_edge.errors import InputError, ReportError, UnreadableImageError
 from osteo_edge.labels import Status
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from osteo_edge.predictor import OsteoPredictor
     from osteo_edge.reports.pages.writing import Pages
 
-_FORMATS = ("text", "json", "jsonl", "csv")
+_FORMATS = ("text", "json", "jsonl", "csv", "fhir")
 _EPILOG = """\b
 Examples:
   osteo-edge predict image.png
@@ -52,7 +52,8 @@ For several pictures: the gravest, in the order 7, 3, 6, 4, 0."""
     type=click.Choice(_FORMATS),
     default="text",
     show_default=True,
-    help="json is one JSON value: an object for one path, an array for several or a folder; jsonl is an object a line.",
+    help="json is one JSON value: an object for one path, an array for several or a folder; jsonl is an object a line; fhir is "
+    "a bundle of FHIR R4 a line.",
 )
 @click.option("--recursive", is_flag=True, help="Also read the folders inside a folder; links to folders are not followed.")
 @click.option("--explain", is_flag=True, help="Write an overlay picture for each answer.")
@@ -143,7 +144,9 @@ def _writer(style: str, inputs: Inputs, *, is_verbose: bool) -> Writer:
         return JsonWriter(is_array=not inputs.is_one_path)
     if style == "text":
         return TextWriter(are_several=len(inputs.pictures) > 1, passed_over=inputs.passed_over, is_verbose=is_verbose)
-    return JsonLinesWriter() if style == "jsonl" else CsvWriter()
+    if style == "csv":
+        return CsvWriter()
+    return JsonLinesWriter() if style == "jsonl" else FhirWriter()
 
 
 class _Bar:

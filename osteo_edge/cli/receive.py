@@ -22,7 +22,7 @@ _LOOK_SECONDS = 0.5
 _EPILOG = """\b
 Examples:
   osteo-edge receive --allow XRAY1 /srv/knees
-  osteo-edge receive --bind 10.0.0.8 --allow XRAY1@10.0.0.5 --send-to PACS@10.0.0.2:104 /srv/knees
+  osteo-edge receive --allow XRAY1 --send-to PACS@10.0.0.2:104 /srv/knees
 
 Exit codes: 2 usage, 5 bundle, 7 a folder, the journal or the port, 8 engine, 9 memory, 130, 143 interrupted."""
 

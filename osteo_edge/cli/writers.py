@@ -133,6 +133,17 @@ class JsonLinesWriter(Writer):
         tell(json.dumps(_record(answer)))
 
 
+class FhirWriter(Writer):
+    """One FHIR bundle a line."""
+
+    def write(self, answer: Answer) -> None:
+        from datetime import UTC, datetime
+
+        from osteo_edge.exchange.fhir import to_bundle
+
+        tell(json.dumps(to_bundle(answer.prediction, issued=datetime.now(UTC))))
+
+
 class CsvWriter(Writer):
     """One row a picture and question below a header."""
 
