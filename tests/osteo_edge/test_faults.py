@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
 from collections.abc import Iterator
@@ -11,10 +12,15 @@ import cv2
 import numpy as np
 import pytest
 
-from osteo_edge import OsteoPredictor, Status
+from benchmarks.blemishes import blemishes
+from osteo_edge import OsteoPredictor, Status, open_bundle
+from osteo_edge.cli.main import _run
+from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.images.decoder_limits import Limits
 from osteo_edge.images.reader import read
 from osteo_edge.images.untrusted import UntrustedReader
+from osteo_edge.joints import Joint
+from tests import dicoms
 from tests.bundles import DENSITY
 from tests.pictures import encoded, jpeg_segment, png_chunk
 
@@ -91,6 +97,43 @@ def test_a_marker_at_the_border_changes_next_to_nothing(predictor: OsteoPredicto
     plain, other = predictor.predict(pixels), predictor.predict(marked)
     assert other.status is plain.status
     assert max(abs(other.probabilities[label] - one) for label, one in plain.probabilities.items()) < 0.02
+
+
+def test_a_mixed_folder_has_a_reason_for_every_refusal(
+    example: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As somebody drops it: films, an implant, a spine, a document under a picture's name, and one that lies on its side."""
+    pixels = read(example).pixels
+    (joint,) = find_joints(pixels)
+    implant = next(image for _, name, image in blemishes(pixels, joint) if name == "prosthesis")
+    made = {
+        "implant.png": encoded(".png", np.asarray(implant)),
+        "knee": dicoms.file(pixels, **dicoms.OF_A_KNEE),
+        "renamed.png": b"%PDF-1.4",
+        "sideways.png": encoded(".png", np.ascontiguousarray(np.rot90(pixels))),
+        "spine.dcm": dicoms.file(pixels, **dicoms.OF_A_KNEE | {"BodyPartExamined": "LSPINE"}),
+    }
+    for name, data in made.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "letter.pdf").write_bytes(b"%PDF-1.4")
+    assert _run(["predict", "--bundle", DENSITY, "--format", "jsonl", str(tmp_path)]) == 3
+    printed = capfd.readouterr()
+    told = {Path(one["source"]).name: one for one in map(json.loads, printed.out.splitlines())}
+    refused = {name: [finding["code"] for finding in one["findings"]] for name, one in told.items()}
+    assert refused == {
+        "implant.png": ["metal"],
+        "knee": [],
+        "renamed.png": ["unsupported_format"],
+        "sideways.png": [],
+        "spine.dcm": ["body_part"],
+    }
+    assert told["sideways.png"]["turned_degrees"] == 90
+    assert "1 other file passed over" in printed.err
+
+
+def find_joints(pixels: np.ndarray) -> tuple[Joint, ...]:
+    bundle = open_bundle(DENSITY)
+    return JointFinder.from_bytes(bundle.read(bundle.manifest.finder)).find(pixels)
 
 
 def test_the_same_picture_twice_is_the_same_answer_to_the_bit(predictor: OsteoPredictor, example: Path) -> None:
