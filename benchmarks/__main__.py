@@ -13,7 +13,6 @@ from benchmarks import (
     growth,
     quality,
     questions,
-    reduced_decode,
     reports,
     roofline,
     saliency,
@@ -41,7 +40,6 @@ main.add_command(growth.command)
 main.add_command(peers.command)
 main.add_command(quality.command)
 main.add_command(questions.command)
-main.add_command(reduced_decode.command)
 main.add_command(reports.command)
 main.add_command(roofline.command)
 main.add_command(saliency.command)
