@@ -9,6 +9,7 @@ import numpy as np
 
 from export.errors import ExportError
 from osteo_edge.finder.joint_finder import JointFinder
+from train.runs.arrays import Bytes
 from train.synthetic import render, sample_case
 
 SIDE_PX = 1024
@@ -28,7 +29,7 @@ def draw_reference(finder: JointFinder) -> bytes:
     raise ExportError("the finder finds no knee on any synthetic picture; check --finder")
 
 
-def _draw(seed: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+def _draw(seed: int) -> Bytes:
     knees, acquisition = sample_case(np.random.default_rng(seed), layout="one_knee")
     acquisition = replace(acquisition, width_px=SIDE_PX, height_px=SIDE_PX, bit_depth=8)
     return np.asarray(render(knees, acquisition, seed=seed).pixels, np.uint8)

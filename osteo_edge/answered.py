@@ -13,9 +13,7 @@ from osteo_edge.printable import printable
 from osteo_edge.questions import Question
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from osteo_edge.arrays import Floats
     from osteo_edge.clinical.advice import NextStep, Risk
     from osteo_edge.joints import Box, Joint
     from osteo_edge.radiograph import Radiograph
@@ -42,7 +40,7 @@ class Knee:
     probabilities: Mapping[str, float]
     label_set: tuple[str, ...] = ()
     answer: str | None = None
-    saliency: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    saliency: Floats | None = field(default=None, repr=False, compare=False)
 
     @property
     def likeliest(self) -> str:

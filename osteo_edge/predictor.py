@@ -22,7 +22,6 @@ from osteo_edge.gates.joints import look_for_joints
 from osteo_edge.gates.knee import embedded_gate
 from osteo_edge.headroom import keep_freed_memory, out_of_memory_told
 from osteo_edge.images import defects, quality, reader
-from osteo_edge.images.reader import ImageSource
 from osteo_edge.joints import Joint
 from osteo_edge.manifest import QualityLimits
 from osteo_edge.memory_budget import MemoryBudget, Part, picture_bytes
@@ -38,6 +37,7 @@ from osteo_edge.turning import Turn, turned
 if TYPE_CHECKING:
     from osteo_edge.arrays import Pixels
     from osteo_edge.clinical.assessment import Assessment
+    from osteo_edge.images.reader import ImageSource
     from osteo_edge.images.untrusted import UntrustedReader
     from osteo_edge.respondent import Tensors
     from osteo_edge.tags import Tags

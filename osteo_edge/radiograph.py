@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from osteo_edge.arrays import Pixels
     from osteo_edge.tags import Tags
 
 
@@ -27,7 +25,7 @@ class Radiograph:
         jpeg_quality: 1 to 100 as libjpeg counts, by the file's quantization table; None where it has none.
     """
 
-    pixels: NDArray[np.uint8] | NDArray[np.uint16] = field(repr=False, compare=False)
+    pixels: Pixels = field(repr=False, compare=False)
     source: str
     digest: str
     coloured_share: float = 0.0

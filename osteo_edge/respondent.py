@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.answered import Answer, Knee, ModelIdentity
 from osteo_edge.covariates import Given, Person, describe
@@ -27,11 +26,10 @@ from osteo_edge.records import FrozenMapping
 from osteo_edge.turning import Turn
 
 if TYPE_CHECKING:
-    from osteo_edge.arrays import Pixels
-    from osteo_edge.engines.base import Picture
+    from osteo_edge.arrays import Doubles, Floats, Pixels, Tensor
 
     # SHA-256 of the finder's file, what is shown of each knee, and how -> one tensor a knee.
-    Tensors = dict[tuple[str, RegionProfile, InputSpec], list[Picture]]
+    Tensors = dict[tuple[str, RegionProfile, InputSpec], list[Tensor]]
 
 _NOTHING: Final[FrozenMapping[float]] = FrozenMapping()
 
@@ -46,9 +44,9 @@ class MemberAnswer:
         features: one (1, rows, columns, features) a knee.
     """
 
-    logits: NDArray[np.float64]
-    knees: NDArray[np.float32]
-    features: list[NDArray[np.float32]]
+    logits: Doubles
+    knees: Floats
+    features: list[Floats]
 
 
 @dataclass(frozen=True)
@@ -181,7 +179,7 @@ class Respondent:
             intended_use=self.manifest.intended_use,
         )
 
-    def _run_member(self, index: int, tensors: Sequence[Picture]) -> MemberAnswer:
+    def _run_member(self, index: int, tensors: Sequence[Tensor]) -> MemberAnswer:
         engine = self.model.engine(index)
         outputs = [engine.run({engine.inputs[0].name: tensor}) for tensor in tensors]
         if any(output["features"].shape[-1] != len(self._head_weights[index]) for output in outputs):
@@ -198,13 +196,13 @@ class Respondent:
             return is_sure(ensemble, [answer.logits for answer in answers])
         return all(is_sure(ensemble, [answer.knees[knee] for answer in answers]) for knee in range(len(answers[0].knees)))
 
-    def _logits(self, answers: Sequence[MemberAnswer]) -> list[NDArray[np.float64]]:
+    def _logits(self, answers: Sequence[MemberAnswer]) -> list[Doubles]:
         """What is decided on, one (labels,) each: the picture, or each of its knees."""
         if self._is_of_knees:
             return [self._logits_of_knee(knee, answers) for knee in range(len(answers[0].knees))]
         return [combine(self.manifest.ensemble, np.stack([answer.logits for answer in answers]))]
 
-    def _logits_of_knee(self, knee: int, answers: Sequence[MemberAnswer]) -> NDArray[np.float64]:
+    def _logits_of_knee(self, knee: int, answers: Sequence[MemberAnswer]) -> Doubles:
         return combine(self.manifest.ensemble, np.stack([answer.knees[knee] for answer in answers]))
 
     def _gravest(self, verdicts: Sequence[Verdict]) -> int:
@@ -231,9 +229,7 @@ class Respondent:
         shares_of_knee = softmax(self._logits_of_knee(index, answers)).tolist()
         return Knee(joint, union(boxes), FrozenMapping(dict(zip(manifest.labels, shares_of_knee, strict=True))), saliency=heat)
 
-    def _saliency(
-        self, knee: int, joint: Joint, boxes: list[Box], answers: Sequence[MemberAnswer], label_index: int
-    ) -> NDArray[np.float32]:
+    def _saliency(self, knee: int, joint: Joint, boxes: list[Box], answers: Sequence[MemberAnswer], label_index: int) -> Floats:
         # Fewer answers than members where a cascade has stopped.
         asked = zip(answers, self._head_weights, self.manifest.members, strict=False)
         maps = [
@@ -259,7 +255,7 @@ def _as_given(knee: Knee, turn: Turn) -> Knee:
     return replace(knee, joint=turn.joint_as_given(knee.joint), box=turn.box_as_given(knee.box), saliency=heat)
 
 
-def _as_in_picture(values: NDArray[np.float32], joint: Joint, region: RegionProfile) -> NDArray[np.float32]:
+def _as_in_picture(values: Floats, joint: Joint, region: RegionProfile) -> Floats:
     return np.ascontiguousarray(values[:, ::-1]) if is_mirrored(joint, region) else values
 
 

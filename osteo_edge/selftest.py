@@ -17,11 +17,8 @@ from osteo_edge.labels import Laterality
 from osteo_edge.records import parse_json, parse_record
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from osteo_edge.arrays import Pixels, Tensor
     from osteo_edge.bundle import Bundle
-    from osteo_edge.engines.base import Picture
     from osteo_edge.engines.select import EngineChoice
     from osteo_edge.joints import Joint
     from osteo_edge.manifest import EngineName, Member
@@ -154,7 +151,7 @@ def _read_expected(bundle: Bundle) -> Expected:
     return expected
 
 
-def _read_picture(bundle: Bundle, expected: Expected) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _read_picture(bundle: Bundle, expected: Expected) -> Pixels:
     """The reference picture, on which the recorded joints must lie."""
     from osteo_edge.images import reader
 
@@ -181,7 +178,7 @@ def model_files(member: Member) -> Iterator[EngineChoice]:
                 yield EngineChoice(engine, precision, by_precision[precision])
 
 
-def reference_tensors(bundle: Bundle) -> tuple[list[Picture], ...]:
+def reference_tensors(bundle: Bundle) -> tuple[list[Tensor], ...]:
     """What each member is shown of the reference picture: one tensor a recorded joint.
 
     Raises:
@@ -192,7 +189,7 @@ def reference_tensors(bundle: Bundle) -> tuple[list[Picture], ...]:
     return tuple(_prepare(member, expected.joints, pixels) for member in bundle.manifest.members)
 
 
-def reference_pixels(bundle: Bundle) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def reference_pixels(bundle: Bundle) -> Pixels:
     """The reference picture, (height, width), bone bright.
 
     Raises:
@@ -201,7 +198,7 @@ def reference_pixels(bundle: Bundle) -> NDArray[np.uint8] | NDArray[np.uint16]:
     return _read_picture(bundle, _read_expected(bundle))
 
 
-def _prepare(member: Member, joints: Sequence[ExpectedJoint], pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> list[Picture]:
+def _prepare(member: Member, joints: Sequence[ExpectedJoint], pixels: Pixels) -> list[Tensor]:
     from osteo_edge.images.preprocess import prepare_knee
 
     return [prepare_knee(pixels, _joint(joint), member.region, member.input) for joint in joints]
@@ -214,7 +211,7 @@ def _joint(expected: ExpectedJoint) -> Joint:
     return Joint(x_px=expected.x_px, y_px=expected.y_px, width_px=expected.width_px, score=0.0, laterality=side)
 
 
-def _test_finder(bundle: Bundle, expected: Expected, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> SelfTestResult:
+def _test_finder(bundle: Bundle, expected: Expected, pixels: Pixels) -> SelfTestResult:
     from osteo_edge.finder.joint_finder import JointFinder
 
     path = bundle.manifest.finder
@@ -251,7 +248,7 @@ def _test_file(
     bundle: Bundle,
     member: Member,
     choice: EngineChoice,
-    tensors: list[Picture],
+    tensors: list[Tensor],
     expected: Expected,
     answers: dict[str, Mapping[str, float]],
 ) -> SelfTestResult:
@@ -292,7 +289,7 @@ def _compare(answer: Mapping[str, float], record: ExpectedFile, precisions: Sequ
 
 
 def _picture_probabilities(
-    bundle: Bundle, member: Member, choice: EngineChoice, tensors: Collection[Picture]
+    bundle: Bundle, member: Member, choice: EngineChoice, tensors: Collection[Tensor]
 ) -> Mapping[str, float]:
     """Label -> probability of one picture by one model file, as the pipeline combines its knees."""
     from osteo_edge.decision.scores import mean_logits, softmax

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.joints import Box, Joint
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from osteo_edge.arrays import Floats, Pixels
 
     Greys = TypeVar("Greys", Pixels, Floats)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.benchmark.records import Report, Row, Series
 from osteo_edge.benchmark.worker import END_TO_END, MODEL_ALONE
 from osteo_edge.errors import ManifestError
+
+if TYPE_CHECKING:
+    from osteo_edge.arrays import Doubles
 
 RESAMPLES = 1000
 COVERAGE = 0.95
@@ -96,9 +98,7 @@ def _compare_series(
         yield _comparison(names, scope, knees, np.array(first.samples_ms), np.array(second.samples_ms))
 
 
-def _comparison(
-    names: tuple[str, str], scope: str, knees: int, first: NDArray[np.float64], second: NDArray[np.float64]
-) -> Comparison:
+def _comparison(names: tuple[str, str], scope: str, knees: int, first: Doubles, second: Doubles) -> Comparison:
     medians = float(np.median(first)), float(np.median(second))
     ratio = medians[1] / medians[0]
     low, high = ratio, ratio
@@ -109,7 +109,7 @@ def _comparison(
     return Comparison(*names, scope, knees, *medians, ratio, low, high, verdict)
 
 
-def ratio_interval(first: NDArray[np.float64], second: NDArray[np.float64], *, seed: int = 0) -> tuple[float, float]:
+def ratio_interval(first: Doubles, second: Doubles, *, seed: int = 0) -> tuple[float, float]:
     """Percentile bootstrap interval of median(second) / median(first), (N,) and (M,) samples in the order they were taken.
 
     Blocks of neighbouring samples are drawn, since what else a machine does slows neighbours alike.
@@ -121,7 +121,7 @@ def ratio_interval(first: NDArray[np.float64], second: NDArray[np.float64], *, s
     return float(low), float(high)
 
 
-def _resample(samples: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
+def _resample(samples: Doubles, random: np.random.Generator) -> Doubles:
     """As many samples, in blocks of about the square root of their number; the end is followed by the beginning."""
     block = round(len(samples) ** 0.5)
     starts = random.integers(0, len(samples), -(-len(samples) // block))

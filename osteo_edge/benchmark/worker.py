@@ -22,7 +22,8 @@ from osteo_edge.records import parse_record, to_plain
 
 if TYPE_CHECKING:
     from osteo_edge.answered import ModelIdentity
-    from osteo_edge.engines.base import Engine, Picture
+    from osteo_edge.arrays import Tensor
+    from osteo_edge.engines.base import Engine
     from osteo_edge.model import LoadingModel
     from osteo_edge.prediction import Prediction
     from osteo_edge.predictor import OsteoPredictor
@@ -181,7 +182,7 @@ def _model_alone(models: Sequence[LoadingModel], pictures: Sequence[_Found], kne
     _repeat(query, tuple(prepared), job, {"scope": MODEL_ALONE, "knees": knees}, tell)
 
 
-def _prepared(models: Sequence[LoadingModel], picture: _Found) -> Iterator[tuple[Engine, str, list[Picture]]]:
+def _prepared(models: Sequence[LoadingModel], picture: _Found) -> Iterator[tuple[Engine, str, list[Tensor]]]:
     """Each member that answered, the name of its input, and what it was shown of a picture: one tensor a knee."""
     from osteo_edge.finder.joint_finder import JointFinder
     from osteo_edge.images import reader

@@ -6,24 +6,26 @@ Training judges ensembles with these same functions, so that what was measured i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.decision.scores import softmax
 from osteo_edge.manifest import DenseLayer, Ensemble, Tree
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from osteo_edge.arrays import Doubles, Reals
+
 
 LOWEST_PROBABILITY = 1e-7
-_ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
+_ACTIVATIONS: dict[str, Callable[[Doubles], Doubles]] = {
     "linear": lambda values: values,
     "relu": lambda values: np.maximum(values, 0.0),
     "tanh": np.tanh,
 }
 
 
-def combine(ensemble: Ensemble, logits: NDArray[np.floating]) -> Floats:
+def combine(ensemble: Ensemble, logits: Reals) -> Doubles:
     """One member's logits each row to the logits of all together; one member alone stays as it is.
 
     Args:
@@ -48,7 +50,7 @@ def combine(ensemble: Ensemble, logits: NDArray[np.floating]) -> Floats:
     return _as_logits(weights @ probabilities)
 
 
-def is_sure(ensemble: Ensemble, logits: Sequence[NDArray[np.floating]]) -> bool:
+def is_sure(ensemble: Ensemble, logits: Sequence[Reals]) -> bool:
     """Whether a cascade stops after the members that were run."""
     done = len(logits)
     if ensemble.kind != "cascade" or done > len(ensemble.exits):
@@ -65,7 +67,7 @@ def shares(ensemble: Ensemble, members: int) -> tuple[float, ...]:
     return ensemble.weights or (1 / members,) * members
 
 
-def stack(layers: Sequence[DenseLayer], logits: Floats) -> Floats:
+def stack(layers: Sequence[DenseLayer], logits: Doubles) -> Doubles:
     """Wolpert's stacking (Neural Networks 1992): dense layers on all members' centred logits, side by side."""
     values = _side_by_side(logits)
     for layer in layers:
@@ -73,7 +75,7 @@ def stack(layers: Sequence[DenseLayer], logits: Floats) -> Floats:
     return values
 
 
-def forest(trees: Sequence[Tree], logits: Floats) -> Floats:
+def forest(trees: Sequence[Tree], logits: Doubles) -> Doubles:
     """Mean of the trees' probabilities (Breiman, Machine Learning 2001), (labels,); the inputs are those of ``stack``.
 
     Inputs are rounded to single precision, as scikit-learn does before it compares them with a threshold.
@@ -90,18 +92,18 @@ def _leaf(tree: Tree, inputs: Sequence[float]) -> int:
     return node
 
 
-def _side_by_side(logits: Floats) -> Floats:
+def _side_by_side(logits: Doubles) -> Doubles:
     """All members' logits, each less its mean over the labels, (members * labels,)."""
     return (logits - logits.mean(axis=1, keepdims=True)).ravel()  # type: ignore[no-any-return]
 
 
-def vote(probabilities: Floats) -> Floats:
+def vote(probabilities: Doubles) -> Doubles:
     """Share of the members that find each label likeliest, (labels,)."""
     winners = probabilities.argmax(axis=1)
     return np.bincount(winners, minlength=probabilities.shape[1]) / len(winners)
 
 
-def gompertz(probabilities: Floats) -> Floats:
+def gompertz(probabilities: Doubles) -> Doubles:
     """Fuzzy rank fusion (Kundu et al., Scientific Reports 2021), (labels,) summing to one, the higher the better.
 
     Each member ranks a label by the re-parameterised Gompertz function 1 - exp(-exp(-2 p)), lower for surer
@@ -115,5 +117,5 @@ def gompertz(probabilities: Floats) -> Floats:
     return distance / distance.sum()  # type: ignore[no-any-return]
 
 
-def _as_logits(probabilities: Floats) -> Floats:
+def _as_logits(probabilities: Doubles) -> Doubles:
     return np.log(np.maximum(probabilities, LOWEST_PROBABILITY))

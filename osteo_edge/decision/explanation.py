@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.errors import ManifestError
 from osteo_edge.joints import Box
+
+if TYPE_CHECKING:
+    from osteo_edge.arrays import Floats
 
 # Cells on the longer side of the map that several members' maps are laid on.
 GRID = 64
 
 
-def read_head_weights(data: bytes, *, labels: int) -> NDArray[np.float32]:
+def read_head_weights(data: bytes, *, labels: int) -> Floats:
     """Head weights, (features, labels) float32, from the bytes of a ``.npy`` file.
 
     Raises:
@@ -37,7 +40,7 @@ def read_head_weights(data: bytes, *, labels: int) -> NDArray[np.float32]:
     return weights
 
 
-def saliency(features: NDArray[np.float32], head_weights: NDArray[np.float32], label_index: int) -> NDArray[np.float32]:
+def saliency(features: Floats, head_weights: Floats, label_index: int) -> Floats:
     """Share of each place in the class's logit above the mean class.
 
     Args:
@@ -59,7 +62,7 @@ def union(boxes: Sequence[Box]) -> Box:
     )
 
 
-def laid_together(maps: Sequence[NDArray[np.float32]], boxes: Sequence[Box], weights: Sequence[float]) -> NDArray[np.float32]:
+def laid_together(maps: Sequence[Floats], boxes: Sequence[Box], weights: Sequence[float]) -> Floats:
     """Several members' maps, each over its own box, as one over the union of the boxes.
 
     One map stays as it is, and so exact. Several are enlarged to a common grid, each in its own place, and summed

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.manifest import Covariate, Fusion
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from osteo_edge.arrays import Doubles, Reals
 
 
-def fuse(fusion: Fusion, logits: NDArray[np.floating], values: Mapping[str, float]) -> Floats:
+def fuse(fusion: Fusion, logits: Reals, values: Mapping[str, float]) -> Doubles:
     """Fused logits (labels,) of one picture.
 
     Args:
@@ -27,7 +28,7 @@ def fuse(fusion: Fusion, logits: NDArray[np.floating], values: Mapping[str, floa
     return design(fusion.covariates, logits, values) @ np.asarray(fusion.kernel) + np.asarray(fusion.bias)  # type: ignore[no-any-return]
 
 
-def design(covariates: Sequence[Covariate], logits: NDArray[np.floating], values: Mapping[str, float]) -> Floats:
+def design(covariates: Sequence[Covariate], logits: Reals, values: Mapping[str, float]) -> Doubles:
     """The model's inputs: centred image logits, standardised covariates (0 where missing), and what is missing."""
     scores = np.asarray(logits, np.float64)
     known = [values.get(covariate.name, math.nan) for covariate in covariates]

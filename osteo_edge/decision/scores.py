@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from osteo_edge.arrays import Doubles, Floats, Reals
 
 
-def mean_logits(knees: Sequence[NDArray[np.float32]] | NDArray[np.float32]) -> NDArray[np.float64]:
+def mean_logits(knees: Sequence[Floats] | Floats) -> Doubles:
     """The picture's logits, (labels,) float64: the mean over its accepted knees."""
     return np.mean(np.asarray(knees, np.float64), axis=0)  # type: ignore[no-any-return]
 
@@ -28,7 +31,7 @@ def median(probabilities: Mapping[str, float]) -> str:
     return label  # the sum's last digits
 
 
-def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+def softmax(logits: Reals) -> Doubles:
     """Probabilities, (..., labels) float64 summing to one along the last axis."""
     shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]

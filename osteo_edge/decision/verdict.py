@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.covariates import Person, spoken
 from osteo_edge.decision.conformal import label_set, nearly_likeliest, without_gap
@@ -29,6 +29,9 @@ from osteo_edge.printable import enumerate_words
 from osteo_edge.questions import Question
 from osteo_edge.records import FrozenMapping
 
+if TYPE_CHECKING:
+    from osteo_edge.arrays import Doubles, Reals
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -48,7 +51,7 @@ def refuse(person: Person) -> tuple[Finding, ...]:
     return (Finding(IMMATURE, "this test has not learnt from bones that still grow"),) if person.is_child else ()
 
 
-def decide(manifest: Manifest, logits: NDArray[np.floating], person: Person) -> Verdict:
+def decide(manifest: Manifest, logits: Reals, person: Person) -> Verdict:
     """Judge one picture, or one knee of it where the question is of knees.
 
     Args:
@@ -69,9 +72,7 @@ _NOTHING: Mapping[str, float] = FrozenMapping()
 _TOGETHER = "the picture and what is known of the person do"
 
 
-def _decide_with(
-    fusion: Fusion, manifest: Manifest, logits: NDArray[np.floating], image: Mapping[str, float], person: Person
-) -> Verdict:
+def _decide_with(fusion: Fusion, manifest: Manifest, logits: Reals, image: Mapping[str, float], person: Person) -> Verdict:
     from osteo_edge.decision.fusion import fuse, outside_support, weighs_picture
 
     values = person.values
@@ -92,7 +93,7 @@ def _decide_with(
     return Verdict(Mode.FUSED, labels, fused, image, used, findings, notes)
 
 
-def _named(manifest: Manifest, probabilities: NDArray[np.float64]) -> Mapping[str, float]:
+def _named(manifest: Manifest, probabilities: Doubles) -> Mapping[str, float]:
     if not np.isfinite(probabilities).all():
         raise InferenceError("the bundle's numbers make a score that is not a number; run: osteo-edge doctor")
     return FrozenMapping(dict(zip(manifest.labels, probabilities.tolist(), strict=True)))

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    # What a member is shown, (1, height, width, 1); the manifest says which.
-    Picture: TypeAlias = NDArray[np.float32] | NDArray[np.uint8]
+    from osteo_edge.arrays import Floats, Tensor
 
 CLOSED = "the predictor was closed; make a new one"
 
@@ -34,7 +30,7 @@ class Engine(Protocol):
     @property
     def outputs(self) -> tuple[TensorSpec, ...]: ...
 
-    def run(self, feeds: Mapping[str, Picture]) -> dict[str, NDArray[np.float32]]:
+    def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Floats]:
         """Run once.
 
         Raises:

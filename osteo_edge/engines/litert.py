@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.engines.base import CLOSED, TensorSpec
 from osteo_edge.errors import InferenceError, first_line
@@ -18,7 +17,7 @@ except ImportError:
     from tflite_runtime.interpreter import Interpreter, SignatureRunner
 
 if TYPE_CHECKING:
-    from osteo_edge.engines.base import Picture
+    from osteo_edge.arrays import Floats, Tensor
 
 
 class LitertEngine:
@@ -40,7 +39,7 @@ class LitertEngine:
         self.outputs = _specs(runner.get_output_details())
         self._idle = deque([runner])
 
-    def run(self, feeds: Mapping[str, Picture]) -> dict[str, NDArray[np.float32]]:
+    def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Floats]:
         """Run once; see ``Engine.run``."""
         model = self._model
         if model is None:

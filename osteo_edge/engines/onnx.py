@@ -8,9 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
 from osteo_edge.engines.base import CLOSED, TensorSpec
 from osteo_edge.engines.telemetry import switch_off
 from osteo_edge.errors import InferenceError, IntegrityError, first_line
@@ -19,7 +16,7 @@ switch_off()
 import onnxruntime as ort  # noqa: E402  not before
 
 if TYPE_CHECKING:
-    from osteo_edge.engines.base import Picture
+    from osteo_edge.arrays import Floats, Tensor
 
 # Every external-data entry of ONNX has a key of this name (StringStringEntryProto in onnx.proto), so bytes
 # without the word cannot point to another file. The exporter keeps the word out of its own names.
@@ -52,7 +49,7 @@ class OnnxEngine:
         self._session: ort.InferenceSession | None = session
         self._output_names = [output.name for output in self.outputs]
 
-    def run(self, feeds: Mapping[str, Picture]) -> dict[str, NDArray[np.float32]]:
+    def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Floats]:
         """Run once; see ``Engine.run``."""
         session = self._session  # kept until this run is over, whoever closes the engine meanwhile
         if session is None:

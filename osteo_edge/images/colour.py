@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from osteo_edge.arrays import Pixels
 
 # Largest less smallest of red, green and blue, of 255. A blue-tinted film reaches 32.
 COLOURED_FROM = 48
 _SAMPLES_A_SIDE = 512
 _BAND_BYTES = 1 << 18
-
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 def single_plane(colours: Pixels) -> Pixels | None:

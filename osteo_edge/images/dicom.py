@@ -16,7 +16,6 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.errors import (
     ImageTooLargeError,
@@ -33,13 +32,15 @@ from osteo_edge.images.header import ImageHeader, several_pictures, unsupported_
 from osteo_edge.images.tail import require_no_cut
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from osteo_edge.arrays import Pixels
     from osteo_edge.tags import Tags
 
 Result = TypeVar("Result")
 
 INSTALL: Final = 'pip install "osteo-edge[dicom]"'
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 _META_START: Final = 132
 _MAX_INFLATED_BYTES: Final = 64 << 20

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.errors import InputError, UnreadableImageError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from osteo_edge.images.dicom import Layout
     from osteo_edge.images.header import ImageHeader
 

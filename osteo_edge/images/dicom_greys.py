@@ -11,16 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.errors import InputError, UnreadableImageError
 from osteo_edge.findings import NO_WINDOW, SEVERAL_WINDOWS, WINDOW_IGNORED, Finding
 from osteo_edge.images.dicom_elements import Elements
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from osteo_edge.arrays import Doubles, Pixels
+
 
 _FUNCTIONS: Final = {"": "LINEAR", "LINEAR": "LINEAR", "LINEAR_EXACT": "LINEAR_EXACT", "SIGMOID": "SIGMOID"}
 _MOST_BITS: Final = 16
@@ -44,12 +47,12 @@ class Greys:
 class _Values:
     """What the numbers have become, within ``low`` to ``high``, which stand for the darkest and brightest of 2**bits levels."""
 
-    values: NDArray[np.float64]
+    values: Doubles
     low: float
     high: float
     bits: int
 
-    def levels(self) -> NDArray[np.float64]:
+    def levels(self) -> Doubles:
         """The same from 0 to 2**bits - 1."""
         return (self.values - self.low) * (((1 << self.bits) - 1) / (self.high - self.low))
 
@@ -145,13 +148,13 @@ def _presented(elements: Elements, shown: _Values, photometric: str) -> _Values:
     return _Values(shown.low + shown.high - shown.values, shown.low, shown.high, shown.bits)
 
 
-def _spread_over(item: Elements, shown: _Values) -> NDArray[np.float64]:
+def _spread_over(item: Elements, shown: _Values) -> Doubles:
     """The entry for each value: the LUT's first is for the darkest, its last for the brightest."""
     entries, first, _ = _descriptor(item)
     return first + np.rint((shown.values - shown.low) * ((entries - 1) / (shown.high - shown.low)))
 
 
-def _by_lut(item: Elements, values: NDArray[np.float64]) -> _Values:
+def _by_lut(item: Elements, values: Doubles) -> _Values:
     """Each value by a LUT; those beyond its ends by its first or last entry.
 
     pydicom's own functions keep the place in a LUT of 8-bit entries in 8 bits, so that from the 257th entry on it is another.
@@ -178,7 +181,7 @@ def _descriptor(item: Elements) -> tuple[int, int, int]:
     return found[0] or 1 << 16, found[1], found[2]
 
 
-def _padding(elements: Elements, stored: NDArray[np.float64], is_signed: bool) -> NDArray[np.bool_]:
+def _padding(elements: Elements, stored: Doubles, is_signed: bool) -> NDArray[np.bool_]:
     """Which numbers stand for no part of the picture (C.7.5.1.1.2)."""
     ends = tuple(_padding_ends(elements, is_signed))
     return (stored >= min(ends)) & (stored <= max(ends)) if ends else np.zeros(stored.shape, bool)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from osteo_edge.arrays import Bytes
 
 _LEVELS = 256
 
@@ -29,7 +33,7 @@ def grey_range(pixels: NDArray[Any], low_percentile: float, high_percentile: flo
     return low, high
 
 
-def _counted(pixels: NDArray[np.uint8], places: list[int]) -> NDArray[Any]:
+def _counted(pixels: Bytes, places: list[int]) -> NDArray[Any]:
     """What would stand at these places if the pixels were sorted."""
     # OpenCV counts in floats, which are exact up to 2**24: a large picture is counted in pieces.
     flat, piece = pixels.ravel(), 1 << 24

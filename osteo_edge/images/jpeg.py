@@ -7,14 +7,19 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.errors import ImageTooLargeError, InputError, UnreadableImageError, UnsupportedImageError
 from osteo_edge.findings import TOO_MANY_PARTS
 from osteo_edge.images.header import ImageHeader, several_pictures, unsupported_pixels
 from osteo_edge.images.tiff import exif_orientation, images_of_mpo
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from osteo_edge.arrays import Bytes
 
 # An encoder writes about ten; each costs a pass over all blocks, 19 ms at 40 megapixels, however few bytes it has.
 MAX_SCANS = 100
@@ -204,7 +209,7 @@ class _Markers:
         return markers
 
     @cached_property
-    def _codes(self) -> NDArray[np.uint8]:
+    def _codes(self) -> Bytes:
         return np.frombuffer(self._data, np.uint8)[self._places + 1]
 
     @cached_property

@@ -12,20 +12,23 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.images.colour import coloured_share
 from osteo_edge.images.jpeg import DRI, FRAMES, PROGRESSIVE, SOS, Frame, Segment, damaged, read_frame, segment_at
 from osteo_edge.images.staircase import require_no_staircase
 
+if TYPE_CHECKING:
+    from osteo_edge.arrays import Bytes
+
 _DHT, _APP14 = 0xC4, 0xEE
 _MOST_GROUPS = 0xFFFF
 
 
-def decode(data: bytes, *, may_be_coloured: bool) -> tuple[NDArray[np.uint8], float]:
+def decode(data: bytes, *, may_be_coloured: bool) -> tuple[Bytes, float]:
     """Grey pixels (height, width) as stored, the luminance of a colour picture, and the share of coloured pixels.
 
     Args:
@@ -59,14 +62,14 @@ def _without_colour(segments: list[Segment], scans: bytes) -> bytes | None:
     return _joined([_without_colours(segment, tables) if segment.marker == _DHT else segment for segment in segments], scans)
 
 
-def _if_colourless(segments: list[Segment], scans: bytes) -> NDArray[np.uint8] | None:
+def _if_colourless(segments: list[Segment], scans: bytes) -> Bytes | None:
     from simplejpeg import decode_jpeg
 
     narrowed = _without_colour(segments, scans)
     if narrowed is None:
         return None
     try:
-        pixels: NDArray[np.uint8] = decode_jpeg(narrowed, "GRAY")
+        pixels: Bytes = decode_jpeg(narrowed, "GRAY")
     except ValueError:
         return None
     return pixels[..., 0]
@@ -106,19 +109,19 @@ def _joined(segments: list[Segment], scans: bytes) -> bytes:
     return b"\xff\xd8" + b"".join(map(_packed, segments)) + scans
 
 
-def _decode(data: bytes, colours: str, *, reduction: int = 1) -> NDArray[np.uint8]:
+def _decode(data: bytes, colours: str, *, reduction: int = 1) -> Bytes:
     from simplejpeg import decode_jpeg
 
     least = 1 if reduction > 1 else 0
     try:
-        pixels: NDArray[np.uint8] = decode_jpeg(data, colours, min_height=least, min_width=least, min_factor=reduction)
+        pixels: Bytes = decode_jpeg(data, colours, min_height=least, min_width=least, min_factor=reduction)
     except ValueError as error:
         raise damaged("its picture data is not whole") from error
     return pixels
 
 
-def _decode_unheard(data: bytes, may_be_coloured: bool) -> tuple[NDArray[np.uint8], float]:
-    def by_opencv(mode: int) -> NDArray[np.uint8]:
+def _decode_unheard(data: bytes, may_be_coloured: bool) -> tuple[Bytes, float]:
+    def by_opencv(mode: int) -> Bytes:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is None:
             raise damaged("its picture data is not whole")

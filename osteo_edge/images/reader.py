@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.errors import ImageTooLargeError, UnreadableImageError, UnsupportedImageError
 from osteo_edge.findings import TOO_MANY_BYTES, TOO_MANY_PIXELS
@@ -23,7 +22,12 @@ from osteo_edge.integrity import sha256_hex
 from osteo_edge.radiograph import Radiograph
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from osteo_edge.arrays import Pixels
     from osteo_edge.tags import Tags
+
+    ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Pixels
 
 MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 40_000_000
@@ -35,9 +39,6 @@ _CHUNK_BYTES = 1 << 20
 _OPENCV_LIMIT = re.compile(r"CV_IO_MAX_IMAGE_(PIXELS|WIDTH|HEIGHT)")
 # Orientation -> what to mirror, after rows and columns were exchanged from 5 on: 1 left and right, 0 up and down, -1 both.
 _FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
-
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
-ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Pixels
 
 
 def take_no_account(_: int) -> None:
@@ -224,16 +225,16 @@ def _decode_webp(data: bytes, header: ImageHeader) -> tuple[Pixels, float]:
     if _by_opencv(webp.without_end(data), cv2.IMREAD_GRAYSCALE) is not None:
         raise webp.not_whole()
     colours = _imdecode(webp.alone(data), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    grey = cast(Pixels, cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY))
+    grey = cast("Pixels", cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY))
     return _upright(grey, header.orientation), coloured_share(colours)
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
     """Turn and mirror pixels as stored, as an EXIF orientation asks for."""
     if orientation >= 5:
-        pixels = cast(Pixels, cv2.transpose(pixels))
+        pixels = cast("Pixels", cv2.transpose(pixels))
     flip = _FLIPS.get(orientation)
-    return pixels if flip is None else cast(Pixels, cv2.flip(pixels, flip))
+    return pixels if flip is None else cast("Pixels", cv2.flip(pixels, flip))
 
 
 def _decode_other(data: bytes, header: ImageHeader) -> tuple[Pixels, float]:
@@ -261,7 +262,7 @@ def _imdecode(data: bytes, mode: int) -> Pixels:
         raise UnsupportedImageError(
             f"pixels of type {pixels.dtype} are not read; export 8 or 16 bit greys", code="unsupported_pixels"
         )
-    return cast(Pixels, pixels)
+    return cast("Pixels", pixels)
 
 
 def _by_opencv(data: bytes, mode: int) -> NDArray[np.generic] | None:
@@ -312,9 +313,9 @@ def from_array(array: NDArray[np.generic], source: str, take: Callable[[int], No
 def _grey_of(array: NDArray[np.generic]) -> tuple[Pixels, float]:
     """A copy as grey pixels, and the share of coloured ones."""
     if array.ndim == 2 or array.shape[2] == 1:
-        return cast(Pixels, array.reshape(array.shape[:2]).copy()), 0.0
+        return cast("Pixels", array.reshape(array.shape[:2]).copy()), 0.0
     colours = np.ascontiguousarray(array[..., :3])
-    return cast(Pixels, cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)), coloured_share(cast(Pixels, colours))
+    return cast("Pixels", cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)), coloured_share(cast("Pixels", colours))
 
 
 def _conversion(kind: np.dtype[np.generic]) -> str:

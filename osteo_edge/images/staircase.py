@@ -9,11 +9,17 @@ one block's height.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.images.jpeg import damaged
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from osteo_edge.arrays import Bytes
 
 _COLUMN_PX = 8
 # In smaller pictures few blocks make up an edge of anything.
@@ -28,7 +34,7 @@ _LEAST_SHARE = 0.9
 _LEAST_STEPS, _LEAST_ON_A_SIDE = 0.4, 0.1
 
 
-def require_no_staircase(pixels: NDArray[np.uint8], row_px: int) -> None:
+def require_no_staircase(pixels: Bytes, row_px: int) -> None:
     """Refuse grey pixels (height, width), as stored, whose brightness jumps from one block on.
 
     Args:
@@ -56,7 +62,7 @@ def require_no_staircase(pixels: NDArray[np.uint8], row_px: int) -> None:
                 raise damaged("its brightness jumps within a row of blocks")
 
 
-def _means(lines: NDArray[np.uint8]) -> NDArray[np.int16]:
+def _means(lines: Bytes) -> NDArray[np.int16]:
     """(lines, columns) means of the pixels of each column of blocks."""
     columns = lines.shape[1] // _COLUMN_PX
     lines = lines[:, : columns * _COLUMN_PX]

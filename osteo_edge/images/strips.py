@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from osteo_edge.arrays import Bytes
 
 Measure = Callable[[bytes, int], int]
 DAMAGED = -1
@@ -70,7 +75,7 @@ def measure_lzw(strip: bytes, most: int) -> int:
     return DAMAGED
 
 
-def _codes(data: NDArray[np.uint8], place: int, count: int) -> NDArray[np.int64]:
+def _codes(data: Bytes, place: int, count: int) -> NDArray[np.int64]:
     """The codes from a bit on, as wide as they are after the table was emptied."""
     count = min(count, len(_WIDTHS))
     starts = place + _OFFSETS[:count]

@@ -5,17 +5,21 @@ Files without a checksum look like this after a copy that broke off, where room 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.errors import UnreadableImageError
+
+if TYPE_CHECKING:
+    from osteo_edge.arrays import Pixels
 
 # As many rows of zeros as could not be the picture's own lower edge together with a part of a row.
 _LEAST_ROWS = 2
 _MOSTLY = 0.95
 
 
-def require_no_cut(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+def require_no_cut(pixels: Pixels) -> None:
     """Refuse a grey picture, as it is stored row by row from the top or from the bottom, that ends in such zeros.
 
     A black border begins between two rows, or along a slanted edge, so a cut is seen where the row before it is bright
@@ -28,7 +32,7 @@ def require_no_cut(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
         raise UnreadableImageError("the picture stops in the middle of a row; its last part is missing", code="truncated")
 
 
-def _is_cut(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bool:
+def _is_cut(pixels: Pixels) -> bool:
     if pixels[-_LEAST_ROWS:].any():
         return False
     lit = np.flatnonzero(pixels.any(axis=1))

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from osteo_edge.errors import ImageTooLargeError, UnreadableImageError, UnsupportedImageError
 from osteo_edge.findings import TOO_MANY_PARTS
 from osteo_edge.images.header import ImageHeader, several_pictures, unsupported_pixels
 from osteo_edge.images.strips import MEASURES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
 _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS_A_STRIP, _STRIP_BYTES, _PLANAR = 273, 274, 277, 278, 279, 284

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -39,10 +39,13 @@ from osteo_edge.images.decoder_messages import (
     Wanted,
     unpacked,
 )
-from osteo_edge.images.reader import Decoded, ImageSource, take_no_account
+from osteo_edge.images.reader import Decoded, take_no_account
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.radiograph import Radiograph
 from osteo_edge.records import to_plain
+
+if TYPE_CHECKING:
+    from osteo_edge.images.reader import ImageSource
 
 DECODER_FAILED: Final = "decoder_failed"
 DECODER_TOO_SLOW: Final = "decoder_too_slow"

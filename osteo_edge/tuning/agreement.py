@@ -19,11 +19,9 @@ from osteo_edge.predictor import OsteoPredictor
 from osteo_edge.selftest import reference_pixels
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from osteo_edge.arrays import Pixels
     from osteo_edge.prediction import Prediction
 
-    Pixels = NDArray[np.uint8] | NDArray[np.uint16]
     Shown = Path | Pixels
 
 _GRAIN_SEED = 0

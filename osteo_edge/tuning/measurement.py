@@ -26,7 +26,7 @@ from osteo_edge.model import open_member
 from osteo_edge.selftest import reference_tensors, run_self_test
 
 if TYPE_CHECKING:
-    from osteo_edge.engines.base import Picture
+    from osteo_edge.arrays import Tensor
 
 BUDGET_S = 10.0
 # Six rounds are the fewest of which winning all tells more than chance.
@@ -191,7 +191,7 @@ def _choices(bundle: Bundle, contender: Contender) -> tuple[EngineChoice, ...]:
 class _Runner:
     """All members with one engine and precision, loaded."""
 
-    def __init__(self, bundle: Bundle, contender: Contender, tensors: Sequence[list[Picture]], *, threads: int) -> None:
+    def __init__(self, bundle: Bundle, contender: Contender, tensors: Sequence[list[Tensor]], *, threads: int) -> None:
         self._engines: list[Engine] = [
             open_member(bundle, member, choice, threads=threads)
             for member, choice in zip(bundle.manifest.members, _choices(bundle, contender), strict=True)

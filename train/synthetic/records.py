@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from train.runs.arrays import Booleans, Doubles, Pixels
+from train.runs.arrays import Booleans, Doubles, Pixels, Reals
 
 Laterality = Literal["right", "left"]
 Layout = Literal["one_knee", "two_knees", "long_legs"]
 Border = Literal["none", "black_padding", "white_edge"]
 Marker = Literal["none", "plate", "stencil"]
-FloatImage = npt.NDArray[np.floating[Any]]
-
+FloatImage = Reals
 Points = Doubles
 
 KNEES_IN_LAYOUT: Mapping[Layout, int] = {"one_knee": 1, "two_knees": 2, "long_legs": 2}
@@ -31,7 +27,7 @@ class KneeAnatomy:
     `shape_seed` picks the small individual deviations of outlines and muscles.
     """
 
-    laterality: Literal["right", "left"] = "right"
+    laterality: Laterality = "right"
     plateau_width_mm: float = 74.0
     cortical_thickness_mm: float = 4.8
     bone_density: float = 1.0
@@ -73,11 +69,11 @@ class Acquisition:
     width_px: int = 1024
     height_px: int = 1024
     pixel_spacing_mm: float = 0.28
-    layout: Literal["one_knee", "two_knees", "long_legs"] = "one_knee"
-    border: Literal["none", "black_padding", "white_edge"] = "none"
+    layout: Layout = "one_knee"
+    border: Border = "none"
     border_mm: float = 0.0
     border_rotation_deg: float = 0.0
-    marker: Literal["none", "plate", "stencil"] = "plate"
+    marker: Marker = "plate"
     knee_height: float = 0.52
     knee_separation_mm: float = 165.0
     photons: float = 26000.0
@@ -106,7 +102,7 @@ class KneeTruth:
     joint_centre_px: tuple[float, float]
     plateau_px: tuple[tuple[float, float], tuple[float, float]]
     width_px: float
-    laterality: Literal["right", "left"]
+    laterality: Laterality
     cortical_thickness_mm: float
     bone_density: float
 

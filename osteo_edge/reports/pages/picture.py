@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import cv2
 import numpy as np
 
 from osteo_edge.errors import InputError
 from osteo_edge.images import reader
-from osteo_edge.images.reader import ImageSource
 from osteo_edge.joints import Box
 from osteo_edge.labels import Laterality
 from osteo_edge.radiograph import Radiograph
@@ -19,6 +18,9 @@ from osteo_edge.reports.pages import captions
 from osteo_edge.reports.pages.answers import Answered
 from osteo_edge.reports.pages.page import Film
 from osteo_edge.wording import BURNED_IN
+
+if TYPE_CHECKING:
+    from osteo_edge.images.reader import ImageSource
 
 
 class Read(Protocol):

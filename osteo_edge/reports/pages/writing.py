@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from osteo_edge.errors import ReportError
 from osteo_edge.images import reader
-from osteo_edge.images.reader import ImageSource
 from osteo_edge.integrity import sha256_hex
 from osteo_edge.reports.naming import digits_of, name_of
 from osteo_edge.reports.pages.answers import Answered
@@ -24,6 +23,9 @@ from osteo_edge.reports.pages.pdf import to_pdf
 from osteo_edge.reports.pages.picture import Read, film_of, thumbnail_of
 from osteo_edge.reports.pages.sheets import write_sheet
 from osteo_edge.reports.pages.summary import Row, Summary
+
+if TYPE_CHECKING:
+    from osteo_edge.images.reader import ImageSource
 
 # The way in which programs are told a time that they are to state, so that they make the same bytes again.
 _EPOCH: Final = "SOURCE_DATE_EPOCH"

@@ -122,7 +122,8 @@ def _bars(audit: Audit) -> list[Bar]:
 def _pair(audit: Audit, twin: Twin, *, with_picture: bool) -> Pair:
     places = (twin.first, twin.second)
     pictures = tuple((audit.names[place], audit.dataset.radiographs[place].label) for place in places)
-    source = draw_twin(*(audit.descriptors[place] for place in places), twin) if with_picture else ""
+    first, second = (audit.descriptors[place] for place in places)
+    source = draw_twin(first, second, twin) if with_picture else ""
     return Pair(pictures, _how(audit, twin), source)
 
 
