@@ -28,8 +28,6 @@ from osteo_edge.learned import read_arrays
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from numpy.typing import NDArray
-
     from osteo_edge.arrays import Floats, Pixels
 
     KneesIn = Callable[[list[Floats]], list[Hit]]
