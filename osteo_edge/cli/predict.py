@@ -65,6 +65,12 @@ For several pictures: the gravest, in the order 7, 3, 6, 4, 0."""
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for a page of each answer, a PDF and an HTML file.",
 )
+@click.option(
+    "--audit",
+    "audit_log",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Add a line without names for each answer to this log, as 'osteo-edge audit verify' reads it.",
+)
 @page_options
 @person_options
 @engine_options
@@ -77,6 +83,7 @@ def command(
     explain: bool,
     folder: Path | None,
     report_folder: Path | None,
+    audit_log: Path | None,
     languages: tuple[str, ...],
     html_only: bool,
     with_names: bool,
@@ -131,7 +138,7 @@ def command(
                     model.wait()
                 bar.clear()
                 writer.write(answer)
-                codes.append(answer.exit_code)
+                codes += [answer.exit_code, *_audited(prediction, audit_log)]
                 reports.add(prediction)
     codes += reports.finish()
     if inputs.passed_over and style != "text":
@@ -238,6 +245,23 @@ class _Reports:
         except ReportError as error:
             self._codes.append(tell_fault(error))
         return self._codes
+
+
+def _audited(prediction: Prediction, log: Path | None) -> list[int]:
+    """Add a line to the log, if there is one; an exit code where that fails, which is told."""
+    if log is None:
+        return []
+    from osteo_edge.errors import AuditError, StationError
+    from osteo_edge.station.audit import AuditLog
+    from osteo_edge.station.worker import ANSWERED, bundles_of, facts_of
+
+    bundles = bundles_of(answer.model for answer in prediction.answers)
+    try:
+        AuditLog(log).append(ANSWERED, {"sha256": prediction.digest, **facts_of(prediction), "bundles": bundles})
+    except (StationError, AuditError) as error:
+        tell(f"osteo-edge: {error}", err=True)
+        return [exit_codes.OUTPUT]
+    return []
 
 
 def _answer(prediction: Prediction, overlays: Path | None) -> Answer:

@@ -25,6 +25,7 @@ START: Final = "0" * 64
 MAX_LINE_BYTES: Final = 1 << 20
 _TAIL_BYTES: Final = MAX_LINE_BYTES + 1
 _DIGEST: Final = ', "digest": "'
+_BEGINNING: Final = b'{"audit": 1, "number": '
 _FIELDS: Final = ("audit", "number", "time", "event", "software", "facts", "previous", "digest")
 
 Facts = Mapping[str, Any]
@@ -180,12 +181,17 @@ def _last_line(file: BinaryIO, path: Path) -> tuple[Line | None, int]:
     size = file.seek(0, 2)
     start = file.seek(max(0, size - 2 * _TAIL_BYTES))
     tail = file.read()
-    whole, torn = tail[: tail.rfind(b"\n") + 1], len(tail) - tail.rfind(b"\n") - 1
-    if torn and not whole and start:
+    end = tail.rfind(b"\n") + 1
+    whole, torn = tail[:end], tail[end:]
+    if (start and not whole) or not _is_beginning(torn):
         raise AuditError(f"{path} ends in something that is no line of an audit log")
-    file.truncate(size - torn)
-    file.seek(0, 2)
-    if not whole:
-        return None, torn
     last = whole[whole[:-1].rfind(b"\n") + 1 :]
-    return parse_line(last, f"the last line of {path}"), torn
+    line = parse_line(last, f"the last line of {path}") if last else None
+    file.truncate(size - len(torn))  # not before all else is known to be an audit log
+    file.seek(0, 2)
+    return line, len(torn)
+
+
+def _is_beginning(torn: bytes) -> bool:
+    """Whether a power cut may have left it of a line: its first letters, or the room for it without any."""
+    return torn[: len(_BEGINNING)] == _BEGINNING[: len(torn)] or not torn.strip(b"\0")

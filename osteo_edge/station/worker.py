@@ -148,7 +148,7 @@ class Worker:
             return None
         lacking = [told for product in self._products if (told := product.make(prediction, data, stem))]
         kind: Kind = "refused" if prediction.status is Status.REJECTED else "done"
-        facts = _facts(prediction) | ({"not_made": lacking} if lacking else {})
+        facts = facts_of(prediction) | ({"not_made": lacking} if lacking else {})
         return self._write(arrival, kind, stem, sha256, prediction.to_dict(), facts)
 
     def _answer(self, arrival: Arrival, data: bytes, source: str) -> Prediction:
@@ -179,14 +179,22 @@ class Worker:
         *,
         first: str | None = None,
     ) -> Outcome:
-        told = {"arrival": arrival.identity, "sha256": sha256, "outcome": kind, **facts, "bundles": self._bundles()}
+        told = {
+            "arrival": arrival.identity,
+            "sha256": sha256,
+            "outcome": kind,
+            **facts,
+            "bundles": bundles_of(self._predictor.models),
+        }
         outcome = Outcome(arrival.identity, kind, stem, arrival.ending, sha256, self._asked, first, told)
         self._outbox.put_answer(stem, record)
         self._journal.decide(outcome)
         return outcome
 
-    def _bundles(self) -> dict[str, str]:
-        return {model.bundle: model.digest for model in self._predictor.models}
+
+def bundles_of(models: Iterable[ModelIdentity]) -> dict[str, str]:
+    """Name -> digest, as the audit log tells them."""
+    return {model.bundle: model.digest for model in models}
 
 
 def asked_of(models: Iterable[ModelIdentity]) -> str:
@@ -206,7 +214,7 @@ def _may_be_unfinished(prediction: Prediction) -> bool:
     return prediction.status is Status.REJECTED and prediction.findings[0].code not in (*findings.UNFIT, *findings.TOO_LARGE)
 
 
-def _facts(prediction: Prediction) -> dict[str, Any]:
+def facts_of(prediction: Prediction) -> dict[str, Any]:
     """What the audit log tells of an answer, in codes alone."""
     if prediction.status is Status.REJECTED:
         return {"status": prediction.status.value, "reasons": [finding.code for finding in prediction.findings]}

@@ -92,16 +92,17 @@ def test_a_cut_is_seen_by_a_head_that_was_noted(log: AuditLog) -> None:
         verify(log.path, head=head)
 
 
-def test_what_a_power_cut_left_of_a_line_is_removed_and_that_is_told(log: AuditLog) -> None:
+@pytest.mark.parametrize("left", [b'{"audit": 1, "num', b"{", b'{"audit": 1, "number": 6, "time": "2026-03', bytes(17)])
+def test_what_a_power_cut_left_of_a_line_is_removed_and_that_is_told(log: AuditLog, left: bytes) -> None:
     whole = log.path.read_bytes()
-    log.path.write_bytes(whole + b'{"audit": 1, "num')
+    log.path.write_bytes(whole + left)
     with pytest.raises(AuditError, match="line 6"):
         verify(log.path)
     log.append("answered", {"sha256": None})
     told = [json.loads(line) for line in lines_of(log)]
     assert verify(log.path).lines == 7
     assert [line["event"] for line in told[5:]] == ["unfinished_line_removed", "answered"]
-    assert told[5]["facts"] == {"bytes": 17}
+    assert told[5]["facts"] == {"bytes": len(left)}
 
 
 def test_a_line_is_written_once(log: AuditLog) -> None:
@@ -121,12 +122,13 @@ def test_a_clock_that_went_back_is_told(tmp_path: Path) -> None:
     assert [json.loads(line)["facts"] for line in lines_of(log)] == [{}, {"arrival": "b", "clock_went_back": True}]
 
 
-def test_nothing_is_added_to_something_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"Dear Sir", b"Dear Sir\n", b"a,b\n1,2", b"\n", b"\xff" * 100, b"x" * 3_000_000])
+def test_nothing_is_added_to_something_else(tmp_path: Path, content: bytes) -> None:
     other = tmp_path / "letter.txt"
-    other.write_bytes(b"Dear Sir\n")
+    other.write_bytes(content)
     with pytest.raises(AuditError, match="no line of an audit log"):
         AuditLog(other).append("answered", {})
-    assert other.read_bytes() == b"Dear Sir\n"
+    assert other.read_bytes() == content
     (tmp_path / "link").symlink_to(other)
     with pytest.raises(StationError, match="cannot be written"):
         AuditLog(tmp_path / "link").append("answered", {})
@@ -154,3 +156,22 @@ def test_the_command(log: AuditLog, capsys: pytest.CaptureFixture[str]) -> None:
     log.path.write_bytes(log.path.read_bytes().replace(b"done", b"dome", 1))
     assert run(["audit", "verify", str(log.path)]) == exit_codes.BUNDLE
     assert "line 1 was changed" in capsys.readouterr().err
+
+
+def test_predict_adds_its_answers(tmp_path: Path, example: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "Doe Jane.png").write_bytes(example.read_bytes()[:9000])
+    log = tmp_path / "log"
+    pictures = [str(example), str(tmp_path / "Doe Jane.png")]
+    given = ["predict", "--question", "osteoarthritis", "--format", "jsonl", "--audit"]
+    assert run([*given, str(log), *pictures]) == exit_codes.UNREADABLE
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    facts = [json.loads(line)["facts"] for line in log.read_text().splitlines()]
+    assert verify(log).lines == 2
+    assert [one["sha256"] for one in facts] == [answer["sha256"] for answer in answers]
+    assert [one["status"] for one in facts] == [answer["status"] for answer in answers]
+    assert "Doe" not in log.read_text()
+    (tmp_path / "letter").write_text("Dear Sir")
+    assert run([*given, str(tmp_path / "letter"), str(example)]) == exit_codes.OUTPUT
+    done = capsys.readouterr()
+    assert json.loads(done.out)["status"]
+    assert (tmp_path / "letter").read_text() == "Dear Sir"
