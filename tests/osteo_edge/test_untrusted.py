@@ -186,7 +186,8 @@ def test_messages_that_are_none_are_not_believed(body: bytes) -> None:
 
 
 def test_messages_come_back_as_they_went() -> None:
-    tags = Tags("CR", "JPEG Lossless", "window", "knee", "ap", Laterality.RIGHT, (0.143, 0.143), 1.0, False, 67.0, "female")
+    said = {"body_part": "knee", "laterality": Laterality.RIGHT, "pixel_spacing_mm": (0.143, 0.143), "age_years": 67.0}
+    tags = Tags("CR", "JPEG Lossless", "window", **said)  # type: ignore[arg-type]
     for message in (Picture(3, 4, 16, 0.25, tags, 75), Refused("unsupported", "multi_frame", "several pictures")):
         assert unpacked(packed(message)[4:]) == message
 
