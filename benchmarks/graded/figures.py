@@ -16,12 +16,12 @@ from benchmarks.graded.asking import Answers
 from benchmarks.graded.films import GradedSet
 from osteo_edge.manifest import Metric
 from osteo_edge.questions import Question
-from train.grading.judgement import resampled_weights, weighted_figures
+from train.grading.judgement import medians, resampled_weights, weighted_figures
 from train.grading.knees import GRADES
 from train.judging.evaluate import interval
 from train.runs.arrays import Booleans, Doubles
 
-FIGURES = ("quadratic_kappa", "accuracy", "balanced_accuracy", "auc_definite", "ece")
+FIGURES = ("quadratic_kappa", "accuracy", "median_kappa", "median_accuracy", "balanced_accuracy", "auc_definite", "ece")
 SEED = 1
 
 
@@ -146,5 +146,6 @@ def _drawn(of: GradedSet, answers: Answers, weights: Doubles) -> Mapping[str, Do
     is_right, of_grade = answers.named == of.grades, np.eye(GRADES)[of.grades]
     right, counts = weights @ (of_grade * is_right[:, np.newaxis]), weights @ of_grade
     figures["accuracy"] = right.sum(axis=1) / counts.sum(axis=1)
+    figures["median_accuracy"] = weights @ (answers.is_answered & (medians(scores) == of.grades)) / weights.sum(axis=1)
     figures["balanced_accuracy"] = np.divide(right, counts, out=np.zeros_like(right), where=counts > 0).mean(axis=1)
     return {name: figures[name] for name in FIGURES}

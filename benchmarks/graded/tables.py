@@ -71,6 +71,7 @@ def _accuracy(row: FileFigures, count: int) -> dict[str, str]:
         "kappa": short(one["quadratic_kappa"], 3),
         "kappa lost": short(_negative(row.difference, "quadratic_kappa"), 4),
         "accuracy": short(one["accuracy"], 3),
+        "kappa, accuracy of the median": f"{one['median_kappa'].value:.3f}, {one['median_accuracy'].value:.3f}",
         "balanced accuracy": short(one["balanced_accuracy"], 3),
         "AUC of KL >= 2": short(one["auc_definite"], 3),
         "calibration error": short(one["ece"], 3),
