@@ -7,7 +7,7 @@ DATA ?= ../shared/data
 PROFILE ?= standard
 THREADS ?= $(shell nproc)
 
-.PHONY: help predict device test test-fast lint bundles grades figures clean
+.PHONY: help predict device test test-fast lint bundles ensemble grades figures clean
 
 # The main job: installs the runtime alone and answers for a picture. make predict IMAGE=path/to/image.png
 predict: .venv-run/installed ## an answer for one picture: make predict IMAGE=path/to/image.png
@@ -54,6 +54,13 @@ dist/%.zip: train/results/%/run.json train/results/%/fusion.json export/results/
 	.venv/bin/python -m export bundle --run train/results/$* --finder train/results/knee-finder/finder.npz \
 		--data-card export/data_cards/knee-xray-osteoporosis-database.toml --plan export/results/$*/plan.json \
 		--measured export/results/$*/measured.npz $(EVIDENCE) $(RADIOGRAPHS) --output dist/$* --coverage 0.9 --zip --force
+
+# The stacked bundle of grades, from the committed weights and measurements. Needs the graded knees and those without a label under DATA.
+ensemble: .venv/installed ## the stacked bundle of grades, into dist/
+	.venv/bin/python -m export bundle --run train/results/knee-osteoarthritis-ensemble --finder train/results/knee-finder/finder.npz \
+		--data $(DATA)/knee_oa --unlabelled $(DATA)/knee_unlabelled --data-card export/data_cards/knee-osteoarthritis-severity-grading.toml \
+		--plan export/results/knee-osteoarthritis-ensemble/plan.json --measured export/results/knee-osteoarthritis-ensemble/measured.npz \
+		--latency export/results/knee-osteoarthritis-ensemble/latency.json --coverage 0.9 --output dist/knee-osteoarthritis-ensemble --zip --force
 
 # The embedded bundle of grades from a run's weights: calibrated, judged, reduced within the budget, measured on its own files and packed.
 # Needs the graded knees, knees without a label and films of whole knees under DATA; an hour on two busy cores, most of it the search.
