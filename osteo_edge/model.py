@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from threading import Lock, Thread
 from typing import NoReturn
@@ -195,6 +196,8 @@ class _LoadingEngine:
             if self._thread is None and not self._is_closed:
                 thread = Thread(target=self._load, args=(before,), name="osteo-edge-engine")
                 with out_of_memory_told():  # or a limit on processes, which reads the same
+                    # Whole before there are two threads: of those that import it at once one may be handed half of it.
+                    import_module("numpy")
                     thread.start()
                 self._thread = thread
 
