@@ -23,6 +23,7 @@ OsteoEdgeError
 |- OutOfMemoryError            too little memory or address space
 |- StationError                pictures cannot be taken in or answers cannot be put down, for now; nothing is lost by it
 |- AuditError                  an audit log is not the one that was written
+|- SiteError                   what a site says of its kiosk cannot be read or is not understood
 |- TuningError                 a measurement of this device could not be stored or removed
 `- ReportError                 an answer could not be written
 
@@ -156,6 +157,10 @@ class StationError(OsteoEdgeError):
 
 class AuditError(OsteoEdgeError):
     """A line of an audit log is missing, changed or no line of one; the message names the first."""
+
+
+class SiteError(OsteoEdgeError):
+    """A site file of the kiosk that is missing, damaged or not understood; the message names the field."""
 
 
 class TuningError(OsteoEdgeError):

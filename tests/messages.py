@@ -21,6 +21,7 @@ from osteo_edge.clinical import advice, assessment, instruments, known
 from osteo_edge.clinical.instruments import INSTRUMENTS
 from osteo_edge.covariates import spoken
 from osteo_edge.images.defects import LIMITS
+from osteo_edge.kiosk import captions as kiosk_captions
 from osteo_edge.questions import BONE_DENSITY, Question
 from osteo_edge.reports import risk
 from osteo_edge.reports.pages import captions
@@ -77,6 +78,7 @@ def all_messages() -> list[str]:
     """Each once, with ``{}`` where something is put in."""
     found = chain(
         _constants(captions),
+        _constants(kiosk_captions),
         _constants(wording),
         (text for pair in (*wording.REJECTIONS.values(), *wording.FOLDERS.values()) for text in pair),
         *(_of_question(question) for question in _questions()),

@@ -7,7 +7,7 @@ What ends the whole run (a bad bundle, a missing engine) outranks every picture.
 code meaning
 ==== =========================================================================================
 0    every picture was answered (reported)
-2    wrong usage: unknown option, nothing to do, a covariate that is unknown or out of range
+2    wrong usage: unknown option, nothing to do, a covariate that is unknown or out of range, a site file that is not understood
 3    a picture is unreadable: missing, empty, not an image, truncated, or a folder without pictures
 4    a picture was read but not answered: rejected by a gate, or referred
 5    the bundle is missing, damaged, incompatible, or fails its self-test; or an audit log is not the one that was written
@@ -17,7 +17,7 @@ code meaning
 9    too little memory or address space
 70   a fault of osteo-edge itself
 130  interrupted
-143  interrupted by SIGTERM (``bench``, ``watch``)
+143  interrupted by SIGTERM (``bench``, ``watch``, ``kiosk``)
 ==== =========================================================================================
 """
 
@@ -36,6 +36,7 @@ from osteo_edge.errors import (
     OsteoEdgeError,
     OutOfMemoryError,
     ReportError,
+    SiteError,
     StationError,
     TuningError,
 )
@@ -65,6 +66,7 @@ def of_class(kind: type[OsteoEdgeError]) -> int:
     """The code for an error of this class."""
     by_class = (
         (CovariateError, USAGE),
+        (SiteError, USAGE),
         (InputError, UNREADABLE),
         (BundleError, BUNDLE),
         (EngineError, ENGINE),

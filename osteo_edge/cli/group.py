@@ -17,7 +17,8 @@ from osteo_edge.errors import OsteoEdgeError
 from osteo_edge.printable import printable
 
 _COMMANDS = {
-    name: name for name in ("predict", "report", "risk", "watch", "receive", "audit", "bundles", "tune", "bench", "doctor")
+    name: name
+    for name in ("predict", "report", "risk", "watch", "receive", "kiosk", "audit", "bundles", "tune", "bench", "doctor")
 }
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPIPE)
 _PURPOSE = (

@@ -19,9 +19,10 @@ ALLOWED = {
     "benchmarks": {"osteo_edge", "train", "export", "benchmarks"},
 }
 # cryptography is an extra, loaded when a signature is checked; pydicom and imagecodecs are another, loaded for a DICOM file;
-# typst is a third, loaded for a PDF, highdicom a fourth, for a structured report, and pynetdicom a fifth, to receive and send.
+# typst is a third, loaded for a PDF, highdicom a fourth, for a structured report, pynetdicom a fifth, to
+# receive and send, and starlette and uvicorn a sixth, for the kiosk.
 RUNTIME_LIBRARIES = {"numpy", "cv2", "onnxruntime", "simplejpeg", "click", "ai_edge_litert", "tflite_runtime", "cryptography"}
-RUNTIME_LIBRARIES |= {"pydicom", "imagecodecs", "typst", "highdicom", "pynetdicom"}
+RUNTIME_LIBRARIES |= {"pydicom", "imagecodecs", "typst", "highdicom", "pynetdicom", "starlette", "uvicorn"}
 # PyInstaller itself imports its hook, and nobody else does.
 ALSO_IN = {"_pyinstaller": {"PyInstaller"}}
 
@@ -84,7 +85,7 @@ FLOORS: dict[str, set[str]] = {
     "rooms": {"images", "finder", "engines", "decision", "clinical"},
     "said": {"answered", "wording", "reports", "exchange"},
     "way": {"prediction", "model", "gates", "respondent", "ahead", "predictor", "selftest", "installation"},
-    "above": {"tuning", "benchmark", "station"},
+    "above": {"tuning", "benchmark", "station", "kiosk"},
     "doors": {"cli", "__main__", "_pyinstaller"},
 }
 # On this floor nobody needs a neighbour.

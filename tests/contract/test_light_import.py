@@ -14,7 +14,7 @@ from osteo_edge.engines.stored import SCHEMA_VERSION, Tuning, circumstances, sto
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("numpy", "cv2", "simplejpeg", "onnxruntime", "ai_edge_litert", "tflite_runtime", "tensorflow", "keras", "cryptography")
-HEAVY += ("pydicom", "imagecodecs", "typst", "highdicom", "pynetdicom")
+HEAVY += ("pydicom", "imagecodecs", "typst", "highdicom", "pynetdicom", "starlette", "uvicorn", "python_multipart")
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -33,6 +33,7 @@ LIGHT = (
     "from osteo_edge.cli.main import _run; assert _run(['predict', '--help']) == 0",
     "from osteo_edge.cli.main import _run; assert _run(['report', '--help']) == 0",
     "from osteo_edge.cli.main import _run; assert _run(['watch', '--help']) == 0",
+    "from osteo_edge.cli.main import _run; assert _run(['kiosk', '--help']) == 0",
     "from osteo_edge.station.audit import AuditLog, verify",
     "from osteo_edge.cli.main import _run; assert _run(['tune', '--help']) == 0",
     "from osteo_edge.cli.main import _run; assert _run(['tune', '--forget']) == 0",

@@ -43,9 +43,9 @@ def _body(page: Page) -> Iterator[str]:
     yield from heading(page.banner, page.title, page.notices)
     yield f'<div class="top"><figure>{_image(page)}<figcaption>{spoken(page.film_caption, page.language)}</figcaption></figure>'
     yield '<div class="answers">'
-    yield from (line for section in page.beside for line in _section(section, page.language))
+    yield from (line for section in page.beside for line in lines_of_section(section, page.language))
     yield "</div></div>"
-    yield from (line for section in page.below for line in _section(section, page.language))
+    yield from (line for section in page.below for line in lines_of_section(section, page.language))
     yield f'<div class="banner">{escape(page.banner)}</div>'
 
 
@@ -64,7 +64,8 @@ def _image(page: Page) -> str:
     return f'<img src="{data_address(film.data, film.kind)}" {size} alt="{escape(page.film_alt)}">'
 
 
-def _section(section: Section, language: str) -> Iterator[str]:
+def lines_of_section(section: Section, language: str) -> Iterator[str]:
+    """One part of a page, for whatever document."""
     mark = f' <span class="mark">{escape(section.mark)}</span>' if section.mark else ""
     yield f'<section class="{section.tone}"><h2>{escape(section.title)}{mark}</h2>'
     if section.lines:

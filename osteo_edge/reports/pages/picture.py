@@ -65,6 +65,11 @@ def thumbnail_of(film: Film) -> bytes:
     return _as_jpeg(np.asarray(cv2.resize(np.asarray(canvas), size, interpolation=cv2.INTER_AREA), np.uint8))
 
 
+def small_jpeg(radiograph: Radiograph) -> bytes:
+    """A radiograph without frames, as a JPEG of at most 120 px a side, to choose it by."""
+    return _as_jpeg(as_picture(radiograph, THUMBNAIL_PX / max(radiograph.width_px, radiograph.height_px)))
+
+
 def _drawn(radiograph: Radiograph, answered: Answered) -> Picture:
     scale = MAX_SIDE_PX / max(radiograph.width_px, radiograph.height_px)
     canvas = as_picture(radiograph, scale)
