@@ -85,8 +85,8 @@ def test_answers_are_the_same_and_the_runtime_passes_its_tests(
     version: str, wheel: Path, make_environment: Callable[..., Path], pictures: Path
 ) -> None:
     environment = make_environment(
-        f"osteo-edge[litert,signatures,dicom] @ {wheel.as_uri()}",
-        *("pytest", "hypothesis", "jsonschema", "onnx", "scipy"),
+        f"osteo-edge[litert,signatures,dicom,report,kiosk] @ {wheel.as_uri()}",
+        *("pytest", "hypothesis", "httpx", "jsonschema", "onnx", "scipy"),
         python=find_interpreter(version),
     )
     theirs = answers([environment / "bin/osteo-edge"], pictures)

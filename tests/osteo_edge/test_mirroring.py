@@ -55,7 +55,7 @@ def test_a_picture_and_its_mirror_image_get_one_answer(mirroring: Path, example:
     assert seen is not None
     assert mirrored is not None
     along = np.corrcoef(seen.ravel(), mirrored[:, ::-1].ravel())[0, 1]
-    assert along > 0.98
+    assert along > 0.95
     assert along > np.corrcoef(seen.ravel(), mirrored.ravel())[0, 1]
 
 
@@ -71,7 +71,7 @@ def test_the_map_lies_over_the_picture_as_it_is(mirroring: Path, example: Path) 
         plain = predictor.predict(np.ascontiguousarray(pixels[:, ::-1]), explain=True).knees[0].saliency
     assert heat is not None
     assert plain is not None
-    assert np.corrcoef(heat.ravel(), plain[:, ::-1].ravel())[0, 1] > 0.98
+    assert np.corrcoef(heat.ravel(), plain[:, ::-1].ravel())[0, 1] > 0.95
 
 
 def test_the_self_test_holds_the_side_that_decides(mirroring: Path) -> None:

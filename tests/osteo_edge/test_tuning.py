@@ -55,19 +55,19 @@ def bundle() -> Bundle:
 
 @pytest.fixture
 def stored(bundle: Bundle) -> Path:
-    """A measurement by which LiteRT's fp32 is fastest here."""
+    """A measurement by which LiteRT's fp16 is fastest here."""
     return store_tuning(bundle, tuned(bundle))
 
 
 def tuned(bundle: Bundle, **changes: Any) -> Tuning:
-    timings = (Timing("onnxruntime", "fp32", 4.0, 1.0, 0.01), Timing("litert", "fp32", 2.0, 2.0, 0.02))
-    made = Tuning(SCHEMA_VERSION, circumstances(bundle, threads=THREADS), "litert", "fp32", timings)
+    timings = (Timing("onnxruntime", "fp32", 4.0, 1.0, 0.01), Timing("litert", "fp16", 2.0, 2.0, 0.02))
+    made = Tuning(SCHEMA_VERSION, circumstances(bundle, threads=THREADS), "litert", "fp16", timings)
     return replace(made, **changes)
 
 
 def follows(predictor: OsteoPredictor) -> bool:
     """Whether it runs what is stored, which neither the bundle's own choice nor the last resort is."""
-    return (predictor.model.engine, predictor.model.precision) == ("litert", "fp32")
+    return (predictor.model.engine, predictor.model.precision) == ("litert", "fp16")
 
 
 def test_nothing_is_stored_at_first_and_reading_makes_nothing(bundle: Bundle, folder: Path) -> None:
@@ -77,7 +77,7 @@ def test_nothing_is_stored_at_first_and_reading_makes_nothing(bundle: Bundle, fo
 
 def test_a_stored_measurement_is_found_again(bundle: Bundle, stored: Path, folder: Path) -> None:
     assert find_tuning(bundle, threads=THREADS) == stored_choice.Found(tuned(bundle))
-    assert find_tuning(bundle, threads=THREADS).pair == ("litert", "fp32")
+    assert find_tuning(bundle, threads=THREADS).pair == ("litert", "fp16")
     assert [path.name for path in folder.iterdir()] == [stored.name]
 
 
@@ -183,7 +183,7 @@ def test_a_disk_that_is_full_leaves_what_was_there(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(TuningError, match="No space left"):
         store_tuning(bundle, tuned(bundle, engine="onnxruntime"))
-    assert find_tuning(bundle, threads=THREADS).pair == ("litert", "fp32")
+    assert find_tuning(bundle, threads=THREADS).pair == ("litert", "fp16")
     assert os.listdir(folder) == [stored.name]
 
 
