@@ -17,6 +17,7 @@ from train.grading.calibration import (
     fit_temperature,
     set_figures,
     sets_of,
+    thresholds_of,
     told_by_grade,
 )
 from train.grading.judgement import resampled_weights
@@ -34,20 +35,12 @@ def made_up(count: int, *, seed: int, sharpness: float = 1.0) -> Made:
     return logits * sharpness, grades, np.repeat(np.arange(count // 2), 2).astype(str)
 
 
-def stand(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What thresholds are of: grades 0 and 1 are one answer, the others the other."""
-    none = probabilities[:, :2].sum(axis=1, keepdims=True)
-    return np.sqrt(probabilities * np.hstack([none, none, 1 - none, 1 - none, 1 - none]))
-
-
-def test_sets_part_between_the_answers_more_often_at_the_same_coverage() -> None:
+def test_sets_by_answer_part_between_the_answers_more_often_at_the_same_coverage() -> None:
     logits, grades, patients = made_up(4000, seed=8)
-    fitted = calibrate(logits, grades, patients).conformal
     probabilities = softmax(logits)
-    plain = tuple(float(np.quantile(probabilities[grades == grade, grade], 0.1)) for grade in range(5))
     told = [
         set_figures(grades, sets_of(probabilities, one), np.ones((1, len(grades))))
-        for one in (fitted, Conformal(0.9, plain, len(grades)))
+        for one in (thresholds_of(probabilities, grades, patients, by_answer=by_answer) for by_answer in (True, False))
     ]
     assert told[0]["reported"]["value"] > told[1]["reported"]["value"] + 0.01
     for label in LABELS:
@@ -72,7 +65,7 @@ def test_each_grade_has_a_threshold_that_keeps_enough_of_its_patients() -> None:
     fitted = calibrate(logits, grades, patients)
     probabilities = softmax(logits / fitted.temperature)
     for grade, threshold in enumerate(fitted.conformal.min_probabilities):
-        kept = (stand(probabilities)[grades == grade, grade] >= threshold).mean()
+        kept = (probabilities[grades == grade, grade] >= threshold).mean()
         assert 0.89 < kept < 0.95
     assert fitted.conformal.calibration_size == 1000
 

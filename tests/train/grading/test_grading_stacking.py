@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from osteo_edge.decision.scores import softmax
-from tests.train.grading.test_grading_calibration import made_up, stand
+from tests.train.grading.test_grading_calibration import made_up
 from train.grading.calibration import Scorer, cross_fit
 from train.grading.stacking import Stacking, fit_stacking
 
@@ -40,7 +40,7 @@ def test_thresholds_are_of_patients_that_the_stacking_was_not_fitted_on() -> Non
     logits, grades, patients = two_members(2000, seed=2)
     fitted = fit_stacking(logits, grades, patients, seed=1)
     others, of_others, _ = two_members(4000, seed=3)
-    probabilities = stand(fitted.probabilities(others))
+    probabilities = fitted.probabilities(others)
     kept = [
         (probabilities[of_others == grade, grade] >= threshold).mean()
         for grade, threshold in enumerate(fitted.conformal.min_probabilities)
