@@ -19,7 +19,9 @@ from osteo_edge import open_bundle
 from osteo_edge.arrays import Pixels
 from osteo_edge.errors import InputError, OsteoEdgeError
 from osteo_edge.finder.joint_finder import JointFinder
-from osteo_edge.finder.orientation import Seen, look
+from osteo_edge.finder.orientation import Seen
+from osteo_edge.gates.joints import look_for_joints
+from osteo_edge.gates.knee import embedded_gate
 from osteo_edge.images.preprocess import negative
 from osteo_edge.images.reader import read
 from osteo_edge.turning import turned
@@ -83,7 +85,7 @@ def measure(finder: JointFinder, folder: str, paths: Sequence[str]) -> Iterator[
             for way, make in ways.items():
                 given = make(pixels)
                 start = time.perf_counter()
-                seen = look(finder, given)
+                seen = look_for_joints(finder, embedded_gate(), given)
                 times[way].append((time.perf_counter() - start) * 1000)
                 counts[way][outcome(way, seen)] += 1
     for way in ways:

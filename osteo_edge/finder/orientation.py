@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from osteo_edge.finder.joint_finder import Finder
     from osteo_edge.joints import Joint
 
-# A knee's score, about 1 for a clear one, from which on no other view is looked at: turned radiographs show no false knee as
-# clear, but for 8 of 1,672 that were turned upside down (`python -m benchmarks turned`, which measures all of these).
-SURE_WAY_UP: Final = 0.7
 # From which on another view is believed. No other view of 51 pictures that show no knee reached more than 0.54.
 CLEAR_KNEE: Final = 0.6
 # The same of one joint that fills the picture, as it is seldom as clear; and how much better it must be than all other views.
@@ -67,7 +64,7 @@ def look(finder: Finder, pixels: Pixels) -> Seen:
     joints = finder.find(pixels)
     own = max((joint.score for joint in joints), default=-np.inf)
     # A joint below the threshold fills the picture and was held against all other views before it was taken.
-    if own >= SURE_WAY_UP or (own < finder.threshold and joints):
+    if joints and (finder.is_sure(joints) or own < finder.threshold):
         return Seen(joints)
     work = _inside(pixels)
     # A joint that fills the picture is upright or upside down: nobody was seen to take it for one that lies.

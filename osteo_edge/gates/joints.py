@@ -10,6 +10,8 @@ from osteo_edge.finder.poses import MAX_HITS, choose
 from osteo_edge.findings import NO_KNEE, NOT_A_KNEE, ONE_LEFT_OUT, Finding
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from osteo_edge.arrays import Floats, Pixels
     from osteo_edge.finder.joint_finder import JointFinder
     from osteo_edge.finder.poses import Hit
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 # Where no hit reaches the finder's own threshold, one by so much below it will do if the gate takes it for a knee and nothing
 # fits the picture turned as well: deformed and stretched knees give such. docs/gates.md tells how many are found so.
 FAINTER_BY: Final = 0.6
+# A joint that looks this much like a knee from the front is upright, whatever its score, and no other view need be looked at:
+# `python -m benchmarks turned` gives the same of 746 pictures, each five ways, with this and without.
+SURE_LIKENESS: Final = 0.95
 
 
 def look_for_joints(finder: JointFinder, gate: KneeGate | None, pixels: Pixels) -> Seen:
@@ -45,11 +50,13 @@ class _GatedFinder:
 
     Attributes:
         refused: likenesses of what the finder would have taken for a knee in the last view in which knees were chosen.
+        likest: the highest likeness of what was taken there.
     """
 
     finder: JointFinder
     gate: KneeGate
     refused: list[float] = field(default_factory=list)
+    likest: float = 0.0
 
     @property
     def threshold(self) -> float:
@@ -63,13 +70,19 @@ class _GatedFinder:
         """As ``JointFinder.examine``."""
         return [hit for hit, likeness in self._judged(pyramid, hits) if likeness >= self.gate.limit]
 
+    def is_sure(self, joints: Sequence[Joint]) -> bool:
+        """As ``JointFinder.is_sure``, or by how much like a knee they look."""
+        return self.likest >= SURE_LIKENESS or self.finder.is_sure(joints)
+
     def knees_in(self, pyramid: list[Floats]) -> list[Hit]:
         """As ``JointFinder.knees_in``; and the faint one, where nothing fits the picture turned or inverted as well."""
         judged = self._judged(pyramid, MAX_HITS)
         passing = [hit for hit, likeness in judged if likeness >= self.gate.limit]
         taken = choose([hit for hit, _ in judged], self.threshold)
         self.refused = [likeness for hit, likeness in judged if hit in taken and likeness < self.gate.limit]
-        return choose(passing, self.threshold) or self._faint(passing, pyramid[0])
+        knees = choose(passing, self.threshold)
+        self.likest = max((likeness for hit, likeness in judged if hit in knees), default=0.0)
+        return knees or self._faint(passing, pyramid[0])
 
     def _judged(self, pyramid: list[Floats], hits: int) -> list[tuple[Hit, float]]:
         found = self.finder.examine(pyramid, hits)

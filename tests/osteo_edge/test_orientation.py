@@ -18,6 +18,8 @@ from osteo_edge.finder import orientation
 from osteo_edge.finder.joint_finder import JointFinder
 from osteo_edge.finder.orientation import Seen, look
 from osteo_edge.finder.poses import Hit, Pose
+from osteo_edge.gates import joints as gated
+from osteo_edge.gates.knee import KneeGate, embedded_gate
 from osteo_edge.images.preprocess import cut, negative
 from osteo_edge.images.reader import read
 from osteo_edge.reports.text import to_text
@@ -111,11 +113,25 @@ def test_no_other_view_is_looked_at_of_a_clear_knee(
     assert predictor.predict(example).knees
 
 
+@pytest.mark.parametrize(("likeness", "is_sure"), [(gated.SURE_LIKENESS, True), (gated.SURE_LIKENESS - 0.01, False)])
+def test_what_looks_enough_like_a_knee_is_upright_whatever_its_score(
+    example: Path, monkeypatch: pytest.MonkeyPatch, likeness: float, is_sure: bool
+) -> None:
+    finder = JointFinder.from_bytes(open_bundle(DENSITY).read("region/finder.npz"))
+    monkeypatch.setattr("osteo_edge.finder.joint_finder.SURE_SCORE", 9.0)
+    monkeypatch.setattr(KneeGate, "likenesses", lambda _, pyramid, hits: [likeness] * len(hits))
+    looked: list[int] = []
+    turn = orientation.turned
+    monkeypatch.setattr(orientation, "turned", lambda *given: looked.append(1) or turn(*given))
+    assert gated.look_for_joints(finder, embedded_gate(), read(example).pixels).joints
+    assert bool(looked) is not is_sure
+
+
 def test_where_two_views_are_as_clear_nothing_is_reported(
     predictor: OsteoPredictor, example: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the sentence says why and what to do."""
-    monkeypatch.setattr(orientation, "SURE_WAY_UP", 9.0)
+    monkeypatch.setattr(gated._GatedFinder, "is_sure", lambda *_: False)
     monkeypatch.setattr(orientation, "CLEAR_KNEE", 9.0)
     monkeypatch.setattr(orientation, "_best", lambda *_: Hit(Pose(0, 0, 1), 5.0))
     prediction = predictor.predict(example)

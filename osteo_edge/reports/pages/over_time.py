@@ -17,13 +17,11 @@ from osteo_edge.reports.pages.page import (
     Item,
     Page,
     Section,
-    all_texts,
     capitalised,
-    notices,
+    laid_out,
     told_identity,
     told_time,
 )
-from osteo_edge.wording import BURNED_IN
 
 _SIDES: Final = {"right": "right side", "left": "left side"}
 _DIGITS_SHOWN: Final = 12
@@ -41,21 +39,7 @@ def page_over_time(pictures: Sequence[Dated], catalogue: Catalogue, *, made: dat
     beside = tuple(_course(course, catalogue) for course in courses)
     below = (*_scores(ordered, catalogue), _limits(list(answers.values()), catalogue), _identity(ordered, catalogue, made))
     film = _chart(courses)
-    caption = catalogue.say(film.caption)
-    foreign = any(piece.is_foreign for piece in all_texts((*beside, *below), caption))
-    return Page(
-        language=catalogue.language,
-        direction=catalogue.direction,
-        title=catalogue.word(captions.COURSE_TITLE),
-        banner=catalogue.word(BURNED_IN),
-        notices=notices(catalogue, is_foreign=foreign),
-        film=film,
-        film_caption=caption,
-        film_alt=catalogue.word(film.alt),
-        beside=beside,
-        below=below,
-        made=made,
-    )
+    return laid_out(catalogue, captions.COURSE_TITLE, film, catalogue.say(film.caption), beside, below, made)
 
 
 def _chart(courses: Sequence[Course]) -> Film:

@@ -117,6 +117,37 @@ def page_of(answered: Answered, film: Film, catalogue: Catalogue, *, made: datet
     return _Writer(answered, catalogue, with_name=with_name).page(film, made)
 
 
+def laid_out(
+    catalogue: Catalogue,
+    title: str,
+    film: Film,
+    caption: Texts,
+    beside: tuple[Section, ...],
+    below: tuple[Section, ...],
+    made: datetime,
+) -> Page:
+    """A page of these parts, with what stands on every page.
+
+    Args:
+        title: English.
+        caption: what the picture's caption says, in the catalogue's language.
+    """
+    foreign = any(piece.is_foreign for piece in all_texts((*beside, *below), caption))
+    return Page(
+        language=catalogue.language,
+        direction=catalogue.direction,
+        title=catalogue.word(title),
+        banner=catalogue.word(BURNED_IN),
+        notices=notices(catalogue, is_foreign=foreign),
+        film=film,
+        film_caption=caption,
+        film_alt=catalogue.word(film.alt),
+        beside=beside,
+        below=below,
+        made=made,
+    )
+
+
 class _Writer:
     """What the parts of one page have in common: the language, and the name that is not to be told."""
 
@@ -130,21 +161,7 @@ class _Writer:
         catalogue, answered = self._catalogue, self._answered
         beside = tuple(self._answer(answer) for answer in told_apart(answered))
         below = (*self._risk(), self._limits(), self._identity(made))
-        caption = self._say(film.caption)
-        foreign = any(piece.is_foreign for piece in all_texts((*beside, *below), caption))
-        return Page(
-            language=catalogue.language,
-            direction=catalogue.direction,
-            title=catalogue.word(captions.TITLE),
-            banner=catalogue.word(BURNED_IN),
-            notices=notices(catalogue, is_foreign=foreign),
-            film=film,
-            film_caption=caption,
-            film_alt=catalogue.word(film.alt),
-            beside=beside,
-            below=below,
-            made=made,
-        )
+        return laid_out(catalogue, captions.TITLE, film, self._say(film.caption), beside, below, made)
 
     def _say(self, english: str) -> Texts:
         for name in self._hidden:
